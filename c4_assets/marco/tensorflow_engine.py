@@ -1,0 +1,57 @@
+"""MARCO's network in TensorFlow: the reference that every other engine is measured against."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c4_assets.marco.engine import Classification, pipeline
+from c4_assets.marco.preprocessing import pixels
+from resources.errors import ConfigurationError
+
+NAME, PRECISION = "tensorflow", "fp32"
+
+# Where MARCO's graph is cut: behind its own decoder, which takes one image after another, and before TopK, which
+# sorts the scores of every image. The network's own order is clear, crystals, other, precipitate.
+_INPUT = "map/TensorArrayStack/TensorArrayGatherV3:0"
+_OUTPUT = "Inception/Predictions/Softmax:0"
+
+
+class TensorFlowEngine:
+    """See :class:`c4_assets.marco.engine.Engine`. Uses a GPU where TensorFlow sees one.
+
+    Args:
+        saved_model: folder of MARCO's SavedModel.
+        batch_size: images that enter the network together; 16 need about 1.2 GB.
+
+    Raises:
+        ConfigurationError: the folder does not hold MARCO's graph.
+    """
+
+    def __init__(self, saved_model: Path, batch_size: int) -> None:
+        # TensorFlow reports on stderr, where an operator looks for errors, that it found no GPU and that variables of
+        # TensorFlow 1 cannot be trained: neither is one. What is wrong with the model is raised below.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
+
+        try:
+            self._network = tf.saved_model.load(str(saved_model)).prune(_INPUT, _OUTPUT)
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise ConfigurationError(
+                f"The model in {saved_model} is not MARCO's SavedModel: {error}. Fetch it again with `c4 model fetch`, "
+                "or correct C4_MODEL."
+            ) from error
+        self._batch_size = batch_size
+
+    def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
+        """See :meth:`c4_assets.marco.engine.Engine.classify`."""
+        return pipeline(images, pixels, self._probabilities, self._batch_size)
+
+    def _probabilities(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        import tensorflow as tf
+
+        return self._network(tf.constant(batch)).numpy()

@@ -1,0 +1,11 @@
+"""The four categories of a drop, in the order in which probabilities are kept everywhere."""
+
+from typing import Literal
+
+Category = Literal["clear", "crystals", "other", "precipitate"]
+
+CATEGORIES: tuple[Category, ...] = ("clear", "crystals", "other", "precipitate")
+
+PROBABILITY_COLUMNS = tuple(f"p_{category}" for category in CATEGORIES)
+
+Probabilities = tuple[float, float, float, float]

@@ -1,0 +1,53 @@
+"""Files that are either whole or absent, whenever the process dies."""
+
+import os
+import time
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+TEMPORARY = ".{name}.{unique}.tmp"
+"""Name of a file being written. Arrow, DuckDB and globs pass over names that begin with a dot."""
+
+ABANDONED_AFTER = 24 * 3600
+"""Seconds after which a temporary file can only be the rest of a writer that died: no step runs for a day."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Generator[Path, None, None]:
+    """Yields a temporary path beside ``path``; when the block ends well, the file takes its place at once.
+
+    The content is on disk before the name changes and the new name is on disk before the block returns, so
+    that after a power cut ``path`` is the old file or the new one. Two writers do not disturb each other: the
+    last one to finish wins. If the block raises, ``path`` is untouched and nothing is left behind; what a writer
+    that was killed has left is removed by a later one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path.parent)
+    temporary = path.with_name(TEMPORARY.format(name=path.name, unique=uuid.uuid4().hex))
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for temporary in folder.glob(TEMPORARY.format(name="*", unique="*")):
+        try:
+            if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER:
+                temporary.unlink()
+        except FileNotFoundError:
+            continue  # another process cleans up at the same time
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,80 @@
+"""The interface of an image store, and the rules that every store keeps."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from resources.errors import ImageError
+
+MAX_BYTES = 64 * 1024**2
+"""Largest image file that is read. A 5-megapixel JPEG has 0.2-2 MB, an uncompressed 16-bit RGB image 30 MB."""
+
+READERS = 8
+"""Files read at once from one store: enough to hide the latency of a network file system."""
+
+
+@dataclass(frozen=True)
+class FetchedImage:
+    """The bytes of one image file, or why there are none. Exactly one of ``data`` and ``error`` is set."""
+
+    path: str
+    data: bytes | None
+    error: str | None = None
+
+
+class ImageStore(Protocol):
+    """Fetches image files by their paths below the store's root."""
+
+    def fetch(self, paths: Sequence[str]) -> Iterator[FetchedImage]:
+        """Yields every path once, in the order given, with its bytes or its error.
+
+        What is wrong with one file is that file's error and does not stop the others.
+
+        Raises:
+            Unavailable: the store as a whole cannot be reached.
+        """
+        ...
+
+
+def safe_path(path: str) -> PurePosixPath:
+    """A path from the database, checked: relative, and without a way out of the store.
+
+    Raises:
+        ImageError: the path is empty, absolute, or has a part that leads upwards or cannot be a name.
+    """
+    parts = PurePosixPath(path)
+    if not path or parts.is_absolute() or "\0" in path or "\\" in path or ".." in parts.parts or not parts.name:
+        raise ImageError(f"the path {path!r} is not one below the image store's root; correct it in the database")
+    return parts
+
+
+def fetch_each(paths: Sequence[str], read: Callable[[str], bytes]) -> Iterator[FetchedImage]:
+    """Reads the files in a few threads, in order, and never holds more than those in flight.
+
+    Args:
+        read: returns a file's bytes; its :class:`ImageError` becomes the image's error, others are raised.
+    """
+
+    def one(path: str) -> FetchedImage:
+        try:
+            return FetchedImage(path, read(path))
+        except ImageError as error:
+            return FetchedImage(path, None, str(error))
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="image-store") as readers:
+        for first in range(0, len(paths), READERS):
+            yield from readers.map(one, paths[first : first + READERS])
+
+
+def checked_size(path: str, size: int) -> None:
+    """Refuses files that cannot be an image.
+
+    Raises:
+        ImageError: the file is empty or larger than :data:`MAX_BYTES`.
+    """
+    if size == 0:
+        raise ImageError(f"{path} is empty; copy it again from the imager")
+    if size > MAX_BYTES:
+        raise ImageError(f"{path} has {size:,} bytes, more than any image of a drop ({MAX_BYTES:,} at most)")

@@ -1,0 +1,97 @@
+"""Human scores beside the machine's, for Ashes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import String, func, literal, select
+
+from resources.categories import Probabilities
+from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.schema import images, inspections, plates, score_classes, scores
+
+
+@dataclass(frozen=True)
+class ScoredTwice:
+    """The newest human score of an image and, where there is one, the machine's.
+
+    ``human_category`` is ``None`` for a class that is mapped to no category or not listed at all; the machine's
+    fields are ``None`` for an image that the scorer version has not scored. ``probabilities`` are clear, crystals,
+    other, precipitate.
+    """
+
+    image_id: int
+    inspection_id: int
+    plate: str
+    imaged_at: datetime
+    well: str
+    drop_number: int
+    path: str
+    human: str
+    human_class: str
+    human_category: str | None
+    human_scored_at: datetime
+    machine_category: str | None
+    probabilities: Probabilities | None
+
+
+def newest_human_scores(database: ImagingDatabase, scorer: str, since: datetime, until: datetime) -> list[ScoredTwice]:
+    """The images whose newest human score before ``until`` was given at or after ``since``.
+
+    Later scores are not looked at, so that a week that is over gives the same answer for ever. Two scores of the
+    same moment count in the order in which they were entered.
+    """
+    human = (
+        select(
+            scores.c.image_id,
+            scores.c.scorer,
+            scores.c.score_class_id,
+            scores.c.scored_at,
+            func.row_number()
+            .over(partition_by=scores.c.image_id, order_by=(scores.c.scored_at.desc(), scores.c.id.desc()))
+            .label("age"),
+        )
+        .where(scores.c.scorer_version.is_(None), scores.c.scored_at < until)
+        .where(
+            scores.c.image_id.in_(
+                select(scores.c.image_id).where(
+                    scores.c.scorer_version.is_(None), scores.c.scored_at >= since, scores.c.scored_at < until
+                )
+            )
+        )
+        .subquery()
+    )
+    machine = scores.alias("machine")
+    human_class, machine_class = score_classes.alias("human_class"), score_classes.alias("machine_class")
+    query = (
+        select(
+            human.c.image_id,
+            images.c.inspection_id,
+            plates.c.barcode,
+            inspections.c.imaged_at,
+            images.c.well,
+            images.c.drop_number,
+            images.c.path,
+            human.c.scorer,
+            func.coalesce(human_class.c.name, literal("class ") + human.c.score_class_id.cast(String)),
+            human_class.c.category,
+            human.c.scored_at,
+            machine_class.c.category,
+            machine.c.p_clear,
+            machine.c.p_crystals,
+            machine.c.p_other,
+            machine.c.p_precipitate,
+        )
+        .join(images, images.c.id == human.c.image_id)
+        .join(inspections, inspections.c.id == images.c.inspection_id)
+        .join(plates, plates.c.id == inspections.c.plate_id)
+        .outerjoin(human_class, human_class.c.id == human.c.score_class_id)
+        .outerjoin(machine, (machine.c.image_id == human.c.image_id) & (machine.c.scorer_version == scorer))
+        .outerjoin(machine_class, machine_class.c.id == machine.c.score_class_id)
+        .where(human.c.age == 1)
+        .order_by(human.c.scored_at, human.c.image_id)
+    )
+    with database.reading() as connection:
+        return [
+            ScoredTwice(*row[:12], probabilities=None if row[11] is None else tuple(row[12:]))
+            for row in connection.execute(query)
+        ]

@@ -1,0 +1,16 @@
+"""Alembic runs the migrations on the connection that ``ImagingDatabase.upgrade`` hands over."""
+
+from alembic import context
+
+from resources.imaging_database.schema import metadata
+
+connection = context.config.attributes["connection"]
+# SQLite changes a table by copying it (batch mode).
+context.configure(
+    connection=connection,
+    target_metadata=metadata,
+    version_table="c4_schema_version",
+    render_as_batch=connection.dialect.name == "sqlite",
+)
+with context.begin_transaction():
+    context.run_migrations()

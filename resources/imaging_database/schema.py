@@ -1,0 +1,143 @@
+"""The relations of the imaging database that C4 reads and writes.
+
+A site maps its LIMS to ``plates``, ``inspections``, ``images``, ``score_classes`` and ``scores`` with views or
+tables of these names; the embedded default creates them. Times are UTC without an offset.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware ``datetime`` in Python, UTC without an offset in the database. A naive one is refused."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"the time {value} has no time zone")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only where the key is INTEGER.
+_key = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _reference(name: str, target: str) -> Column[Any]:
+    return Column(name, _key, ForeignKey(target), nullable=False)
+
+
+plates = Table(
+    "plates",
+    metadata,
+    Column("id", _key, primary_key=True),
+    Column("barcode", String(64), nullable=False, unique=True),
+)
+
+inspections = Table(
+    "inspections",
+    metadata,
+    Column("id", _key, primary_key=True),
+    _reference("plate_id", "plates.id"),
+    Column("imaged_at", UtcDateTime, nullable=False, index=True),
+    Column("imager", String(64)),
+    UniqueConstraint("plate_id", "imaged_at"),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", _key, primary_key=True),
+    _reference("inspection_id", "inspections.id"),
+    Column("well", String(8), nullable=False),
+    Column("drop_number", Integer, nullable=False),
+    # Relative to the image store's root, with forward slashes.
+    Column("path", String(1024), nullable=False),
+    UniqueConstraint("inspection_id", "path"),
+)
+
+score_classes = Table(
+    "score_classes",
+    metadata,
+    Column("id", _key, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    # One of the four categories; empty for a class that says nothing of the drop («bad image»).
+    Column("category", String(16)),
+)
+
+c4_scorer_versions = Table(
+    "c4_scorer_versions",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("model", String(64), nullable=False),
+    Column("weights_sha256", String(64), nullable=False),
+    Column("preprocessing", String(64), nullable=False),
+    Column("engine", String(64), nullable=False),
+    Column("precision", String(16), nullable=False),
+    Column("crystal_threshold", Float, nullable=False),
+    Column("first_used_at", UtcDateTime, nullable=False),
+)
+
+scores = Table(
+    "scores",
+    metadata,
+    Column("id", _key, primary_key=True),
+    _reference("image_id", "images.id"),
+    _reference("score_class_id", "score_classes.id"),
+    # A person's name, or the scorer version's.
+    Column("scorer", String(64), nullable=False),
+    Column("scored_at", UtcDateTime, nullable=False),
+    # Only machine scores have what follows.
+    Column("scorer_version", String(64), ForeignKey("c4_scorer_versions.name")),
+    Column("crystal", Boolean),
+    Column("p_clear", Float),
+    Column("p_crystals", Float),
+    Column("p_other", Float),
+    Column("p_precipitate", Float),
+    Column("run_id", String(64)),
+    # An image may have many human scores: they have no scorer version, and NULLs do not collide.
+    UniqueConstraint("image_id", "scorer_version"),
+    Index("ix_scores_scorer_version_scored_at", "scorer_version", "scored_at"),
+)
+
+c4_image_failures = Table(
+    "c4_image_failures",
+    metadata,
+    Column("image_id", _key, ForeignKey("images.id"), primary_key=True, autoincrement=False),
+    Column("scorer_version", String(64), ForeignKey("c4_scorer_versions.name"), primary_key=True),
+    Column("reason", String(1000), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("failed_at", UtcDateTime, nullable=False),
+)

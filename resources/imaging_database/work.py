@@ -1,0 +1,209 @@
+"""What is there to do: images that a scorer version has not scored, and how far it has come."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+
+from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.schema import c4_image_failures, images, inspections, plates, scores
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the database lists."""
+
+    image_id: int
+    inspection_id: int
+    plate: str
+    well: str
+    drop_number: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one scorer version has come with the images of one day, in images."""
+
+    day: date
+    inspections: int
+    listed: int
+    scored: int
+    failed: int
+    retrying: int
+
+    @property
+    def pending(self) -> int:
+        """Images that have neither a score nor used up their attempts (those that are retried included)."""
+        return self.listed - self.scored - self.failed
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be scored."""
+
+    image: Image
+    day: date
+    reason: str
+    attempts: int
+    failed_at: datetime
+
+
+def day_bounds(day: date) -> tuple[datetime, datetime]:
+    """The first moment of a day and of the next one, UTC."""
+    start = datetime.combine(day, time(), UTC)
+    return start, start + timedelta(days=1)
+
+
+def _unscored(scorer: str) -> ColumnElement[bool]:
+    return ~exists().where(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer)
+
+
+def _not_given_up(scorer: str, max_attempts: int) -> ColumnElement[bool]:
+    return ~exists().where(
+        c4_image_failures.c.image_id == images.c.id,
+        c4_image_failures.c.scorer_version == scorer,
+        c4_image_failures.c.attempts >= max_attempts,
+    )
+
+
+def pending_by_day(
+    database: ImagingDatabase, scorer: str, max_attempts: int, since: datetime, until: datetime | None = None
+) -> dict[date, int]:
+    """Counts the pending images of every day (UTC) that has any, oldest first.
+
+    Args:
+        scorer: name of the scorer version.
+        since, until: times of imaging to look at, ``until`` excluded and open by default.
+    """
+    query = (
+        select(inspections.c.imaged_at, func.count(images.c.id.distinct()))
+        .join(images, images.c.inspection_id == inspections.c.id)
+        .where(inspections.c.imaged_at >= since, _unscored(scorer), _not_given_up(scorer, max_attempts))
+        .group_by(inspections.c.id, inspections.c.imaged_at)
+        .order_by(inspections.c.imaged_at)
+    )
+    if until is not None:
+        query = query.where(inspections.c.imaged_at < until)
+    days: dict[date, int] = {}
+    with database.reading() as connection:
+        for imaged_at, count in connection.execute(query):
+            days[imaged_at.date()] = days.get(imaged_at.date(), 0) + count
+    return days
+
+
+_image_columns = (
+    images.c.id,
+    images.c.inspection_id,
+    plates.c.barcode,
+    images.c.well,
+    images.c.drop_number,
+    images.c.path,
+)
+
+
+def pending_images(database: ImagingDatabase, scorer: str, max_attempts: int, day: date) -> list[Image]:
+    """The pending images of one day, inspection by inspection. An image that a site's view lists twice comes once."""
+    start, end = day_bounds(day)
+    query = (
+        select(*_image_columns)
+        .join(inspections, inspections.c.id == images.c.inspection_id)
+        .join(plates, plates.c.id == inspections.c.plate_id)
+        .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
+        .where(_unscored(scorer), _not_given_up(scorer, max_attempts))
+        .order_by(inspections.c.imaged_at, images.c.inspection_id, images.c.id)
+    )
+    with database.reading() as connection:
+        return _once_each(Image(*row) for row in connection.execute(query))
+
+
+def _once_each(rows: Iterable[Image]) -> list[Image]:
+    return list({row.image_id: row for row in rows}.values())
+
+
+def progress_by_day(
+    database: ImagingDatabase, scorer: str, max_attempts: int, since: datetime | None = None
+) -> list[Progress]:
+    """How far a scorer version has come, for every day that has images, oldest first."""
+    failure = c4_image_failures
+    scored = exists().where(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer)
+    attempts = (
+        select(failure.c.attempts)
+        .where(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer)
+        .scalar_subquery()
+    )
+    each = (
+        select(
+            inspections.c.id.label("inspection_id"),
+            inspections.c.imaged_at,
+            images.c.id.label("image_id"),
+            scored.label("scored"),
+            attempts.label("attempts"),
+        )
+        .distinct()
+        .join(images, images.c.inspection_id == inspections.c.id)
+    )
+    if since is not None:
+        each = each.where(inspections.c.imaged_at >= since)
+    row = each.subquery()
+
+    def count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.count(row.c.image_id).filter(condition)
+
+    query = (
+        select(
+            row.c.imaged_at,
+            func.count(row.c.image_id),
+            count(row.c.scored),
+            count(and_(~row.c.scored, row.c.attempts >= max_attempts)),
+            count(and_(~row.c.scored, or_(row.c.attempts < max_attempts))),
+        )
+        .group_by(row.c.inspection_id, row.c.imaged_at)
+        .order_by(row.c.imaged_at)
+    )
+    days: dict[date, Progress] = {}
+    with database.reading() as connection:
+        for imaged_at, listed, done, failed, retrying in connection.execute(query):
+            day = imaged_at.date()
+            old = days.get(day, Progress(day, 0, 0, 0, 0, 0))
+            days[day] = Progress(
+                day,
+                old.inspections + 1,
+                old.listed + listed,
+                old.scored + done,
+                old.failed + failed,
+                old.retrying + retrying,
+            )
+    return list(days.values())
+
+
+def failures(database: ImagingDatabase, scorer: str) -> list[Failure]:
+    """The images that a scorer version could not score, newest failure first."""
+    query = (
+        select(
+            *_image_columns,
+            inspections.c.imaged_at,
+            c4_image_failures.c.reason,
+            c4_image_failures.c.attempts,
+            c4_image_failures.c.failed_at,
+        )
+        .join(inspections, inspections.c.id == images.c.inspection_id)
+        .join(plates, plates.c.id == inspections.c.plate_id)
+        .join(c4_image_failures, c4_image_failures.c.image_id == images.c.id)
+        .where(c4_image_failures.c.scorer_version == scorer, _unscored(scorer))
+        .order_by(c4_image_failures.c.failed_at.desc(), images.c.id)
+    )
+    with database.reading() as connection:
+        return [
+            Failure(Image(*row[:6]), row.imaged_at.date(), row.reason, row.attempts, row.failed_at)
+            for row in connection.execute(query)
+        ]
+
+
+def forget_failures(database: ImagingDatabase, scorer: str) -> int:
+    """Gives every failed image of a scorer version its attempts back. Returns how many there were."""
+    with database.writing() as connection:
+        return connection.execute(
+            c4_image_failures.delete().where(c4_image_failures.c.scorer_version == scorer)
+        ).rowcount

@@ -1,0 +1,203 @@
+"""The score archive: every probability that a scorer version gave, as Parquet, for ever.
+
+``probabilities`` and ``predictions`` are datasets with one file a day, so that
+``pandas.read_parquet(".../probabilities")`` or DuckDB's ``read_parquet(".../probabilities/**/*.parquet")`` is all it
+takes to read them. While a day is being classified, its finished inspections lie beside them as checkpoints.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from heapq import nlargest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resources.categories import PROBABILITY_COLUMNS, Probabilities
+from resources.durable import whole_file
+from resources.imaging_database.work import Image
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+THUMBNAILS_A_DAY = 48
+"""Thumbnails kept of a day: those of the likeliest crystals, enough for one contact sheet."""
+
+LOCK_WAIT_S = 600
+"""How long a run waits for another one that merges the same day; a merge takes about a second."""
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """What became of one image. Exactly one of ``probabilities`` and ``error`` is set.
+
+    ``probabilities`` are clear, crystals, other, precipitate; ``at`` is the time of the attempt.
+    """
+
+    image: Image
+    at: datetime
+    sha256: str | None = None
+    probabilities: Probabilities | None = None
+    error: str | None = None
+    thumbnail: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is made of an image's probabilities. ``rank`` counts from 1, the likeliest crystal of the inspection."""
+
+    outcome: ImageOutcome
+    category: str
+    crystal: bool
+    rank: int
+
+
+class ScoreArchive:
+    """The archive of one scorer version. All its writes are atomic and can be repeated or made twice at once."""
+
+    def __init__(self, root: Path, scorer: str) -> None:
+        self._root = root
+        self._scorer = scorer
+
+    def _day_file(self, dataset: str, day: date) -> Path:
+        return self._root / dataset / f"scorer={self._scorer}" / f"day={day.isoformat()}" / f"{dataset}.parquet"
+
+    def _checkpoints(self, day: date) -> Path:
+        return self._root / "checkpoints" / self._scorer / day.isoformat()
+
+    def checkpoint(self, day: date, inspection_id: int, outcomes: Sequence[ImageOutcome]) -> None:
+        """Puts an inspection's outcomes on disk. Every call adds a file: two attempts cannot undo each other."""
+        file = self._checkpoints(day) / f"{inspection_id}-{uuid.uuid4().hex}.parquet"
+        rows = [{**_row(outcome), "thumbnail": outcome.thumbnail} for outcome in outcomes]
+        _write(file, _schema(thumbnail="binary"), rows)
+
+    def outcomes(self, day: date) -> list[ImageOutcome]:
+        """One outcome an image, of the day's file and of checkpoints that are not merged yet, by image.
+
+        A score wins over a failure, the first score over a later one, the last failure over an earlier one.
+        """
+        return self._union(day, sorted(self._checkpoints(day).glob("*.parquet")))
+
+    def merge(self, day: date) -> list[ImageOutcome]:
+        """Merges the day's checkpoints into its one file and returns what is in it.
+
+        Interrupted at any point, the next merge does the same again. The lock keeps two merges from undoing each
+        other; it is the operating system's, so it is gone with the process that held it.
+        """
+        from filelock import FileLock
+
+        locks = self._root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{self._scorer}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S):
+            checkpoints = sorted(self._checkpoints(day).glob("*.parquet"))
+            merged = self._union(day, checkpoints)
+            if checkpoints:
+                best = nlargest(THUMBNAILS_A_DAY, [o for o in merged if o.thumbnail], key=crystal_probability)
+                thumbnails = {outcome.image.image_id: outcome.thumbnail for outcome in best}
+                rows = [{"image_id": key, "jpeg": jpeg} for key, jpeg in thumbnails.items()]
+                _write(self._day_file("thumbnails", day), _thumbnail_schema(), rows)
+                _write(self._day_file("probabilities", day), _schema(), [_row(o) for o in merged])
+            for file in checkpoints:
+                file.unlink(missing_ok=True)
+        return merged
+
+    def write_predictions(self, day: date, predictions: Iterable[Prediction]) -> None:
+        """Replaces the day's predictions."""
+        rows = [{**_row(p.outcome), "category": p.category, "crystal": p.crystal, "rank": p.rank} for p in predictions]
+        _write(self._day_file("predictions", day), _schema(category="string", crystal="bool", rank="int32"), rows)
+
+    def predictions(self, day: date) -> list[Prediction]:
+        """The day's predictions, or none where no image of the day has been scored."""
+        return [
+            Prediction(_outcome(row), row["category"], row["crystal"], row["rank"])
+            for row in _read(self._day_file("predictions", day))
+        ]
+
+    def _union(self, day: date, checkpoints: Sequence[Path]) -> list[ImageOutcome]:
+        # The day's file comes last: a checkpoint that has gone meanwhile was merged into it before.
+        rows = [row for file in (*checkpoints, self._day_file("probabilities", day)) for row in _read(file)]
+        thumbnails = {row["image_id"]: row["jpeg"] for row in _read(self._day_file("thumbnails", day))}
+        best: dict[int, ImageOutcome] = {}
+        for row in rows:
+            outcome = _outcome({"thumbnail": thumbnails.get(row["image_id"]), **row})
+            other = best.get(outcome.image.image_id)
+            if other is None or _preference(outcome) < _preference(other):
+                best[outcome.image.image_id] = outcome
+        return [best[key] for key in sorted(best)]
+
+
+def crystal_probability(outcome: ImageOutcome) -> float:
+    """The probability of crystals, and -1 for an image without a score."""
+    return outcome.probabilities[1] if outcome.probabilities else -1.0
+
+
+def _preference(outcome: ImageOutcome) -> tuple[bool, float]:
+    failed = outcome.error is not None
+    return failed, -outcome.at.timestamp() if failed else outcome.at.timestamp()
+
+
+def _row(outcome: ImageOutcome) -> dict[str, Any]:
+    probabilities = outcome.probabilities or (None,) * 4
+    return {
+        **vars(outcome.image),
+        **dict(zip(PROBABILITY_COLUMNS, probabilities, strict=True)),
+        "sha256": outcome.sha256,
+        "scored_at": outcome.at,
+        "error": outcome.error,
+    }
+
+
+def _outcome(row: dict[str, Any]) -> ImageOutcome:
+    clear, crystals, other, precipitate = (row[name] for name in PROBABILITY_COLUMNS)
+    return ImageOutcome(
+        image=Image(*(row[name] for name in Image.__dataclass_fields__)),
+        at=row["scored_at"],
+        sha256=row["sha256"],
+        probabilities=None if clear is None else (clear, crystals, other, precipitate),
+        error=row["error"],
+        thumbnail=row.get("thumbnail"),
+    )
+
+
+def _schema(**more: str) -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema(
+        {
+            "image_id": pa.int64(),
+            "inspection_id": pa.int64(),
+            "plate": pa.string(),
+            "well": pa.string(),
+            "drop_number": pa.int32(),
+            "path": pa.string(),
+            "sha256": pa.string(),
+            **{name: pa.float32() for name in PROBABILITY_COLUMNS},
+            "scored_at": pa.timestamp("us", tz="UTC"),
+            "error": pa.string(),
+            **{name: pa.type_for_alias(alias) for name, alias in more.items()},
+        }
+    )
+
+
+def _thumbnail_schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema({"image_id": pa.int64(), "jpeg": pa.binary()})
+
+
+def _write(file: Path, schema: "pa.Schema", rows: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with whole_file(file) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema), temporary, compression="zstd")
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    try:
+        # The file itself and not the dataset around it: the folders' names must not become columns here.
+        return pq.ParquetFile(file).read().to_pylist()
+    except FileNotFoundError:
+        return []

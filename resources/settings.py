@@ -1,0 +1,86 @@
+"""Every setting of C4, read from the environment in this one place (the table is in docs/configuration.md)."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TypeVar
+
+from resources.errors import ConfigurationError
+
+T = TypeVar("T")
+
+EXECUTORS = ("multiprocess", "in_process")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a deployment decides. The database address may hold a password, so it is left out of ``repr``."""
+
+    home: Path
+    imaging_database_url: str = field(repr=False)
+    image_store_url: str = field(repr=False)
+    staging: Path
+    archive: Path
+    models: Path
+    dagster_home: Path
+    model: str
+    executor: str
+    crystal_threshold: float
+    start_date: date
+    sensor_minutes: int
+    sensor_window_days: int
+    max_attempts: int
+    batch_size: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Reads the ``C4_*`` variables; what is not set takes its default below ``C4_HOME``.
+
+        Raises:
+            ConfigurationError: a variable has a value that cannot be used; the message names it.
+        """
+
+        def text(name: str, default: str) -> str:
+            return environment.get(name, "").strip() or default
+
+        def read(name: str, default: str, parse: Callable[[str], T], rule: str, ok: Callable[[T], bool]) -> T:
+            value = text(name, default)
+            try:
+                parsed = parse(value)
+            except ValueError:
+                parsed = None
+            if parsed is None or not ok(parsed):
+                raise ConfigurationError(f"{name}={value!r} cannot be used: it must be {rule}.")
+            return parsed
+
+        def whole(name: str, default: str) -> int:
+            return read(name, default, int, "a whole number of at least 1", lambda n: n >= 1)
+
+        home = Path(text("C4_HOME", "~/.c4")).expanduser().absolute()
+        return cls(
+            home=home,
+            imaging_database_url=text("C4_IMAGING_DATABASE_URL", f"sqlite:///{home / 'imaging.db'}"),
+            image_store_url=text("C4_IMAGE_STORE_URL", str(home / "images")),
+            staging=Path(text("C4_STAGING", str(home / "staging"))).expanduser().absolute(),
+            archive=Path(text("C4_ARCHIVE", str(home / "archive"))).expanduser().absolute(),
+            models=Path(text("C4_MODELS", str(home / "models"))).expanduser().absolute(),
+            dagster_home=Path(text("DAGSTER_HOME", str(home / "dagster"))).expanduser().absolute(),
+            model=text("C4_MODEL", "marco"),
+            executor=read("C4_EXECUTOR", "multiprocess", str, " or ".join(EXECUTORS), lambda e: e in EXECUTORS),
+            crystal_threshold=read(
+                "C4_CRYSTAL_THRESHOLD",
+                "0.25",
+                float,
+                "a probability above 0 and up to 1",
+                lambda p: 0 < p <= 1,
+            ),
+            start_date=read(
+                "C4_START_DATE", "2006-01-01", date.fromisoformat, "a date like 2006-01-01", lambda _: True
+            ),
+            sensor_minutes=whole("C4_SENSOR_MINUTES", "60"),
+            sensor_window_days=whole("C4_SENSOR_WINDOW_DAYS", "30"),
+            max_attempts=whole("C4_MAX_ATTEMPTS", "3"),
+            batch_size=whole("C4_BATCH_SIZE", "16"),
+        )

@@ -1,0 +1,146 @@
+"""The staging area: one Arrow file an inspection, between the image store and the classifier.
+
+One file and not two hundred, because parallel file systems die of small files. It is a buffer and no archive: an
+inspection leaves it as soon as its probabilities are durable.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resources.durable import whole_file
+from resources.imaging_database.work import Image
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_A_BATCH = 16
+"""Images written and read at once, which bounds the memory of both ends (about 5 MB at 5 megapixels)."""
+
+
+@dataclass(frozen=True)
+class StagedImage:
+    """An image on its way to the classifier. Exactly one of ``data`` and ``error`` is set."""
+
+    image: Image
+    data: bytes | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class StagedInspection:
+    """What :meth:`Staging.write` put down, in files and bytes of images."""
+
+    images: int
+    failed: int
+    bytes: int
+
+
+class Staging:
+    """The staged inspections of one scorer version, a folder a day."""
+
+    def __init__(self, root: Path, scorer: str) -> None:
+        self._root = root / scorer
+
+    def _file(self, day: date, inspection_id: int) -> Path:
+        return self._root / day.isoformat() / f"{inspection_id}.arrow"
+
+    def inspections(self, day: date) -> list[int]:
+        """Identifiers of the inspections that are staged for a day."""
+        return sorted(int(file.stem) for file in (self._root / day.isoformat()).glob("*.arrow"))
+
+    def write(self, day: date, inspection_id: int, staged: Iterable[StagedImage]) -> StagedInspection:
+        """Stages an inspection. It becomes visible when all of it is on disk.
+
+        Raises:
+            OSError: the disk is full, say; nothing is left behind.
+        """
+        import pyarrow as pa
+
+        schema = _schema()
+        images = failed = size = 0
+        with (
+            whole_file(self._file(day, inspection_id)) as temporary,
+            pa.OSFile(str(temporary), "wb") as sink,
+            pa.ipc.new_file(sink, schema) as writer,
+        ):
+            for rows in _batches(staged):
+                writer.write_batch(pa.RecordBatch.from_pylist([_row(row) for row in rows], schema))
+                images += len(rows)
+                failed += sum(row.error is not None for row in rows)
+                size += sum(len(row.data or b"") for row in rows)
+        return StagedInspection(images, failed, size)
+
+    def image_ids(self, day: date, inspection_id: int) -> set[int]:
+        """Identifiers of the images that are staged of an inspection; none if it is not staged."""
+        import pyarrow as pa
+
+        try:
+            with pa.memory_map(str(self._file(day, inspection_id))) as source:
+                reader = pa.ipc.open_file(source)
+                return {
+                    key
+                    for i in range(reader.num_record_batches)
+                    for key in reader.get_batch(i).column("image_id").to_pylist()
+                }
+        except FileNotFoundError:
+            return set()
+
+    def read(self, day: date, inspection_id: int) -> Iterator[StagedImage]:
+        """The staged images of an inspection, a batch in memory at a time.
+
+        Nothing comes of one that is not staged any more: another run has finished it.
+        """
+        import pyarrow as pa
+
+        try:
+            source = pa.memory_map(str(self._file(day, inspection_id)))
+        except FileNotFoundError:
+            return
+        with source:
+            reader = pa.ipc.open_file(source)
+            for i in range(reader.num_record_batches):
+                for row in reader.get_batch(i).to_pylist():
+                    image = Image(*(row[name] for name in Image.__dataclass_fields__))
+                    yield StagedImage(image, row["data"], row["error"])
+
+    def remove(self, day: date, inspection_id: int) -> None:
+        """Gives an inspection's space back."""
+        self._file(day, inspection_id).unlink(missing_ok=True)
+
+
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema(
+        {
+            "image_id": pa.int64(),
+            "inspection_id": pa.int64(),
+            "plate": pa.string(),
+            "well": pa.string(),
+            "drop_number": pa.int32(),
+            "path": pa.string(),
+            "sha256": pa.string(),
+            "data": pa.large_binary(),
+            "error": pa.string(),
+        }
+    )
+
+
+def _row(staged: StagedImage) -> dict[str, object]:
+    digest = None if staged.data is None else hashlib.sha256(staged.data).hexdigest()
+    return {**vars(staged.image), "sha256": digest, "data": staged.data, "error": staged.error}
+
+
+def _batches(staged: Iterable[StagedImage]) -> Iterator[list[StagedImage]]:
+    batch: list[StagedImage] = []
+    for row in staged:
+        batch.append(row)
+        if len(batch) == ROWS_A_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
