@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from resources.categories import PROBABILITY_COLUMNS, Probabilities
 from resources.durable import whole_file
+from resources.imaging_database.human_scores import ScoredTwice
 from resources.imaging_database.work import Image
 
 if TYPE_CHECKING:
@@ -57,13 +58,13 @@ class ScoreArchive:
 
     def __init__(self, root: Path, scorer: str) -> None:
         self._root = root
-        self._scorer = scorer
+        self.scorer = scorer
 
     def _day_file(self, dataset: str, day: date) -> Path:
-        return self._root / dataset / f"scorer={self._scorer}" / f"day={day.isoformat()}" / f"{dataset}.parquet"
+        return self._root / dataset / f"scorer={self.scorer}" / f"day={day.isoformat()}" / f"{dataset}.parquet"
 
     def _checkpoints(self, day: date) -> Path:
-        return self._root / "checkpoints" / self._scorer / day.isoformat()
+        return self._root / "checkpoints" / self.scorer / day.isoformat()
 
     def checkpoint(self, day: date, inspection_id: int, outcomes: Sequence[ImageOutcome]) -> None:
         """Puts an inspection's outcomes on disk. Every call adds a file: two attempts cannot undo each other."""
@@ -88,7 +89,7 @@ class ScoreArchive:
 
         locks = self._root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{self._scorer}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S):
+        with FileLock(locks / f"{self.scorer}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S):
             checkpoints = sorted(self._checkpoints(day).glob("*.parquet"))
             merged = self._union(day, checkpoints)
             if checkpoints:
@@ -112,6 +113,15 @@ class ScoreArchive:
             Prediction(_outcome(row), row["category"], row["crystal"], row["rank"])
             for row in _read(self._day_file("predictions", day))
         ]
+
+    def write_disagreements(self, week: date, disagreements: Iterable[ScoredTwice]) -> None:
+        """Replaces what people scored in the week that begins on this day and see otherwise than the machine."""
+        rows = [
+            {**vars(row), **dict(zip(PROBABILITY_COLUMNS, row.probabilities or (None,) * 4, strict=True))}
+            for row in disagreements
+        ]
+        file = self._root / "disagreements" / f"scorer={self.scorer}" / f"week={week.isoformat()}"
+        _write(file / "disagreements.parquet", _disagreement_schema(), rows)
 
     def _union(self, day: date, checkpoints: Sequence[Path]) -> list[ImageOutcome]:
         # The day's file comes last: a checkpoint that has gone meanwhile was merged into it before.
@@ -175,6 +185,28 @@ def _schema(**more: str) -> "pa.Schema":
             "scored_at": pa.timestamp("us", tz="UTC"),
             "error": pa.string(),
             **{name: pa.type_for_alias(alias) for name, alias in more.items()},
+        }
+    )
+
+
+def _disagreement_schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema(
+        {
+            "image_id": pa.int64(),
+            "inspection_id": pa.int64(),
+            "plate": pa.string(),
+            "imaged_at": pa.timestamp("us", tz="UTC"),
+            "well": pa.string(),
+            "drop_number": pa.int32(),
+            "path": pa.string(),
+            "human": pa.string(),
+            "human_class": pa.string(),
+            "human_category": pa.string(),
+            "human_scored_at": pa.timestamp("us", tz="UTC"),
+            "machine_category": pa.string(),
+            **{name: pa.float32() for name in PROBABILITY_COLUMNS},
         }
     )
 

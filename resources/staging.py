@@ -4,10 +4,9 @@ One file and not two hundred, because parallel file systems die of small files. 
 inspection leaves it as soon as its probabilities are durable.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +22,16 @@ ROWS_A_BATCH = 16
 
 @dataclass(frozen=True)
 class StagedImage:
-    """An image on its way to the classifier. Exactly one of ``data`` and ``error`` is set."""
+    """An image on its way to the classifier. Exactly one of ``data`` and ``error`` is set.
+
+    ``fetched_at`` names the attempt: whatever becomes of the image, and however often that is reported.
+    """
 
     image: Image
+    fetched_at: datetime
     data: bytes | None
-    error: str | None
+    error: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class Staging:
             for i in range(reader.num_record_batches):
                 for row in reader.get_batch(i).to_pylist():
                     image = Image(*(row[name] for name in Image.__dataclass_fields__))
-                    yield StagedImage(image, row["data"], row["error"])
+                    yield StagedImage(image, row["fetched_at"], row["data"], row["error"], row["sha256"])
 
     def remove(self, day: date, inspection_id: int) -> None:
         """Gives an inspection's space back."""
@@ -123,6 +127,7 @@ def _schema() -> "pa.Schema":
             "well": pa.string(),
             "drop_number": pa.int32(),
             "path": pa.string(),
+            "fetched_at": pa.timestamp("us", tz="UTC"),
             "sha256": pa.string(),
             "data": pa.large_binary(),
             "error": pa.string(),
@@ -131,8 +136,13 @@ def _schema() -> "pa.Schema":
 
 
 def _row(staged: StagedImage) -> dict[str, object]:
-    digest = None if staged.data is None else hashlib.sha256(staged.data).hexdigest()
-    return {**vars(staged.image), "sha256": digest, "data": staged.data, "error": staged.error}
+    return {
+        **vars(staged.image),
+        "fetched_at": staged.fetched_at,
+        "sha256": staged.sha256,
+        "data": staged.data,
+        "error": staged.error,
+    }
 
 
 def _batches(staged: Iterable[StagedImage]) -> Iterator[list[StagedImage]]:

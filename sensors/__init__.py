@@ -1,0 +1,1 @@
+"""What starts runs: new inspections in the imaging database."""

@@ -1,13 +1,11 @@
 """Scores go back into the imaging database: one transaction, insert if absent, safe to repeat."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Connection, Table, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, select
 
 from resources.categories import Probabilities
 from resources.errors import ConfigurationError
@@ -19,11 +17,7 @@ from resources.imaging_database.schema import (
     score_classes,
     scores,
 )
-
-T = TypeVar("T")
-
-BATCH = 500
-"""Rows a statement. Oracle takes at most 1,000 values in an IN list; SQLite 32,766 variables in all."""
+from resources.imaging_database.statements import batches, insert_absent
 
 
 @dataclass(frozen=True)
@@ -81,15 +75,15 @@ def write_back(
     machine_scores = sorted(machine_scores, key=lambda score: score.image_id)
     failed = sorted(failed, key=lambda attempt: attempt.image_id)
     with database.writing() as connection:
-        _insert_absent(connection, c4_scorer_versions, [scorer_version])
+        insert_absent(connection, c4_scorer_versions, [scorer_version])
         classes = _class_ids(connection, {score.category for score in machine_scores})
         listed = _listed(connection, [row.image_id for row in (*machine_scores, *failed)])
         rows = [_row(s, version, classes, run_id) for s in machine_scores if s.image_id in listed]
-        written = sum(_insert_absent(connection, scores, batch) for batch in _batches(rows))
+        written = insert_absent(connection, scores, rows)
         attempts = [attempt for attempt in failed if attempt.image_id in listed]
         for attempt in attempts:
             _count_attempt(connection, version, attempt)
-        for batch in _batches([row["image_id"] for row in rows]):
+        for batch in batches([row["image_id"] for row in rows]):
             connection.execute(
                 c4_image_failures.delete().where(
                     c4_image_failures.c.scorer_version == version, c4_image_failures.c.image_id.in_(batch)
@@ -133,21 +127,9 @@ def _class_ids(connection: Connection, categories: set[str]) -> dict[str, int]:
 
 def _listed(connection: Connection, image_ids: list[int]) -> set[int]:
     found: set[int] = set()
-    for batch in _batches(image_ids):
+    for batch in batches(image_ids):
         found.update(connection.scalars(select(images.c.id).where(images.c.id.in_(batch))))
     return found
-
-
-def _insert_absent(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> int:
-    """Inserts the rows whose key is not there. Returns how many there were."""
-    dialects = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-    if connection.dialect.name not in dialects:
-        raise ConfigurationError(
-            f"C4 cannot write to a {connection.dialect.name} database: it knows {' and '.join(dialects)}."
-        )
-    statement = dialects[connection.dialect.name](table).on_conflict_do_nothing()
-    key = next(iter(table.primary_key))
-    return len(connection.execute(statement.returning(key), rows).all())
 
 
 def _count_attempt(connection: Connection, version: str, attempt: FailedAttempt) -> None:
@@ -159,16 +141,10 @@ def _count_attempt(connection: Connection, version: str, attempt: FailedAttempt)
         "attempts": 1,
         "failed_at": attempt.failed_at,
     }
-    if not _insert_absent(connection, failure, [row]):
+    if not insert_absent(connection, failure, [row]):
         connection.execute(
             failure.update()
             .where(failure.c.image_id == attempt.image_id, failure.c.scorer_version == version)
             .where(failure.c.failed_at < attempt.failed_at)
             .values(attempts=failure.c.attempts + 1, reason=row["reason"], failed_at=attempt.failed_at)
         )
-
-
-def _batches(rows: Iterable[T]) -> Iterator[list[T]]:
-    iterator = iter(rows)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch

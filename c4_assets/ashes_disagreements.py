@@ -1,0 +1,146 @@
+"""Ashes: what people scored in a week and see otherwise than the machine, so that the model can learn from it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+
+from c4_assets.contact_sheet import Tile, sheet_metadata
+from c4_assets.db_scores import db_scores
+from c4_assets.marco.preprocessing import thumbnail
+from c4_assets.marco_probabilities import THUMBNAIL_SIDE
+from c4_assets.operator_errors import told_to_the_operator
+from c4_assets.partitions import WEEKS, week_of
+from c4_assets.shared import CPU_RETRIES, FACILITY, SCORER, column_schema, scorer_version
+from resources.categories import CATEGORIES, PROBABILITY_COLUMNS
+from resources.errors import C4Error
+from resources.image_store import ImageStore
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.human_scores import ScoredTwice, newest_human_scores
+from resources.score_archive import ScoreArchive
+
+SHOWN = 18
+
+
+@dataclass(frozen=True)
+class ScoredWeek:
+    """The images whose newest human score falls into a week, by what can be said of them."""
+
+    disagreements: tuple[ScoredTwice, ...]
+    agreements: tuple[ScoredTwice, ...]
+    unmapped: tuple[ScoredTwice, ...]
+    """The human class belongs to none of the four categories."""
+    without_machine_score: tuple[ScoredTwice, ...]
+
+
+def compare(scored: Sequence[ScoredTwice]) -> ScoredWeek:
+    """Sorts doubly scored images; every one lands in exactly one place, missing categories first."""
+    mapped = [row for row in scored if row.human_category in CATEGORIES]
+    both = [row for row in mapped if row.machine_category in CATEGORIES]
+    return ScoredWeek(
+        disagreements=tuple(row for row in both if row.human_category != row.machine_category),
+        agreements=tuple(row for row in both if row.human_category == row.machine_category),
+        unmapped=tuple(row for row in scored if row.human_category not in CATEGORIES),
+        without_machine_score=tuple(row for row in mapped if row.machine_category not in CATEGORIES),
+    )
+
+
+def collect_week(start: datetime, end: datetime, database: ImagingDatabase, archive: ScoreArchive) -> ScoredWeek:
+    """Replaces a week's disagreements in the archive and returns what they were found among.
+
+    Raises:
+        Unavailable: the database does not answer; the archive is as it was.
+    """
+    week = compare(newest_human_scores(database, archive.scorer, start, end))
+    archive.write_disagreements(start.date(), week.disagreements)
+    return week
+
+
+def confusion(week: ScoredWeek) -> str:
+    """A Markdown table of human (rows) against machine categories (columns), in images."""
+    counts = Counter((row.human_category, row.machine_category) for row in (*week.agreements, *week.disagreements))
+    lines = [f"| human ↓ machine → | {' | '.join(CATEGORIES)} |", "| --- |" + " --- |" * len(CATEGORIES)]
+    lines += [
+        f"| {human} | {' | '.join(str(counts[human, machine]) for machine in CATEGORIES)} |" for human in CATEGORIES
+    ]
+    return "\n".join(lines)
+
+
+def missed_crystals_first(disagreements: Sequence[ScoredTwice]) -> list[ScoredTwice]:
+    """Crystals that the machine did not see come first: they are what users do not forgive."""
+    return sorted(disagreements, key=lambda row: (row.human_category != "crystals", -row.human_scored_at.timestamp()))
+
+
+def _tiles(rows: Sequence[ScoredTwice], store: ImageStore) -> list[Tile]:
+    tiles: list[Tile] = []
+    try:
+        fetched = list(store.fetch([row.path for row in rows]))
+    except C4Error:
+        return []  # the pictures are a help, not the content
+    for row, image in zip(rows, fetched, strict=True):
+        try:
+            jpeg = thumbnail(image.data or b"", THUMBNAIL_SIDE)
+        except (OSError, ValueError, SyntaxError):
+            continue
+        title = f"{row.plate} {row.well}.{row.drop_number}"
+        tiles.append(Tile(jpeg, str(row.human_category), title, f"{row.human_category}, not {row.machine_category}"))
+    return tiles
+
+
+@dg.asset(
+    partitions_def=WEEKS,
+    deps=["human_scores", dg.AssetDep(db_scores, partition_mapping=dg.AllPartitionMapping())],
+    group_name="learning",
+    kinds={"parquet"},
+    owners=[FACILITY],
+    code_version=SCORER.name,
+    retry_policy=CPU_RETRIES,
+    metadata=column_schema(
+        image_id="int64",
+        inspection_id="int64",
+        plate="string",
+        imaged_at="timestamp[us, UTC]",
+        well="string",
+        drop_number="int32",
+        path="string",
+        human="string",
+        human_class="string",
+        human_category="string",
+        human_scored_at="timestamp[us, UTC]",
+        machine_category="string",
+        **dict.fromkeys(PROBABILITY_COLUMNS, "float32"),
+    ),
+)
+def ashes_disagreements(
+    context: dg.AssetExecutionContext,
+    imaging_database: dg.ResourceParam[ImagingDatabase],
+    image_store: dg.ResourceParam[ImageStore],
+    score_archive: dg.ResourceParam[ScoreArchive],
+) -> dg.MaterializeResult[Any]:
+    """Images whose newest human score of the week names another category than the machine's.
+
+    Partitions are weeks of human scoring, not of imaging. A class that is mapped to no category is counted and left
+    out; map it in `score_classes` and materialise the week again.
+    """
+    with told_to_the_operator():
+        week = collect_week(*week_of(context), imaging_database, score_archive)
+    compared = len(week.agreements) + len(week.disagreements)
+    shown = missed_crystals_first(week.disagreements)[:SHOWN]
+    unmapped = sorted({row.human_class for row in week.unmapped})
+    return dg.MaterializeResult(
+        metadata={
+            "disagreements": sheet_metadata(_tiles(shown, image_store)),
+            "human against machine": dg.MetadataValue.md(confusion(week)),
+            "dagster/partition_row_count": len(week.disagreements),
+            "images compared": compared,
+            "agreement": round(len(week.agreements) / compared, 4) if compared else 0.0,
+            "crystals missed": sum(row.human_category == "crystals" for row in week.disagreements),
+            "images without a machine score": len(week.without_machine_score),
+            "images of an unmapped class": len(week.unmapped),
+            "unmapped classes": ", ".join(unmapped) or "none",
+            "scorer version": scorer_version(score_archive.scorer),
+        }
+    )

@@ -1,0 +1,127 @@
+"""From probabilities to what people look at: category, crystal flag and rank."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from c4_assets.contact_sheet import Tile, sheet_metadata
+from c4_assets.marco.classifier import Classifier
+from c4_assets.marco_probabilities import marco_probabilities
+from c4_assets.partitions import DAYS, day_of
+from c4_assets.shared import FACILITY, SCORER, column_lineage, column_schema, scorer_version
+from resources.categories import CATEGORIES, PROBABILITY_COLUMNS
+from resources.score_archive import ImageOutcome, Prediction, ScoreArchive, crystal_probability
+
+
+def predict(outcomes: Iterable[ImageOutcome], crystal_threshold: float) -> list[Prediction]:
+    """Category, crystal flag and rank of every image that has probabilities, by inspection and rank.
+
+    The category is the likeliest one, as in the C4 paper. The flag is raised from ``crystal_threshold`` on. At the
+    default of 0.25 it is raised for every image whose category is crystals (the largest of four probabilities is at
+    least a quarter) and for many that are close: a missed crystal costs a structure, a false alarm a glance. The
+    rank orders an inspection by the probability of crystals, 1 first; equal ones by image number.
+    """
+    scored = [outcome for outcome in outcomes if outcome.error is None]
+    scored.sort(key=lambda o: (o.image.inspection_id, -crystal_probability(o), o.image.image_id))
+    predictions: list[Prediction] = []
+    seen: Counter[int] = Counter()
+    for outcome in scored:
+        assert outcome.probabilities is not None  # noqa: S101
+        seen[outcome.image.inspection_id] += 1
+        category = max(zip(outcome.probabilities, CATEGORIES, strict=True), key=lambda pair: pair[0])[1]
+        crystal = crystal_probability(outcome) >= crystal_threshold
+        predictions.append(Prediction(outcome, category, crystal, seen[outcome.image.inspection_id]))
+    return predictions
+
+
+def predict_day(day: date, archive: ScoreArchive, crystal_threshold: float) -> list[Prediction]:
+    """Replaces the day's predictions by those of the probabilities in the archive, and returns them."""
+    predictions = predict(archive.outcomes(day), crystal_threshold)
+    archive.write_predictions(day, predictions)
+    return predictions
+
+
+def likeliest_crystals(predictions: Iterable[Prediction]) -> list[Tile]:
+    """The day's likeliest crystals that have a thumbnail, best first."""
+    best = sorted(predictions, key=lambda p: -crystal_probability(p.outcome))
+    return [
+        Tile(
+            jpeg=p.outcome.thumbnail,
+            category=p.category,
+            title=f"{p.outcome.image.plate} {p.outcome.image.well}.{p.outcome.image.drop_number}",
+            subtitle=f"{p.category}, crystals {crystal_probability(p.outcome):.2f}",
+        )
+        for p in best
+        if p.outcome.thumbnail
+    ]
+
+
+def interesting_drops(predictions: Iterable[Prediction], most: int = 50) -> dg.MetadataValue:
+    """A table of the flagged drops, likeliest crystals first."""
+    flagged = sorted((p for p in predictions if p.crystal), key=lambda p: -crystal_probability(p.outcome))
+    lines = ["| plate | well | drop | category | crystals | rank |", "| --- | --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| {p.outcome.image.plate} | {p.outcome.image.well} | {p.outcome.image.drop_number} | {p.category} "
+        f"| {crystal_probability(p.outcome):.3f} | {p.rank} |"
+        for p in flagged[:most]
+    ]
+    if len(flagged) > most:
+        lines.append(f"\nand {len(flagged) - most} more")
+    return dg.MetadataValue.md("\n".join(lines) if flagged else "No drop was flagged.")
+
+
+_TAKEN_OVER = ("image_id", "inspection_id", "plate", "well", "drop_number", "path", *PROBABILITY_COLUMNS)
+
+
+@dg.asset(
+    partitions_def=DAYS,
+    deps=[marco_probabilities],
+    group_name="scoring",
+    kinds={"parquet"},
+    owners=[FACILITY],
+    code_version=SCORER.name,
+    metadata=column_schema(
+        image_id="int64",
+        inspection_id="int64",
+        plate="string",
+        well="string",
+        drop_number="int32",
+        path="string",
+        **dict.fromkeys(PROBABILITY_COLUMNS, "float32"),
+        category="string",
+        crystal="bool",
+        rank="int32",
+    ),
+)
+def class_predictions(
+    context: dg.AssetExecutionContext,
+    score_archive: dg.ResourceParam[ScoreArchive],
+    classifier: dg.ResourceParam[Classifier],
+) -> dg.MaterializeResult[Any]:
+    """Category (the likeliest), crystal flag (at the scorer version's operating point) and rank within the inspection.
+
+    The contact sheet shows the day's likeliest crystals.
+    """
+    predictions = predict_day(day_of(context), score_archive, classifier.version.crystal_threshold)
+    histogram = Counter(p.category for p in predictions)
+    return dg.MaterializeResult(
+        metadata={
+            "likeliest crystals": sheet_metadata(likeliest_crystals(predictions)),
+            "interesting drops": interesting_drops(predictions),
+            "dagster/partition_row_count": len(predictions),
+            **{f"images {category}": histogram[category] for category in CATEGORIES},
+            "images flagged": sum(p.crystal for p in predictions),
+            "crystal threshold": classifier.version.crystal_threshold,
+            "scorer version": scorer_version(score_archive.scorer),
+            **column_lineage(
+                "marco_probabilities",
+                *_TAKEN_OVER,
+                category=PROBABILITY_COLUMNS,
+                crystal=("p_crystals",),
+                rank=("inspection_id", "p_crystals"),
+            ),
+        }
+    )

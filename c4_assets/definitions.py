@@ -1,0 +1,54 @@
+"""The Dagster code location: what C4 is made of, on one page."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from c4_assets import sources
+from c4_assets.ashes_disagreements import ashes_disagreements
+from c4_assets.class_predictions import class_predictions
+from c4_assets.db_scores import db_scores
+from c4_assets.jobs import collect_disagreements, score_images, weekly_ashes
+from c4_assets.marco.classifier import Classifier
+from c4_assets.marco_probabilities import marco_probabilities
+from c4_assets.raw_inspection_images import raw_inspection_images
+from c4_assets.shared import SETTINGS
+from resources.image_store import open_image_store
+from resources.imaging_database import ImagingDatabase
+from resources.score_archive import ScoreArchive
+from resources.settings import Settings
+from resources.staging import Staging
+from sensors.new_inspections import new_inspections
+
+EXECUTORS = {"multiprocess": dg.multiprocess_executor, "in_process": dg.in_process_executor}
+
+
+def resources_of(settings: Settings) -> Mapping[str, object]:
+    """What the assets talk to. Making them opens no connection and reads no file but a model named by its path."""
+    classifier = Classifier(settings)
+    return {
+        "settings": settings,
+        "imaging_database": ImagingDatabase(settings.imaging_database_url),
+        "image_store": open_image_store(settings.image_store_url),
+        "staging": Staging(settings.staging, classifier.version.name),
+        "score_archive": ScoreArchive(settings.archive, classifier.version.name),
+        "classifier": classifier,
+    }
+
+
+defs = dg.Definitions(
+    assets=[
+        sources.inspections,
+        sources.human_scores,
+        raw_inspection_images,
+        marco_probabilities,
+        class_predictions,
+        db_scores,
+        ashes_disagreements,
+    ],
+    jobs=[score_images, collect_disagreements],
+    sensors=[new_inspections],
+    schedules=[weekly_ashes],
+    resources=resources_of(SETTINGS),
+    executor=EXECUTORS[SETTINGS.executor],
+)

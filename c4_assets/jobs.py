@@ -1,0 +1,33 @@
+"""The two jobs, and when Ashes runs. New inspections are scored by the sensor in ``sensors/``."""
+
+from datetime import timedelta
+
+import dagster as dg
+
+from c4_assets.partitions import DAYS, WEEKS
+
+score_images = dg.define_asset_job(
+    "score_images",
+    selection=["raw_inspection_images", "marco_probabilities", "class_predictions", "db_scores"],
+    partitions_def=DAYS,
+    description="Scores every image of a day that has no score yet.",
+)
+
+collect_disagreements = dg.define_asset_job(
+    "collect_disagreements",
+    selection=["ashes_disagreements"],
+    partitions_def=WEEKS,
+    description="Collects what people scored in a week and see otherwise than the machine.",
+)
+
+
+@dg.schedule(
+    job=collect_disagreements,
+    cron_schedule="0 5 * * 1",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def weekly_ashes(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """On Monday morning, Ashes for the week that ended in the night."""
+    last_week = context.scheduled_execution_time - timedelta(weeks=1)
+    return dg.RunRequest(partition_key=WEEKS.get_partition_key_for_timestamp(last_week.timestamp()))

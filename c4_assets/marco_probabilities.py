@@ -1,0 +1,162 @@
+"""Classify the staged images of a day with MARCO, an inspection at a time, into the score archive."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from heapq import heappop, heappush
+from itertools import chain
+from typing import Any
+
+import dagster as dg
+
+from c4_assets.marco.classifier import Classifier
+from c4_assets.marco.engine import Classification, Engine
+from c4_assets.marco.preprocessing import thumbnail
+from c4_assets.operator_errors import told_to_the_operator
+from c4_assets.partitions import DAYS, day_of
+from c4_assets.raw_inspection_images import raw_inspection_images
+from c4_assets.shared import FACILITY, GPU_RETRIES, SCORER, column_schema, scorer_version
+from resources.categories import PROBABILITY_COLUMNS
+from resources.score_archive import ImageOutcome, ScoreArchive, crystal_probability
+from resources.staging import StagedImage, Staging
+
+log = logging.getLogger("c4.classify")
+
+THUMBNAIL_SIDE = 224
+"""Longest side of a thumbnail, in pixels: a crystal of a tenth of the drop is still seen, and 100 of them fit 1 MB."""
+
+THUMBNAILS_AN_INSPECTION = 12
+
+
+@dataclass
+class ClassifiedDay:
+    """What :func:`classify_day` did: images and inspections of this call, and the whole day's outcomes."""
+
+    inspections: int = 0
+    scored: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    outcomes: tuple[ImageOutcome, ...] = ()
+
+
+def classify_day(day: date, staging: Staging, archive: ScoreArchive, engine: Callable[[], Engine]) -> ClassifiedDay:
+    """Classifies what is staged of a day and leaves nothing staged.
+
+    Every inspection is a checkpoint: its staged file is removed when its outcomes are on disk, so a run that died
+    loses at most the inspection that it was at. An image that has a score is not classified again.
+
+    Args:
+        engine: gives the engine; not called where there is nothing to classify, because loading takes seconds.
+    """
+    started = time.monotonic()
+    result = ClassifiedDay()
+    scored = {outcome.image.image_id for outcome in archive.outcomes(day) if outcome.error is None}
+    waiting = staging.inspections(day)
+    for inspection_id in waiting:
+        staged = (row for row in staging.read(day, inspection_id) if row.image.image_id not in scored)
+        outcomes = _classify(staged, engine)
+        if outcomes:
+            archive.checkpoint(day, inspection_id, outcomes)
+        staging.remove(day, inspection_id)
+        result.inspections += 1
+        result.failed += sum(outcome.error is not None for outcome in outcomes)
+        result.scored += sum(outcome.error is None for outcome in outcomes)
+        log.info(
+            "classified %d of %d inspections, %d images, %.1f a second",
+            result.inspections,
+            len(waiting),
+            result.scored,
+            result.scored / (time.monotonic() - started),
+        )
+    result.outcomes = tuple(archive.merge(day))
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _classify(staged: Iterable[StagedImage], engine: Callable[[], Engine]) -> list[ImageOutcome]:
+    outcomes: list[ImageOutcome] = []
+    in_the_engine: deque[StagedImage] = deque()
+
+    def fetched() -> Iterator[bytes]:
+        for row in staged:
+            if row.data is None:
+                outcomes.append(ImageOutcome(row.image, row.fetched_at, error=row.error))
+            else:
+                in_the_engine.append(row)
+                yield row.data
+
+    likeliest: list[tuple[float, int, bytes]] = []  # a heap: memory holds the bytes of a dozen images, not of all
+    for classification in _lazily(engine, fetched()):
+        row = in_the_engine.popleft()
+        if classification.probabilities is None:
+            outcomes.append(ImageOutcome(row.image, row.fetched_at, row.sha256, error=classification.error))
+            continue
+        outcome = ImageOutcome(row.image, datetime.now(UTC), row.sha256, classification.probabilities)
+        outcomes.append(outcome)
+        heappush(likeliest, (crystal_probability(outcome), row.image.image_id, row.data or b""))
+        if len(likeliest) > THUMBNAILS_AN_INSPECTION:
+            heappop(likeliest)
+    thumbnails = {image_id: thumbnail(data, THUMBNAIL_SIDE) for _, image_id, data in likeliest}
+    for outcome in outcomes:
+        if outcome.error:
+            log.warning("image %d (%s): %s", outcome.image.image_id, outcome.image.path, outcome.error)
+    return [replace(outcome, thumbnail=thumbnails.get(outcome.image.image_id)) for outcome in outcomes]
+
+
+def _lazily(engine: Callable[[], Engine], images: Iterator[bytes]) -> Iterator[Classification]:
+    for first in images:
+        return engine().classify(chain([first], images))
+    return iter(())
+
+
+@dg.asset(
+    partitions_def=DAYS,
+    deps=[raw_inspection_images],
+    group_name="scoring",
+    kinds={"tensorflow", "parquet"},
+    owners=[FACILITY],
+    code_version=SCORER.name,
+    retry_policy=GPU_RETRIES,
+    metadata=column_schema(
+        image_id="int64",
+        inspection_id="int64",
+        plate="string",
+        well="string",
+        drop_number="int32",
+        path="string",
+        sha256="string",
+        **dict.fromkeys(PROBABILITY_COLUMNS, "float32"),
+        scored_at="timestamp[us, UTC]",
+        error="string",
+    ),
+)
+def marco_probabilities(
+    context: dg.AssetExecutionContext,
+    staging: dg.ResourceParam[Staging],
+    score_archive: dg.ResourceParam[ScoreArchive],
+    classifier: dg.ResourceParam[Classifier],
+) -> dg.MaterializeResult[Any]:
+    """The four probabilities that MARCO gives every image of the day: one Parquet file a day, kept for ever.
+
+    The step resumes after the last finished inspection. Images that cannot be decoded stand in the file with the
+    reason in place of probabilities.
+    """
+    with told_to_the_operator():
+        day = classify_day(day_of(context), staging, score_archive, lambda: classifier.engine)
+    images = [outcome for outcome in day.outcomes if outcome.error is None]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/partition_row_count": len(day.outcomes),
+            "images scored": day.scored,
+            "images failed": day.failed,
+            "inspections": day.inspections,
+            "images per second": round(day.scored / day.seconds, 1) if day.seconds else 0.0,
+            "seconds": round(day.seconds, 1),
+            "images of the day with a score": len(images),
+            "highest crystal probability": max((crystal_probability(image) for image in images), default=0.0),
+            "scorer version": scorer_version(score_archive.scorer),
+        }
+    )

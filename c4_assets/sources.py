@@ -1,0 +1,21 @@
+"""What others put into the imaging database: the ends of the lineage that C4 does not make."""
+
+import dagster as dg
+
+from c4_assets.shared import FACILITY
+
+inspections = dg.AssetSpec(
+    "inspections",
+    group_name="imaging_database",
+    kinds={"sql"},
+    owners=[FACILITY],
+    description="Inspections and their images, as the imagers pushed them into the imaging database.",
+)
+
+human_scores = dg.AssetSpec(
+    "human_scores",
+    group_name="imaging_database",
+    kinds={"sql"},
+    owners=[FACILITY],
+    description="What crystallographers scored: rows of `scores` without a scorer version.",
+)

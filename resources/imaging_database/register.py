@@ -1,0 +1,95 @@
+"""Put plates, inspections, images and classes into an imaging database that is C4's own."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+
+from resources.categories import CATEGORIES
+from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.schema import images, inspections, plates, score_classes, scores
+from resources.imaging_database.statements import insert_absent
+
+NUANCED_CLASSES = {
+    "single crystal": "crystals",
+    "needles": "crystals",
+    "plates": "crystals",
+    "microcrystals": "crystals",
+    "light precipitate": "precipitate",
+    "heavy precipitate": "precipitate",
+    "phase separation": "other",
+    "skin": "other",
+    "contamination": "other",
+    "bad image": None,
+}
+"""Classes that people like to tell apart, and the category of each: a start that a site edits in the table."""
+
+
+@dataclass(frozen=True)
+class NewImage:
+    """An image to register: ``path`` is relative to the image store's root."""
+
+    well: str
+    drop_number: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What :func:`register_inspection` did."""
+
+    inspection_id: int
+    new_images: int
+    known_images: int
+
+
+def seed_classes(database: ImagingDatabase) -> int:
+    """Adds the four categories and :data:`NUANCED_CLASSES` where they are missing. Returns how many were."""
+    classes = {**{category: category for category in CATEGORIES}, **NUANCED_CLASSES}
+    rows = [{"name": name, "category": category} for name, category in classes.items()]
+    with database.writing() as connection:
+        return insert_absent(connection, score_classes, rows)
+
+
+def register_inspection(
+    database: ImagingDatabase, plate: str, imaged_at: datetime, imager: str | None, new: Sequence[NewImage]
+) -> Registered:
+    """Registers one imaging of one plate. What is registered stays as it is, so doing it again changes nothing."""
+    with database.writing() as connection:
+        insert_absent(connection, plates, [{"barcode": plate}])
+        plate_id = connection.scalar(select(plates.c.id).where(plates.c.barcode == plate))
+        insert_absent(connection, inspections, [{"plate_id": plate_id, "imaged_at": imaged_at, "imager": imager}])
+        inspection_id: int = connection.scalars(
+            select(inspections.c.id).where(inspections.c.plate_id == plate_id, inspections.c.imaged_at == imaged_at)
+        ).one()
+        added = insert_absent(connection, images, [{**vars(image), "inspection_id": inspection_id} for image in new])
+    return Registered(inspection_id, added, len(new) - added)
+
+
+def record_human_scores(
+    database: ImagingDatabase, inspection_id: int, scorer: str, scored_at: datetime, class_by_path: dict[str, str]
+) -> int:
+    """Enters one person's scores of one inspection, by image path and class name. Returns how many."""
+    with database.writing() as connection:
+        image_ids = _ids(
+            connection.execute(
+                select(images.c.path, images.c.id).where(images.c.inspection_id == inspection_id)
+            ).tuples()
+        )
+        class_ids = _ids(connection.execute(select(score_classes.c.name, score_classes.c.id)).tuples())
+        rows = [
+            {
+                "image_id": image_ids[path],
+                "score_class_id": class_ids[name],
+                "scorer": scorer,
+                "scored_at": scored_at,
+            }
+            for path, name in class_by_path.items()
+        ]
+        connection.execute(scores.insert(), rows)
+    return len(rows)
+
+
+def _ids(rows: Iterable[tuple[str, int]]) -> dict[str, int]:
+    return dict(rows)

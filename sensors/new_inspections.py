@@ -1,0 +1,119 @@
+"""Ask for a run of every day that has images to score: a thin sensor over a pure decision."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterRunStatus as Status
+
+from c4_assets.jobs import collect_disagreements, score_images
+from c4_assets.marco.classifier import Classifier
+from c4_assets.shared import SETTINGS
+from resources.errors import C4Error
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.work import pending_by_day
+from resources.settings import Settings
+
+# A run that is being cancelled may still be writing. Its day waits for it to end, or two runs would do the same work.
+IN_FLIGHT = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
+
+PARTITION_TAG = "dagster/partition"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Days to ask runs for, newest first, and why the others have to wait, in words for the operator."""
+
+    requests: Sequence[date]
+    explanation: str
+
+
+def decide(pending: Mapping[date, int], in_flight: Collection[date], today: date, first_day: date) -> Decision:
+    """Which days with pending images get a run now.
+
+    The newest day comes first, because crystallographers look at what was imaged today. A day that failed is asked
+    for again at every tick: what is pending is all that counts, and nothing is remembered about earlier requests.
+
+    Args:
+        pending: images without a score, by day of imaging.
+        in_flight: days that a run is at or waits for.
+        today: the newest day that is a partition. An imager whose clock is ahead makes later ones.
+        first_day: the oldest day that is a partition (``C4_START_DATE``).
+    """
+    running = sorted(day for day in pending if day in in_flight)
+    future = sorted(day for day in pending if day > today)
+    past = sorted(day for day in pending if day < first_day)
+    requests = sorted(set(pending) - set(running) - set(future) - set(past), reverse=True)
+    parts: list[str] = []
+    if requests:
+        images = sum(pending[day] for day in requests)
+        parts.append(f"{images} images to score, imaged on {_listed(requests)}")
+    if running:
+        parts.append(f"waiting for the runs of {_listed(running)}")
+    if future:
+        images = sum(pending[day] for day in future)
+        parts.append(f"{images} images are dated in the future ({_listed(future)}): check the imager's clock")
+    if past:
+        parts.append(f"{_listed(past)} lies before C4_START_DATE ({first_day})")
+    return Decision(requests, "; ".join(parts) or "nothing to score")
+
+
+def _listed(days: Sequence[date], most: int = 5) -> str:
+    named = ", ".join(day.isoformat() for day in days[:most])
+    return named if len(days) <= most else f"{named} and {len(days) - most} more days"
+
+
+def days_in_flight(instance: dg.DagsterInstance) -> set[date]:
+    """The days of imaging that an unfinished run is about, whoever started it (sensor, person or backfill)."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT))
+    keys = [run.tags[PARTITION_TAG] for run in runs if _about_a_day(run)]
+    return {date.fromisoformat(key) for key in keys}
+
+
+def _about_a_day(run: dg.DagsterRun) -> bool:
+    # The partitions of Ashes are weeks, and a week's key looks like a day's.
+    return PARTITION_TAG in run.tags and run.job_name != collect_disagreements.name
+
+
+@dg.sensor(
+    job=score_images,
+    minimum_interval_seconds=SETTINGS.sensor_minutes * 60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def new_inspections(
+    context: dg.SensorEvaluationContext,
+    imaging_database: dg.ResourceParam[ImagingDatabase],
+    classifier: dg.ResourceParam[Classifier],
+    settings: dg.ResourceParam[Settings],
+) -> dg.SensorResult | dg.SkipReason:
+    """Looks for images without a score in the imaging database and asks for a run of each of their days.
+
+    The requests carry no run key: Dagster remembers keys for ever and would drop a second request for a day whose
+    first run failed. That no day has two runs is made sure of by asking Dagster which are in flight.
+    """
+    now = datetime.now(UTC)
+    try:
+        pending = pending_by_day(
+            imaging_database,
+            classifier.version.name,
+            settings.max_attempts,
+            since=now - timedelta(days=settings.sensor_window_days),
+        )
+    except C4Error as error:
+        # Skipping keeps the message in the tick's history; the next tick tries again.
+        return dg.SkipReason(str(error))
+    decision = decide(pending, days_in_flight(context.instance), now.date(), settings.start_date)
+    cursor = json.dumps({"polled_at": now.isoformat(timespec="seconds"), "saw": decision.explanation})
+    if not decision.requests:
+        context.update_cursor(cursor)
+        return dg.SkipReason(f"{decision.explanation} (last {settings.sensor_window_days} days)")
+    context.log.info(decision.explanation)
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(partition_key=day.isoformat(), tags={"c4/pending_images": str(pending[day])})
+            for day in decision.requests
+        ],
+        cursor=cursor,
+    )
