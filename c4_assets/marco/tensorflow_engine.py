@@ -1,7 +1,10 @@
 """MARCO's network in TensorFlow: the reference that every other engine is measured against."""
 
 import os
-from collections.abc import Iterable, Iterator
+import sys
+import tempfile
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +34,10 @@ class TensorFlowEngine:
     """
 
     def __init__(self, saved_model: Path, batch_size: int) -> None:
-        # TensorFlow reports on stderr, where an operator looks for errors, that it found no GPU and that variables of
-        # TensorFlow 1 cannot be trained: neither is one. What is wrong with the model is raised below.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        import tensorflow as tf
+        with _start_up_report_put_aside():
+            import tensorflow as tf
 
+        # That variables of TensorFlow 1 cannot be trained is no news: nothing is trained here.
         tf.get_logger().setLevel("ERROR")
 
         try:
@@ -55,3 +57,28 @@ class TensorFlowEngine:
         import tensorflow as tf
 
         return self._network(tf.constant(batch)).numpy()
+
+
+@contextmanager
+def _start_up_report_put_aside() -> Generator[None, None, None]:
+    """Keeps TensorFlow's report of its start-up off stderr, unless the import fails.
+
+    Without a GPU it reports, where an operator looks for errors, that it found none; some of that comes before any
+    log level of its own counts.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as report:
+            os.dup2(report.fileno(), 2)
+            try:
+                yield
+            except BaseException:
+                report.seek(0)
+                os.write(stderr, report.read())
+                raise
+            finally:
+                os.dup2(stderr, 2)
+    finally:
+        os.close(stderr)

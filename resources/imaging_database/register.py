@@ -1,6 +1,6 @@
 """Put plates, inspections, images and classes into an imaging database that is C4's own."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -70,14 +70,20 @@ def register_inspection(
 def record_human_scores(
     database: ImagingDatabase, inspection_id: int, scorer: str, scored_at: datetime, class_by_path: dict[str, str]
 ) -> int:
-    """Enters one person's scores of one inspection, by image path and class name. Returns how many."""
+    """Enters one person's scores of one inspection, by image path and class name, where that person has none yet.
+
+    Returns how many scores were entered.
+    """
     with database.writing() as connection:
-        image_ids = _ids(
-            connection.execute(
-                select(images.c.path, images.c.id).where(images.c.inspection_id == inspection_id)
-            ).tuples()
+        of_inspection = select(images.c.path, images.c.id).where(images.c.inspection_id == inspection_id)
+        image_ids = {row.path: row.id for row in connection.execute(of_inspection)}
+        classes = connection.execute(select(score_classes.c.name, score_classes.c.id))
+        class_ids = {row.name: row.id for row in classes}
+        known = set(
+            connection.scalars(
+                select(scores.c.image_id).where(scores.c.scorer == scorer, scores.c.image_id.in_(image_ids.values()))
+            )
         )
-        class_ids = _ids(connection.execute(select(score_classes.c.name, score_classes.c.id)).tuples())
         rows = [
             {
                 "image_id": image_ids[path],
@@ -86,10 +92,8 @@ def record_human_scores(
                 "scored_at": scored_at,
             }
             for path, name in class_by_path.items()
+            if image_ids[path] not in known
         ]
-        connection.execute(scores.insert(), rows)
+        if rows:
+            connection.execute(scores.insert(), rows)
     return len(rows)
-
-
-def _ids(rows: Iterable[tuple[str, int]]) -> dict[str, int]:
-    return dict(rows)

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, select
 
 from resources.imaging_database.database import ImagingDatabase
-from resources.imaging_database.schema import c4_image_failures, images, inspections, plates, scores
+from resources.imaging_database.schema import c4_image_failures, c4_scorer_versions, images, inspections, plates, scores
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def progress_by_day(
             func.count(row.c.image_id),
             count(row.c.scored),
             count(and_(~row.c.scored, row.c.attempts >= max_attempts)),
-            count(and_(~row.c.scored, or_(row.c.attempts < max_attempts))),
+            count(and_(~row.c.scored, row.c.attempts < max_attempts)),
         )
         .group_by(row.c.inspection_id, row.c.imaged_at)
         .order_by(row.c.imaged_at)
@@ -207,3 +207,10 @@ def forget_failures(database: ImagingDatabase, scorer: str) -> int:
         return connection.execute(
             c4_image_failures.delete().where(c4_image_failures.c.scorer_version == scorer)
         ).rowcount
+
+
+def scorer_versions(database: ImagingDatabase) -> list[str]:
+    """Names of the scorer versions that have written to the database, oldest first."""
+    with database.reading() as connection:
+        query = select(c4_scorer_versions.c.name).order_by(c4_scorer_versions.c.first_used_at)
+        return list(connection.scalars(query))

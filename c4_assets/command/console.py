@@ -1,0 +1,56 @@
+"""How the command talks: one console, errors without tracebacks, progress bars fed by the library's own log."""
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from resources.errors import C4Error
+
+console = Console()
+errors = Console(stderr=True)
+
+
+@contextmanager
+def reporting_errors() -> Generator[None, None, None]:
+    """Prints an error that an operator can act on and ends the program with status 1."""
+    try:
+        yield
+    except C4Error as error:
+        errors.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        raise SystemExit(1) from error
+
+
+def progress() -> Progress:
+    """A progress bar with a count and the time. It draws on stderr, so that stdout can go into a file or a pipe."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=errors
+    )
+
+
+class _Lines(logging.Handler):
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.INFO)
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        colour = "yellow" if record.levelno >= logging.WARNING else "dim"
+        self._progress.console.print(f"  [{colour}]{record.getMessage()}[/]", highlight=False)
+
+
+@contextmanager
+def work_shown(progress: Progress) -> Generator[None, None, None]:
+    """Prints what C4's functions log (staged, classified, failed) above a progress bar while the block runs."""
+    logger = logging.getLogger("c4")
+    handler, level, propagate = _Lines(progress), logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # TensorFlow gives the root logger a handler that would print every line again
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate

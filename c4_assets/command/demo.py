@@ -1,0 +1,139 @@
+"""``c4 demo``: rendered plates through the whole graph, with the real model."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from c4_assets.command.console import console, errors, progress
+from c4_assets.command.database import ready
+from c4_assets.command.model import model_at_hand
+from c4_assets.command.run import EVER, dagster_instance, execute, score_days, why
+from c4_assets.marco.classifier import Classifier
+from resources.categories import CATEGORIES
+from resources.errors import C4Error, ConfigurationError
+from resources.image_store import LocalStore
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.work import pending_by_day
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+SITE_SETTINGS = ("C4_IMAGING_DATABASE_URL", "C4_IMAGE_STORE_URL")
+
+
+def demo() -> None:
+    """Render plates of drops, score them with MARCO through the Dagster asset graph, and show what came out."""
+    if named := [name for name in SITE_SETTINGS if os.environ.get(name)]:
+        raise ConfigurationError(
+            f"The demo fills a database and a folder of its own below C4_HOME and never touches a site's: unset "
+            f"{' and '.join(named)}."
+        )
+    from c4_assets.demo.plates import register
+
+    started = time.monotonic()
+    settings = Settings.from_environment()
+    database = ready(settings)
+    model_at_hand(settings)
+    _render(LocalStore.at(settings.image_store_url))
+    register(database, datetime.now(UTC))
+    waiting = pending_by_day(database, Classifier(settings).version.name, settings.max_attempts, EVER)
+    if not waiting:
+        console.print("Every image has its score already: nothing was scored twice.", highlight=False)
+    written = score_days(settings, waiting) if waiting else {}
+    if None in written.values():
+        raise C4Error("A day of the demo failed; the reason is above. Run the demo again: it carries on.")
+    disagreements = _ashes(settings)
+    rows = sum(count or 0 for count in written.values())
+    _show(database, Classifier(settings).version.name, disagreements, rows, time.monotonic() - started)
+
+
+def _render(store: LocalStore) -> None:
+    from c4_assets.demo.plates import INSPECTIONS, MIX, render_missing
+
+    with progress() as bar:
+        task = bar.add_task("rendering drops", total=len(INSPECTIONS) * len(MIX))
+        if not render_missing(store, lambda: bar.advance(task)):
+            bar.remove_task(task)
+
+
+def _ashes(settings: Settings) -> int:
+    """Runs Ashes for the weeks in which the demo's people scored. Returns the disagreements."""
+    from c4_assets.definitions import defs
+
+    job = defs.resolve_job_def("collect_disagreements")
+    total = 0
+    with dagster_instance(settings) as instance:
+        for week in _scored_weeks(settings):
+            result = execute(job, week.isoformat(), instance)
+            if not result.success:
+                errors.print(f"[bold red]Ashes failed:[/] {why(result)}", highlight=False, soft_wrap=True)
+            total += _rows(result)
+    return total
+
+
+def _scored_weeks(settings: Settings) -> list[date]:
+    from sqlalchemy import select
+
+    from resources.imaging_database.schema import scores
+
+    with ImagingDatabase(settings.imaging_database_url).reading() as connection:
+        times = connection.scalars(select(scores.c.scored_at).where(scores.c.scorer_version.is_(None)).distinct())
+        return sorted({at.date() - timedelta(days=at.weekday()) for at in times})
+
+
+def _rows(result: "dg.ExecuteInProcessResult") -> int:
+    for event in result.get_asset_materialization_events():
+        value = event.materialization.metadata["dagster/partition_row_count"].value
+        return value if isinstance(value, int) else 0
+    return 0
+
+
+def _show(database: ImagingDatabase, scorer: str, disagreements: int, rows: int, seconds: float) -> None:
+    from c4_assets.demo.plates import demo_images, drawn_categories, known_inspections
+
+    found, drawn = _categories(database, scorer), drawn_categories()
+    paths = demo_images(database)
+    seen = {paths[image_id]: category for image_id, category in found.items() if image_id in paths}
+    table = Table("drawn as", "drops", *(f"→ {category}" for category in CATEGORIES), "agree", title="What MARCO saw")
+    for category in CATEGORIES:
+        counts = Counter(seen[path] for path in seen if drawn[path] == category)
+        drops = sum(counts.values())
+        agreement = f"{counts[category] / drops:.0%}" if drops else "–"
+        table.add_row(category, str(drops), *(str(counts[c]) for c in CATEGORIES), agreement)
+    console.print(table)
+    known = known_inspections(database)
+    summary: Mapping[str, Any] = {
+        "plates": f"{len({plate for plate, _ in known})}, imaged {len(known)} times",
+        "drops scored": len(seen),
+        "crystals found": sum(category == "crystals" for category in seen.values()),
+        "disagreements with people": disagreements,
+        "rows written now": rows,
+        "seconds": round(seconds),
+    }
+    for name, value in summary.items():
+        console.print(f"  {name}: [bold]{value}[/]", highlight=False)
+    console.print(
+        "\nLook at it: `make ui` (lineage, contact sheets, runs). Then your own images: `c4 import FOLDER` and "
+        "`c4 run --pending`.",
+        highlight=False,
+    )
+
+
+def _categories(database: ImagingDatabase, scorer: str) -> dict[int, str]:
+    from sqlalchemy import select
+
+    from resources.imaging_database.schema import score_classes, scores
+
+    query = (
+        select(scores.c.image_id, score_classes.c.name)
+        .join(score_classes, score_classes.c.id == scores.c.score_class_id)
+        .where(scores.c.scorer_version == scorer)
+    )
+    with database.reading() as connection:
+        return {row.image_id: row.name for row in connection.execute(query)}

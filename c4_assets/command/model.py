@@ -1,0 +1,49 @@
+"""``c4 model``: MARCO's weights."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from c4_assets.command.console import console
+from c4_assets.marco.model import RELEASES, fetch, fetched, locate, weights_sha256
+from resources.settings import Settings
+
+app = typer.Typer(help="Fetch and list models.", no_args_is_help=True)
+
+
+@app.command("fetch")
+def fetch_(
+    name: Annotated[str, typer.Argument(help="A published model, or a name of your own with --from.")] = "marco",
+    source: Annotated[
+        str | None, typer.Option("--from", help="A SavedModel's folder, a .whl or .zip that holds one, or its address.")
+    ] = None,
+) -> None:
+    """Fetch a model's weights, check them, and keep them below C4_MODELS."""
+    folder = fetch(name, Settings.from_environment().models, source)
+    console.print(f"{name} is in {folder}.", highlight=False, soft_wrap=True)
+
+
+@app.command("list")
+def list_() -> None:
+    """List the published and the fetched models."""
+    from rich.table import Table
+
+    settings = Settings.from_environment()
+    have = fetched(settings.models)
+    table = Table("model", "weights", "folder")
+    for name in sorted({*RELEASES, *have}):
+        table.add_row(name, weights_sha256(name, settings.models)[:12], str(have.get(name, "not fetched")))
+    console.print(table)
+
+
+def model_at_hand(settings: Settings) -> Path:
+    """The folder of the settings' model, which is fetched now if it is a published one and has not been.
+
+    Raises:
+        ConfigurationError, Unavailable: see :func:`c4_assets.marco.model.fetch`.
+    """
+    if settings.model in RELEASES and settings.model not in fetched(settings.models):
+        console.print(f"Fetching the weights of {settings.model} (43 MB), once …", highlight=False)
+        return fetch(settings.model, settings.models)
+    return locate(settings.model, settings.models)

@@ -1,0 +1,126 @@
+"""``c4 run``: the Dagster job of the sensor, in this process."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from c4_assets.command.console import console, errors, progress, work_shown
+from c4_assets.command.database import ready
+from c4_assets.command.model import model_at_hand
+from c4_assets.marco.classifier import Classifier
+from resources.errors import ConfigurationError
+from resources.imaging_database.work import pending_by_day
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def run(
+    pending: Annotated[bool, typer.Option("--pending", help="Every day that has images without a score.")] = False,
+    day: Annotated[list[str] | None, typer.Option("--date", help="A day of imaging (UTC); may be repeated.")] = None,
+) -> None:
+    """Score images now, without a daemon. The runs show in Dagster's UI like any other."""
+    if pending == bool(day):
+        raise ConfigurationError("Say which days: --pending, or --date 2026-03-31.")
+    settings = Settings.from_environment()
+    waiting = pending_by_day(ready(settings), Classifier(settings).version.name, settings.max_attempts, EVER)
+    days = {_date(text): 0 for text in day} if day else dict(waiting)
+    chosen = {each: waiting.get(each, 0) for each in days}
+    if not any(chosen.values()):
+        console.print(
+            "Nothing to score: every image has a score or has failed for good (`c4 status`).", highlight=False
+        )
+        return
+    model_at_hand(settings)
+    written = score_days(settings, chosen)
+    failed = [each for each, rows in written.items() if rows is None]
+    rows = sum(count or 0 for count in written.values())
+    console.print(f"{rows} scores were written. `c4 status` tells what is left.", highlight=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def score_days(settings: Settings, days: Mapping[date, int]) -> dict[date, int | None]:
+    """Runs the ``score_images`` job for every day, oldest first, with a progress bar.
+
+    Args:
+        days: pending images by day.
+
+    Returns:
+        Rows written by day, ``None`` for a day whose run failed (the reason is printed).
+    """
+    from c4_assets.definitions import defs
+
+    written: dict[date, int | None] = {}
+    job = defs.resolve_job_def("score_images")
+    with dagster_instance(settings) as instance, progress() as bar, work_shown(bar):
+        task = bar.add_task("scoring", total=sum(days.values()))
+        for each in sorted(days):
+            started = time.monotonic()
+            bar.update(task, description=f"scoring {each}")
+            result = execute(job, each.isoformat(), instance)
+            written[each] = _rows_written(result) if result.success else None
+            bar.advance(task, days[each])
+            if not result.success:
+                errors.print(f"[bold red]{each} failed:[/] {why(result)}", highlight=False, soft_wrap=True)
+            else:
+                took = time.monotonic() - started
+                bar.console.print(f"{each}: {written[each]} scores written in {took:.0f} s", highlight=False)
+    return written
+
+
+def dagster_instance(settings: Settings) -> "dg.DagsterInstance":
+    """The Dagster instance in the settings' home, which is prepared if it is new."""
+    import dagster as dg
+
+    from c4_assets.command.ui import prepare_dagster_home
+
+    prepare_dagster_home(settings)
+    return dg.DagsterInstance.from_config(str(settings.dagster_home))
+
+
+def execute(job: "dg.JobDefinition", partition: str, instance: "dg.DagsterInstance") -> "dg.ExecuteInProcessResult":
+    """Runs one partition of a job in this process. A failure is in the result and is not raised."""
+    # Dagster's own console log tells an engineer what the progress bar tells an operator.
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return job.execute_in_process(
+        partition_key=partition,
+        instance=instance,
+        raise_on_error=False,
+        run_config=quiet,
+        tags={"c4/started_by": "c4 run"},
+    )
+
+
+def why(result: "dg.ExecuteInProcessResult") -> str:
+    """The reason of a failed run, in the words of the step that failed."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data and data.user_failure_data.description:
+                return data.user_failure_data.description
+            if data.error:
+                cause = data.error.cause or data.error
+                return f"{event.step_key}: {cause.message.strip()}"
+    return "see the run in Dagster's UI (`c4 ui`)"
+
+
+def _rows_written(result: "dg.ExecuteInProcessResult") -> int:
+    for event in result.get_asset_materialization_events():
+        if event.asset_key and event.asset_key.path[-1] == "db_scores":
+            value = event.materialization.metadata["rows written"].value
+            return value if isinstance(value, int) else 0
+    return 0
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--date {text!r} is not a day like 2026-03-31.") from error

@@ -1,0 +1,122 @@
+"""``c4 status`` and ``c4 retry``: what is scored, what is not, and why."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from c4_assets.command.console import console
+from c4_assets.command.database import ready
+from c4_assets.marco.classifier import Classifier
+from resources.imaging_database.work import (
+    Failure,
+    Progress,
+    failures,
+    forget_failures,
+    progress_by_day,
+    scorer_versions,
+)
+from resources.settings import Settings
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    days: Annotated[int | None, typer.Option(help="Only images of the last so many days.")] = None,
+    show_failures: Annotated[
+        bool, typer.Option("--failures", help="List the images that failed, with the reason.")
+    ] = False,
+) -> None:
+    """Show how many images are listed, scored, failed and pending, for each scorer version and day of imaging."""
+    settings = Settings.from_environment()
+    database = ready(settings)
+    current = Classifier(settings).version.name
+    since = datetime.now(UTC) - timedelta(days=days) if days else None
+    versions = sorted({*scorer_versions(database), current}, key=lambda name: (name != current, name))
+    progress = {name: progress_by_day(database, name, settings.max_attempts, since) for name in versions}
+    failed = {name: failures(database, name) for name in versions}
+    if as_json:
+        report = {name: _as_json(progress[name], failed[name], name == current) for name in versions}
+        typer.echo(json.dumps({"scorer_versions": report}, indent=2))
+        return
+    for name in versions:
+        _print_progress(name, progress[name], name == current)
+        if show_failures:
+            _print_failures(failed[name], settings.max_attempts)
+    _print_hints(progress[current], failed[current], settings, show_failures)
+
+
+def retry() -> None:
+    """Give the images that failed for good their attempts back, after what was wrong with them has been mended."""
+    settings = Settings.from_environment()
+    count = forget_failures(ready(settings), Classifier(settings).version.name)
+    console.print(f"{count} images are tried again by the next run.", highlight=False)
+
+
+def _as_json(progress: Sequence[Progress], failed: Sequence[Failure], current: bool) -> dict[str, Any]:
+    names = ("inspections", "listed", "scored", "failed", "retrying", "pending")
+    return {
+        "current": current,
+        "total": {name: sum(getattr(day, name) for day in progress) for name in names},
+        "days": {day.day.isoformat(): {name: getattr(day, name) for name in names} for day in progress},
+        "failures": [
+            {
+                **asdict(failure.image),
+                "day": failure.day.isoformat(),
+                "reason": failure.reason,
+                "attempts": failure.attempts,
+                "failed_at": failure.failed_at.isoformat(),
+            }
+            for failure in failed
+        ],
+    }
+
+
+def _print_progress(name: str, progress: Sequence[Progress], current: bool) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{name}{' (current)' if current else ''}", title_justify="left")
+    table.add_column("day of imaging")
+    for column in ("inspections", "images", "scored", "failed", "pending", "of them retried"):
+        table.add_column(column, justify="right")
+    rows = [(str(day.day), day) for day in progress]
+    for title, day in rows:
+        table.add_row(title, *map(str, _numbers(day)))
+    if len(rows) > 1:
+        table.add_section()
+        table.add_row("all", *(str(sum(column)) for column in zip(*(_numbers(day) for day in progress), strict=True)))
+    console.print(table)
+
+
+def _numbers(day: Progress) -> tuple[int, ...]:
+    return (day.inspections, day.listed, day.scored, day.failed, day.pending, day.retrying)
+
+
+def _print_failures(failed: Sequence[Failure], max_attempts: int) -> None:
+    from rich.table import Table
+
+    table = Table("image", "plate", "well", "attempts", "reason", title="Images without a score", title_justify="left")
+    for each in failed:
+        image, attempts = each.image, f"{each.attempts} of {max_attempts}"
+        table.add_row(str(image.image_id), image.plate, f"{image.well}.{image.drop_number}", attempts, each.reason)
+    if failed:
+        console.print(table)
+
+
+def _print_hints(progress: Sequence[Progress], failed: Sequence[Failure], settings: Settings, shown: bool) -> None:
+    oldest = datetime.now(UTC).date() - timedelta(days=settings.sensor_window_days)
+    outside = sum(day.pending for day in progress if day.day < oldest)
+    if outside:
+        console.print(
+            f"{outside} pending images are older than the sensor's window of {settings.sensor_window_days} days: score "
+            "them with `c4 run --pending` or a backfill.",
+            highlight=False,
+        )
+    if failed and not shown:
+        console.print(f"{len(failed)} images have failed: `c4 status --failures` lists them.", highlight=False)
+    if any(day.failed for day in progress):
+        console.print("When the cause is mended, `c4 retry` has them tried again.", highlight=False)
+    if not progress:
+        console.print("The imaging database lists no image: `c4 import FOLDER`, or `c4 demo`.", highlight=False)

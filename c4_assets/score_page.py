@@ -1,0 +1,58 @@
+"""A contact sheet of scored files as one HTML page that needs nothing else: for a mail, or a plate's folder."""
+
+import base64
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from c4_assets.contact_sheet import COLOURS
+from c4_assets.marco.preprocessing import thumbnail
+from c4_assets.scoring import FileScore
+from resources.categories import CATEGORIES
+from resources.durable import whole_file
+
+MOST = 1500
+"""Drops on a page, the likeliest crystals first: about 15 MB, which browsers still open at once."""
+
+THUMBNAIL_SIDE = 240
+
+
+def write_page(rows: Sequence[FileScore], page: Path, title: str) -> None:
+    """Writes the page. Rows beyond :data:`MOST` are counted on it but not shown.
+
+    Args:
+        rows: as :func:`c4_assets.scoring.score_files` returns them.
+    """
+    import jinja2
+
+    shown = [row for row in rows if row.error is None][:MOST]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        pictures = list(threads.map(_picture, shown))
+    # Paths come from outside: everything is escaped.
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("c4_assets", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    counts = Counter(row.category for row in rows)
+    html = environment.get_template("score_page.html").render(
+        title=title,
+        drops=list(zip(shown, pictures, strict=True)),
+        failed=[row for row in rows if row.error is not None],
+        categories=[(category, COLOURS[category], counts[category]) for category in CATEGORIES],
+        flagged=sum(bool(row.crystal) for row in rows),
+        colours=COLOURS,
+        scorer=rows[0].scorer if rows else "",
+        total=len(rows),
+        not_shown=sum(row.error is None for row in rows) - len(shown),
+    )
+    with whole_file(page) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def _picture(row: FileScore) -> str:
+    try:
+        jpeg = thumbnail(Path(row.path).read_bytes(), THUMBNAIL_SIDE)
+    except (OSError, ValueError, SyntaxError):
+        return ""  # it was there when it was scored; the page shows its name and score
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
