@@ -14,7 +14,7 @@ from c4_assets.marco.preprocessing import thumbnail
 from c4_assets.marco_probabilities import THUMBNAIL_SIDE
 from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import WEEKS, week_of
-from c4_assets.shared import CPU_RETRIES, FACILITY, SCORER, column_schema, scorer_version
+from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_schema, scorer_version
 from resources.categories import CATEGORIES, PROBABILITY_COLUMNS
 from resources.errors import C4Error
 from resources.image_store import ImageStore
@@ -85,15 +85,21 @@ def _tiles(rows: Sequence[ScoredTwice], store: ImageStore) -> list[Tile]:
             jpeg = thumbnail(image.data or b"", THUMBNAIL_SIDE)
         except (OSError, ValueError, SyntaxError):
             continue
-        title = f"{row.plate} {row.well}.{row.drop_number}"
-        tiles.append(Tile(jpeg, str(row.human_category), title, f"{row.human_category}, not {row.machine_category}"))
+        place = f"{row.plate} {row.well}.{row.drop_number}"
+        tiles.append(
+            Tile(
+                jpeg,
+                str(row.human_category),
+                (place, f"{row.human}: {row.human_category}", f"machine: {row.machine_category}"),
+            )
+        )
     return tiles
 
 
 @dg.asset(
     partitions_def=WEEKS,
     deps=["human_scores", dg.AssetDep(db_scores, partition_mapping=dg.AllPartitionMapping())],
-    group_name="learning",
+    group_name=GROUP,
     kinds={"parquet"},
     owners=[FACILITY],
     code_version=SCORER.name,

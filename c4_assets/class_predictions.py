@@ -11,7 +11,7 @@ from c4_assets.contact_sheet import Tile, sheet_metadata
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco_probabilities import marco_probabilities
 from c4_assets.partitions import DAYS, day_of
-from c4_assets.shared import FACILITY, SCORER, column_lineage, column_schema, scorer_version
+from c4_assets.shared import FACILITY, GROUP, SCORER, column_lineage, column_schema, scorer_version
 from resources.categories import CATEGORIES, PROBABILITY_COLUMNS
 from resources.score_archive import ImageOutcome, Prediction, ScoreArchive, crystal_probability
 
@@ -51,8 +51,10 @@ def likeliest_crystals(predictions: Iterable[Prediction]) -> list[Tile]:
         Tile(
             jpeg=p.outcome.thumbnail,
             category=p.category,
-            title=f"{p.outcome.image.plate} {p.outcome.image.well}.{p.outcome.image.drop_number}",
-            subtitle=f"{p.category}, crystals {crystal_probability(p.outcome):.2f}",
+            caption=(
+                f"{p.outcome.image.plate} {p.outcome.image.well}.{p.outcome.image.drop_number}",
+                f"{p.category}, p(crystals) {crystal_probability(p.outcome):.2f}",
+            ),
         )
         for p in best
         if p.outcome.thumbnail
@@ -79,7 +81,7 @@ _TAKEN_OVER = ("image_id", "inspection_id", "plate", "well", "drop_number", "pat
 @dg.asset(
     partitions_def=DAYS,
     deps=[marco_probabilities],
-    group_name="scoring",
+    group_name=GROUP,
     kinds={"parquet"},
     owners=[FACILITY],
     code_version=SCORER.name,

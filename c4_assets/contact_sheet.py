@@ -10,7 +10,7 @@ import dagster as dg
 COLOURS = {"crystals": "#0072b2", "precipitate": "#d55e00", "clear": "#8a8a8a", "other": "#cc79a7"}
 """Border colour by category, of Okabe and Ito's palette, which colour-blind people can tell apart."""
 
-COLUMNS, TILE, BORDER, CAPTION = 6, 150, 4, 34
+COLUMNS, TILE, BORDER, LINE = 6, 150, 4, 15
 """Layout in pixels. Eighteen tiles make about 60 kB, which every materialisation of a day carries."""
 
 LARGEST = 18
@@ -18,12 +18,11 @@ LARGEST = 18
 
 @dataclass(frozen=True)
 class Tile:
-    """One drop of a sheet: a JPEG, the category that gives the border its colour, and two lines of text."""
+    """One drop of a sheet: a JPEG, the category that gives the border its colour, and lines of text."""
 
     jpeg: bytes
     category: str
-    title: str
-    subtitle: str
+    caption: tuple[str, ...]
 
 
 def contact_sheet(tiles: Sequence[Tile]) -> bytes:
@@ -38,7 +37,8 @@ def contact_sheet(tiles: Sequence[Tile]) -> bytes:
         raise ValueError("a contact sheet needs at least one tile")
     tiles = tiles[:LARGEST]
     columns = min(COLUMNS, len(tiles))
-    width, height = TILE + 2 * BORDER, TILE + 2 * BORDER + CAPTION
+    width = TILE + 2 * BORDER
+    height = width + LINE * max(len(tile.caption) for tile in tiles) + 4
     rows = -(-len(tiles) // columns)
     sheet = Image.new("RGB", (columns * width, rows * height), "white")
     draw = ImageDraw.Draw(sheet)
@@ -52,8 +52,8 @@ def contact_sheet(tiles: Sequence[Tile]) -> bytes:
             x, y = (picture.width - side) // 2, (picture.height - side) // 2
             square = picture.convert("RGB").crop((x, y, x + side, y + side)).resize((TILE, TILE))
         sheet.paste(square, (left + BORDER - 1, top + BORDER - 1))
-        draw.text((left + 2, top + width), tile.title, "black", font)
-        draw.text((left + 2, top + width + 15), tile.subtitle, "#444444", font)
+        for line, text in enumerate(tile.caption):
+            draw.text((left + 2, top + width + LINE * line), text, "#444444" if line else "black", font)
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=72)
     return buffer.getvalue()

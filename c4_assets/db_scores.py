@@ -10,7 +10,7 @@ from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.scorer_version import ScorerVersion
 from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of
-from c4_assets.shared import CPU_RETRIES, FACILITY, SCORER, column_lineage, column_schema, scorer_version
+from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_lineage, column_schema, scorer_version
 from resources.categories import PROBABILITY_COLUMNS
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
@@ -43,7 +43,7 @@ def write_day(
     partitions_def=DAYS,
     deps=[class_predictions],
     pool="imaging_database",
-    group_name="scoring",
+    group_name=GROUP,
     kinds={"sql"},
     owners=[FACILITY],
     code_version=SCORER.name,

@@ -18,7 +18,7 @@ from c4_assets.marco.preprocessing import thumbnail
 from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of
 from c4_assets.raw_inspection_images import raw_inspection_images
-from c4_assets.shared import FACILITY, GPU_RETRIES, SCORER, column_schema, scorer_version
+from c4_assets.shared import FACILITY, GPU_RETRIES, GROUP, SCORER, column_schema, scorer_version
 from resources.categories import PROBABILITY_COLUMNS
 from resources.score_archive import ImageOutcome, ScoreArchive, crystal_probability
 from resources.staging import StagedImage, Staging
@@ -115,7 +115,7 @@ def _lazily(engine: Callable[[], Engine], images: Iterator[bytes]) -> Iterator[C
 @dg.asset(
     partitions_def=DAYS,
     deps=[raw_inspection_images],
-    group_name="scoring",
+    group_name=GROUP,
     kinds={"tensorflow", "parquet"},
     owners=[FACILITY],
     code_version=SCORER.name,

@@ -13,7 +13,7 @@ import dagster as dg
 
 from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of
-from c4_assets.shared import CPU_RETRIES, FACILITY, scorer_version
+from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, scorer_version
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import Image, pending_images
@@ -89,7 +89,7 @@ def _fetch(store: ImageStore, images: Sequence[Image]) -> Iterator[StagedImage]:
     partitions_def=DAYS,
     deps=["inspections"],
     pool="image_store",
-    group_name="scoring",
+    group_name=GROUP,
     kinds={"arrow"},
     owners=[FACILITY],
     retry_policy=CPU_RETRIES,

@@ -44,10 +44,17 @@ def write_page(rows: Sequence[FileScore], page: Path, title: str) -> None:
         colours=COLOURS,
         scorer=rows[0].scorer if rows else "",
         total=len(rows),
+        prefix=len(_common_folder([row.path for row in rows])),
         not_shown=sum(row.error is None for row in rows) - len(shown),
     )
     with whole_file(page) as temporary:
         temporary.write_text(html, encoding="utf-8")
+
+
+def _common_folder(paths: Sequence[str]) -> str:
+    folders = {os.path.dirname(path) for path in paths}  # noqa: PTH120 - a prefix of the text, not a path
+    common = os.path.commonpath(folders) if folders and len({path.startswith("/") for path in paths}) == 1 else ""
+    return f"{common.rstrip('/')}/" if common else ""
 
 
 def _picture(row: FileScore) -> str:

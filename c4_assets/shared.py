@@ -11,6 +11,9 @@ SETTINGS = Settings.from_environment()
 SCORER = Classifier(SETTINGS).version
 """The scorer version of this deployment: the ``code_version`` of every asset whose content depends on it."""
 
+GROUP = "drops"
+"""All assets are in one group: with several, Dagster's lineage page opens with the groups folded."""
+
 FACILITY = "team:crystallisation-facility"
 
 CPU_RETRIES = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -20,9 +23,39 @@ GPU_RETRIES = dg.RetryPolicy(max_retries=1, delay=10)
 """A node that dies under a step: once more elsewhere. Finished inspections are not classified again."""
 
 
+MEANINGS = {
+    "image_id": "Number of the image in the imaging database.",
+    "inspection_id": "Number of the inspection: one imaging of one plate.",
+    "plate": "Barcode of the plate.",
+    "imaged_at": "Time of the inspection.",
+    "well": "Row and column on the plate.",
+    "drop_number": "Number of the drop in its well.",
+    "path": "File below the image store's root.",
+    "sha256": "Digest of the file that was scored.",
+    "p_clear": "Probability that the drop is clear.",
+    "p_crystals": "Probability that the drop holds crystals.",
+    "p_other": "Probability of anything else.",
+    "p_precipitate": "Probability that the drop holds precipitate.",
+    "scored_at": "Time of the score, or of the attempt that failed.",
+    "error": "Why the image has no score; empty where it has one.",
+    "category": "The likeliest of the four categories.",
+    "crystal": "Whether the probability of crystals reaches the scorer version's operating point.",
+    "rank": "Place within the inspection by the probability of crystals, 1 first.",
+    "score_class_id": "The category as a row of score_classes.",
+    "scorer": "Who scored: here the scorer version.",
+    "scorer_version": "The scorer version, as in c4_scorer_versions.",
+    "run_id": "The Dagster run that wrote the row.",
+    "human": "Who scored the image.",
+    "human_class": "The class that was given.",
+    "human_category": "The category that the class belongs to.",
+    "human_scored_at": "Time of the newest human score.",
+    "machine_category": "The category that the scorer version gave.",
+}
+
+
 def column_schema(**columns: str) -> dict[str, dg.TableSchemaMetadataValue]:
-    """Metadata that shows a dataset's columns (name: Arrow type) on the asset's page."""
-    schema = dg.TableSchema(columns=[dg.TableColumn(name, kind) for name, kind in columns.items()])
+    """Metadata that shows a dataset's columns (name: type) on the asset's page, with what they mean."""
+    schema = dg.TableSchema(columns=[dg.TableColumn(name, kind, MEANINGS[name]) for name, kind in columns.items()])
     return {"dagster/column_schema": dg.MetadataValue.table_schema(schema)}
 
 

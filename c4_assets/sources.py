@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from c4_assets.shared import FACILITY
+from c4_assets.shared import FACILITY, GROUP
 
 inspections = dg.AssetSpec(
     "inspections",
-    group_name="imaging_database",
+    group_name=GROUP,
     kinds={"sql"},
     owners=[FACILITY],
     description="Inspections and their images, as the imagers pushed them into the imaging database.",
@@ -14,7 +14,7 @@ inspections = dg.AssetSpec(
 
 human_scores = dg.AssetSpec(
     "human_scores",
-    group_name="imaging_database",
+    group_name=GROUP,
     kinds={"sql"},
     owners=[FACILITY],
     description="What crystallographers scored: rows of `scores` without a scorer version.",
