@@ -70,7 +70,7 @@ def db_scores(
 ) -> dg.MaterializeResult[Any]:
     """The day's machine scores in the imaging database: one transaction, one row an image and scorer version."""
     with told_to_the_operator():
-        written = write_day(day_of(context), imaging_database, score_archive, classifier.version, context.run_id)
+        written = write_day(day_of(context), imaging_database, score_archive, classifier.version, context.run.run_id)
     return dg.MaterializeResult(
         metadata={
             "rows written": written.scores,

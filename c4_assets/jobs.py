@@ -4,19 +4,17 @@ from datetime import timedelta
 
 import dagster as dg
 
-from c4_assets.partitions import DAYS, WEEKS
+from c4_assets.partitions import WEEKS
 
 score_images = dg.define_asset_job(
     "score_images",
     selection=["raw_inspection_images", "marco_probabilities", "class_predictions", "db_scores"],
-    partitions_def=DAYS,
     description="Scores every image of a day that has no score yet.",
 )
 
 collect_disagreements = dg.define_asset_job(
     "collect_disagreements",
     selection=["ashes_disagreements"],
-    partitions_def=WEEKS,
     description="Collects what people scored in a week and see otherwise than the machine.",
 )
 

@@ -1,11 +1,14 @@
 """Errors that an operator can act on, as Dagster shows them."""
 
+import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import dagster as dg
 
 from resources.errors import C4Error
+
+log = logging.getLogger("c4.step")
 
 
 @contextmanager
@@ -17,4 +20,5 @@ def told_to_the_operator() -> Generator[None, None, None]:
     try:
         yield
     except C4Error as error:
+        log.warning("%s", error)
         raise dg.Failure(description=str(error), allow_retries=error.retryable) from error

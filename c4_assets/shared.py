@@ -16,10 +16,12 @@ GROUP = "drops"
 
 FACILITY = "team:crystallisation-facility"
 
-CPU_RETRIES = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+CPU_RETRIES = dg.RetryPolicy(
+    max_retries=3, delay=SETTINGS.retry_seconds, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
 """A database or storage host that goes away is usually back within a minute (10 + 20 + 40 s)."""
 
-GPU_RETRIES = dg.RetryPolicy(max_retries=1, delay=10)
+GPU_RETRIES = dg.RetryPolicy(max_retries=1, delay=SETTINGS.retry_seconds)
 """A node that dies under a step: once more elsewhere. Finished inspections are not classified again."""
 
 

@@ -33,6 +33,7 @@ class Settings:
     sensor_window_days: int
     max_attempts: int
     batch_size: int
+    retry_seconds: int
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -83,4 +84,5 @@ class Settings:
             sensor_window_days=whole("C4_SENSOR_WINDOW_DAYS", "30"),
             max_attempts=whole("C4_MAX_ATTEMPTS", "3"),
             batch_size=whole("C4_BATCH_SIZE", "16"),
+            retry_seconds=whole("C4_RETRY_SECONDS", "10"),
         )

@@ -39,7 +39,7 @@ def pixels(data: bytes) -> NDArray[np.float32]:
     """
     import tensorflow as tf
 
-    kind = _checked_header(data)
+    kind = checked_header(data)
     try:
         image: Any = tf.io.decode_jpeg(data, channels=3)
     except tf.errors.InvalidArgumentError as error:
@@ -52,7 +52,15 @@ def pixels(data: bytes) -> NDArray[np.float32]:
     return resized[0].numpy() * np.float32(2 / 255) - np.float32(1)
 
 
-def _checked_header(data: bytes) -> str:
+def checked_header(data: bytes) -> str:
+    """Looks at an image's header before anything is decoded.
+
+    Returns:
+        ``"JPEG"`` or ``"PNG"``.
+
+    Raises:
+        ImageError: the bytes are empty, no image, of another format, or an image too large to decode.
+    """
     from PIL import Image, UnidentifiedImageError
 
     if not data:

@@ -1,0 +1,236 @@
+"""What the tests stand on: a fresh home with a real SQLite database and a real folder of images.
+
+The orchestration is tested with a stand-in for the network that is fast and gives every image its own probabilities;
+what MARCO says is tested with MARCO.
+"""
+
+import hashlib
+import io
+import os
+
+os.environ["C4_RETRY_SECONDS"] = "1"  # read when the definitions are imported: retries are tested, waiting is not
+import shutil
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from c4_assets.definitions import defs, resources_of
+from c4_assets.marco.classifier import Classifier
+from c4_assets.marco.engine import Classification, Engine, pipeline
+from c4_assets.marco.model import fetch
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.register import NewImage, register_inspection, seed_classes
+from resources.imaging_database.work import Progress, progress_by_day
+from resources.score_archive import ScoreArchive
+from resources.settings import Settings
+
+CI = os.environ.get("CI") == "true"
+
+
+def unavailable(reason: str) -> None:
+    """Skips a test loudly; in CI, where everything must be there, it fails."""
+    if CI:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Path:
+    """The folder of real crystallisation images (docs/development.md says how to get one)."""
+    folder = Path(os.environ.get("C4_REAL_IMAGES", Path(__file__).parents[2] / "shared" / "data"))
+    if not (folder / "marco_reference.csv").is_file():
+        unavailable(f"there are no real images in {folder}: set C4_REAL_IMAGES")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """A folder with MARCO's weights, fetched once and kept between runs of the tests."""
+    folder = Path(os.environ.get("C4_MODELS", Path.home() / ".cache" / "c4-tests" / "models"))
+    fetch("marco", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def marco(models: Path) -> Classifier:
+    """The real classifier."""
+    return Classifier(Settings.from_environment({"C4_HOME": str(models.parent), "C4_MODELS": str(models)}))
+
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class StandIn:
+    """An engine for tests of everything around the network: probabilities that follow from the image's bytes."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
+        return pipeline(images, self._decode, self._network, batch_size=4)
+
+    def _decode(self, data: bytes) -> Any:
+        from c4_assets.marco.preprocessing import checked_header
+
+        checked_header(data)
+        digest = hashlib.sha256(data)
+        self.seen.append(digest.hexdigest())
+        return np.frombuffer(digest.digest()[:4], np.uint8).astype(np.float32) + 1
+
+    def _network(self, batch: Any) -> Any:
+        return batch / batch.sum(axis=1, keepdims=True)
+
+
+class StandInClassifier(Classifier):
+    """A classifier whose engine is a stand-in; its scorer version is its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.stand_in = StandIn()
+
+    @property
+    def engine(self) -> Engine:
+        return self.stand_in
+
+
+@dataclass
+class Facility:
+    """A small facility: a home, its database, its image store, and the asset graph over them."""
+
+    settings: Settings
+    resources: dict[str, Any]
+    instance: dg.DagsterInstance
+
+    @property
+    def database(self) -> ImagingDatabase:
+        return self.resources["imaging_database"]
+
+    @property
+    def archive(self) -> ScoreArchive:
+        return self.resources["score_archive"]
+
+    @property
+    def scorer(self) -> str:
+        return self.resources["classifier"].version.name
+
+    @property
+    def engine(self) -> StandIn:
+        return self.resources["classifier"].stand_in
+
+    @property
+    def images(self) -> Path:
+        return Path(self.settings.image_store_url)
+
+    def add_plate(self, plate: str, files: Mapping[str, bytes | None], imaged_at: datetime | None = None) -> int:
+        """Registers an inspection and puts its files into the store; ``None`` registers an image without a file."""
+        new: list[NewImage] = []
+        for number, (name, data) in enumerate(files.items()):
+            path = f"{plate}/{name}"
+            if data is not None:
+                (self.images / plate).mkdir(parents=True, exist_ok=True)
+                (self.images / path).write_bytes(data)
+            new.append(NewImage(f"A{number + 1:02d}", 1, path))
+        return register_inspection(self.database, plate, imaged_at or noon(1), None, new).inspection_id
+
+    def score(self, day: datetime | None = None, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+        """Runs the ``score_images`` job for a day (yesterday)."""
+        return self.run("score_images", (day or noon(1)).date().isoformat(), raise_on_error)
+
+    def run(self, job: str, partition: str, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+        definitions = replace_resources(defs, self.resources)
+        return definitions.resolve_job_def(job).execute_in_process(
+            partition_key=partition, instance=self.instance, raise_on_error=raise_on_error, run_config=QUIET
+        )
+
+    def progress(self) -> Progress:
+        """All days together."""
+        days = progress_by_day(self.database, self.scorer, self.settings.max_attempts)
+        total = Progress(days[0].day, 0, 0, 0, 0, 0)
+        for day in days:
+            total = Progress(
+                total.day,
+                total.inspections + day.inspections,
+                total.listed + day.listed,
+                total.scored + day.scored,
+                total.failed + day.failed,
+                total.retrying + day.retrying,
+            )
+        return total
+
+    def rows(self, query: str) -> list[Any]:
+        from sqlalchemy import text
+
+        with self.database.reading() as connection:
+            return list(connection.execute(text(query)))
+
+
+def replace_resources(definitions: dg.Definitions, resources: dict[str, Any]) -> dg.Definitions:
+    """The project's definitions over other resources."""
+    return dg.Definitions(
+        assets=definitions.assets, jobs=definitions.jobs, resources=resources, executor=dg.in_process_executor
+    )
+
+
+def noon(days_ago: int) -> datetime:
+    """Noon, UTC, so many days ago."""
+    return (datetime.now(UTC) - timedelta(days=days_ago)).replace(hour=12, minute=0, second=0, microsecond=0)
+
+
+def photograph(seed: int, size: tuple[int, int] = (96, 72), form: str = "JPEG", mode: str = "RGB") -> bytes:
+    """A small image file that differs from seed to seed."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 255, (*size[::-1], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Picture.fromarray(pixels).convert(mode).save(buffer, form)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def make_facility(tmp_path: Path) -> Generator[Callable[..., Facility], None, None]:
+    """Makes facilities; a second one with the same home shares everything but its settings."""
+    made: list[Facility] = []
+
+    def make(**changes: Any) -> Facility:
+        settings = replace(Settings.from_environment({"C4_HOME": str(tmp_path / "home")}), **changes)
+        classifier = StandInClassifier(settings)
+        resources: dict[str, Any] = {**resources_of(settings), "classifier": classifier}
+        Path(settings.image_store_url).mkdir(parents=True, exist_ok=True)
+        database: ImagingDatabase = resources["imaging_database"]
+        database.upgrade()
+        seed_classes(database)
+        made.append(Facility(settings, resources, dg.DagsterInstance.ephemeral()))
+        return made[-1]
+
+    yield make
+    for facility in made:
+        facility.instance.dispose()
+        facility.database.engine.dispose()
+
+
+@pytest.fixture
+def facility(make_facility: Callable[..., Facility]) -> Facility:
+    """One facility with default settings."""
+    return make_facility()
+
+
+@pytest.fixture(autouse=True)
+def no_site_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps the settings of whoever runs the tests out of them."""
+    for name in [name for name in os.environ if name.startswith("C4_") and name != "C4_REAL_IMAGES"]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+
+
+def chromium() -> str:
+    """Path of the browser."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not path:
+        unavailable("there is no Chromium: run deploy/system-packages")
+    return str(path)
