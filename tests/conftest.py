@@ -10,6 +10,8 @@ import os
 
 os.environ["C4_RETRY_SECONDS"] = "1"  # read when the definitions are imported: retries are tested, waiting is not
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +22,7 @@ import dagster as dg
 import numpy as np
 import pytest
 from PIL import Image as Picture
+from playwright.sync_api import Browser, sync_playwright
 
 from c4_assets.definitions import defs, resources_of
 from c4_assets.marco.classifier import Classifier
@@ -234,3 +237,40 @@ def chromium() -> str:
     if not path:
         unavailable("there is no Chromium: run deploy/system-packages")
     return str(path)
+
+
+def c4(home: Path, *arguments: str | Path, models: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs the ``c4`` command as a user does, in a home of its own."""
+    environment = {**os.environ, "C4_HOME": str(home), "C4_MODELS": str(models), "COLUMNS": "200"}
+    command = [str(Path(sys.executable).with_name("c4")), *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=home.parent, check=False)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def scored_files(real_images: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All real images, scored by ``c4 score`` with a page beside: the path of the CSV file."""
+    out = tmp_path_factory.mktemp("score") / "s.csv"
+    c4(out.parent / "home", "score", real_images, "--out", out, "--html", models=models)
+    return out
+
+
+@pytest.fixture(scope="session")
+def demo_home(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which the demo has run."""
+    home = tmp_path_factory.mktemp("demo") / "home"
+    (home.parent / "demo.txt").write_text(c4(home, "demo", models=models).stdout)
+    return home
+
+
+@pytest.fixture(scope="session")
+def browser() -> Generator[Browser, None, None]:
+    """A real browser."""
+    path = chromium()
+    # Without these, Chromium calls its maker at every start.
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", *quiet])
+        yield started
+        started.close()

@@ -107,29 +107,24 @@ def fetch(name: str, models: Path, source: str | None = None) -> Path:
         )
     release = RELEASES.get(name)
     target = models / name
+    from filelock import FileLock
+
     models.mkdir(parents=True, exist_ok=True)
-    if name in fetched(models) and (release is None or not _wrong_files(target, release)):
-        return target
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=models) as scratch:
-        unpacked = Path(scratch, "model")
-        _unpack(_obtain(source, release, Path(scratch)), unpacked)
-        if release and (wrong := _wrong_files(unpacked, release)):
-            raise ConfigurationError(
-                f"{', '.join(wrong)} of {source or release.requirement} is not the published file (sha256 differs): "
-                "the download is damaged, or a mirror serves something else. Nothing was kept."
-            )
-        _put(unpacked, target)
+    # One fetch at a time: the second finds the model whole.
+    with FileLock(models / f".{name}.lock"):
+        if name in fetched(models) and not (release and _wrong_files(target, release)):
+            return target
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=models) as scratch:
+            unpacked = Path(scratch, "model")
+            _unpack(_obtain(source, release, Path(scratch)), unpacked)
+            if release and (wrong := _wrong_files(unpacked, release)):
+                raise ConfigurationError(
+                    f"{', '.join(wrong)} of {source or release.requirement} is not the published file (sha256 "
+                    "differs): the download is damaged, or a mirror serves something else. Nothing was kept."
+                )
+            shutil.rmtree(target, ignore_errors=True)  # damaged, or from a fetch that was cut off
+            unpacked.rename(target)
     return target
-
-
-def _put(unpacked: Path, target: Path) -> None:
-    if target.exists():  # damaged, or left by a fetch that another version made
-        shutil.rmtree(target)
-    try:
-        unpacked.rename(target)
-    except OSError:
-        if target.name not in fetched(target.parent):  # otherwise another process was faster
-            raise
 
 
 def _wrong_files(folder: Path, release: Release) -> list[str]:

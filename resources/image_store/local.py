@@ -42,12 +42,14 @@ class LocalStore:
             raise ImageError(f"{path} is not in the image store {self.root}; copy it there") from None
         except (OSError, RuntimeError) as error:
             raise ImageError(f"{path} cannot be opened: {error}") from error
-        with os.fdopen(descriptor, "rb") as opened:
-            status = os.fstat(opened.fileno())
+        try:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(f"{path} is not a file")
             checked_size(path, status.st_size)
-            try:
+            with os.fdopen(os.dup(descriptor), "rb") as opened:
                 return opened.read()
-            except OSError as error:
-                raise ImageError(f"{path} cannot be read: {error}") from error
+        except OSError as error:
+            raise ImageError(f"{path} cannot be read: {error}") from error
+        finally:
+            os.close(descriptor)

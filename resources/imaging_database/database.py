@@ -45,8 +45,6 @@ class ImagingDatabase:
         """The connection pool."""
         if self._url.get_backend_name() != "sqlite":
             return _engine(self._url, pool_pre_ping=True)
-        if self._url.database:
-            Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = _engine(self._url, connect_args={"timeout": SQLITE_WAIT_S})
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
@@ -77,6 +75,8 @@ class ImagingDatabase:
         from alembic import command
         from alembic.config import Config
 
+        if self._url.get_backend_name() == "sqlite" and self._url.database:
+            _make_folder(Path(self._url.database).parent)
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.writing() as connection:
@@ -115,6 +115,16 @@ def _engine(url: Any, **options: Any) -> Engine:
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"The database driver {error.name!r} is not installed: pip install {error.name} into C4's environment."
+        ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The folder {folder} of the imaging database cannot be made ({error.strerror}): set C4_HOME or "
+            "C4_IMAGING_DATABASE_URL to a place where C4 may write."
         ) from error
 
 

@@ -1,0 +1,190 @@
+"""What people look at, in a real browser: the page of scored files, and Dagster's UI after the demo."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.register import NewImage, register_inspection
+from tests.conftest import c4
+
+ASSETS = [
+    "inspections",
+    "human_scores",
+    "raw_inspection_images",
+    "marco_probabilities",
+    "class_predictions",
+    "db_scores",
+    "ashes_disagreements",
+]
+
+
+@pytest.fixture
+def sheet(browser: Browser, scored_files: Path) -> Generator[Page, None, None]:
+    """The page that ``c4 score --html`` wrote of all real images."""
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.goto(scored_files.with_suffix(".html").as_uri())
+    yield page
+    page.close()
+
+
+def test_the_page_shows_every_drop_likeliest_crystals_first(sheet: Page) -> None:
+    expect(sheet.locator(".drop")).to_have_count(310)
+    assert sheet.locator(".drop").first.get_attribute("data-category") == "crystals"
+    widths = sheet.eval_on_selector_all(".drop img", "images => images.slice(0, 20).map(i => i.naturalWidth)")
+    assert all(width > 0 for width in widths)
+
+
+def test_categories_can_be_hidden_and_flagged_drops_shown_alone(sheet: Page) -> None:
+    sheet.get_by_label("clear").uncheck()
+    expect(sheet.locator(".drop[data-category=clear]:visible")).to_have_count(0)
+    sheet.get_by_label("flagged only").check()
+    shown = sheet.locator(".drop:visible")
+    assert 0 < shown.count() < 60
+    assert set(shown.evaluate_all("drops => drops.map(d => d.dataset.crystal)")) == {"true"}
+
+
+def test_arrow_keys_walk_from_drop_to_drop(sheet: Page) -> None:
+    focused = "[...document.querySelectorAll('.drop')].indexOf(document.activeElement)"
+    for key, expected in (("ArrowRight", 0), ("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
+        sheet.keyboard.press(key)
+        assert sheet.evaluate(focused) == expected
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (360, "dark"), (1600, "dark")])
+def test_the_page_fits_narrow_and_wide_windows_in_light_and_dark(
+    browser: Browser, scored_files: Path, width: int, scheme: str
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # pyright: ignore[reportArgumentType]
+    page.goto(scored_files.with_suffix(".html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing is cut off at the side"
+    background, text = page.evaluate(
+        "(({backgroundColor, color}) => [backgroundColor, color])(getComputedStyle(document.body))"
+    )
+    brightness = [int(part) for part in background[4:-1].split(",")]
+    assert (sum(brightness) > 380) == (scheme == "light")
+    assert background != text
+    page.close()
+
+
+def test_the_demo_agrees_with_what_was_drawn_and_scores_nothing_twice(demo_home: Path, models: Path) -> None:
+    told = (demo_home.parent / "demo.txt").read_text()
+    agreement = {
+        line.split("│")[1].strip(): int(line.split("│")[-2].strip(" %")) for line in told.splitlines() if "%" in line
+    }
+    assert min(agreement[category] for category in ("clear", "crystals", "precipitate")) >= 90
+    assert "disagreements with people: 5" in told
+    assert "rows written now: 96" in told
+    again = c4(demo_home, "demo", models=models).stdout
+    assert "nothing was scored twice" in again
+    assert "rows written now: 0" in again
+
+
+def test_the_demo_keeps_away_from_a_sites_database(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("C4_IMAGING_DATABASE_URL", f"sqlite:///{tmp_path}/lims.db")
+    done = c4(tmp_path / "home", "demo", models=models, check=False)
+    assert done.returncode == 1
+    assert "unset C4_IMAGING_DATABASE_URL" in done.stderr
+    assert not (tmp_path / "lims.db").exists()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"{what} took more than {seconds} s"
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def dagster(demo_home: Path, models: Path) -> Generator[str, None, None]:
+    """``c4 ui`` over the demo's home, with one inspection more that nobody has scored: its address."""
+    database = ImagingDatabase(f"sqlite:///{demo_home / 'imaging.db'}")
+    new = [NewImage(f"A{n:02d}", 1, f"demo/DEMO-A/0/DEMO-A_{n:02d}A_1.jpg") for n in (1, 2, 3)]
+    register_inspection(database, "FRESH", datetime.now(UTC), None, new)
+    port = free_port()
+    environment = {**os.environ, "C4_HOME": str(demo_home), "C4_MODELS": str(models)}
+    log = (demo_home.parent / "ui.txt").open("w")
+    started = subprocess.Popen(
+        [str(Path(sys.executable).with_name("c4")), "ui", "--port", str(port)],
+        env=environment,
+        cwd=demo_home.parent,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert started.poll() is None, (demo_home.parent / "ui.txt").read_text()
+        try:
+            return urllib.request.urlopen(f"{address}/server_info", timeout=5).status == 200
+        except OSError:
+            return False
+
+    try:
+        wait_until(answers, 120, "starting the UI")
+        yield address
+    finally:
+        os.killpg(started.pid, signal.SIGINT)
+        try:
+            started.wait(60)
+        finally:
+            if group_alive(started.pid):
+                os.killpg(started.pid, signal.SIGKILL)
+            log.close()
+
+
+def group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.timeout(600)
+def test_the_sensor_finds_a_new_inspection_and_its_run_scores_it(dagster: str, demo_home: Path, models: Path) -> None:
+    def scored() -> bool:
+        report = json.loads(c4(demo_home, "status", "--json", models=models).stdout)
+        (version,) = report["scorer_versions"].values()
+        return version["total"]["scored"] == 99 and version["total"]["pending"] == 0
+
+    wait_until(scored, 400, "the sensor-driven run")
+
+
+def test_the_lineage_page_shows_the_whole_graph_unfolded(dagster: str, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 2200, "height": 900})
+    page.goto(f"{dagster}/asset-groups")
+    for asset in ASSETS:
+        page.get_by_text(asset).first.wait_for(timeout=60_000)
+    page.close()
+
+
+def test_a_day_shows_its_contact_sheet(dagster: str, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    today = datetime.now(UTC).date().isoformat()
+    page.goto(f"{dagster}/assets/class_predictions?view=partitions&partition={today}")
+    page.get_by_text("[Show Markdown]").first.click(timeout=60_000)
+    picture = page.get_by_alt_text("contact sheet")
+    picture.wait_for(timeout=30_000)
+    assert picture.evaluate("image => image.complete && image.naturalWidth") > 300
+    page.close()

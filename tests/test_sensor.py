@@ -1,0 +1,148 @@
+"""The sensor of new inspections: which days it asks for, and what it says when it asks for none.
+
+The decision is a pure function; around it stands a real Dagster instance with real run records, because what counts as
+«in flight» is Dagster's word and not ours.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import pytest
+from dagster import DagsterRunStatus as Status
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensors.new_inspections import Decision, days_in_flight, decide, new_inspections
+from tests.conftest import Facility, noon, photograph
+
+TODAY, FIRST = date(2026, 3, 10), date(2026, 1, 1)
+days = st.dates(date(2025, 12, 20), date(2026, 3, 20))
+
+
+@given(st.dictionaries(days, st.integers(1, 500)), st.sets(days))
+def test_every_pending_day_is_asked_for_or_explained_and_never_while_it_is_in_flight(
+    pending: dict[date, int], in_flight: set[date]
+) -> None:
+    decision = decide(pending, in_flight, TODAY, FIRST)
+    asked = set(decision.requests)
+    assert asked <= set(pending)
+    assert not asked & in_flight
+    assert all(FIRST <= day <= TODAY for day in asked)
+    assert list(decision.requests) == sorted(asked, reverse=True), "the newest day comes first"
+    for day in set(pending) - asked:
+        assert day in in_flight or day > TODAY or day < FIRST
+    assert decision.explanation
+
+
+def test_inspections_from_the_future_are_named_with_what_to_check() -> None:
+    tomorrow = TODAY + timedelta(days=1)
+    decision = decide({tomorrow: 96}, set(), TODAY, FIRST)
+    assert decision == Decision([], "96 images are dated in the future (2026-03-11): check the imager's clock")
+
+
+def tick(facility: Facility) -> tuple[dg.SensorResult | dg.SkipReason, dg.SensorEvaluationContext]:
+    """One evaluation of the sensor over a facility."""
+    context = dg.build_sensor_context(
+        instance=facility.instance,
+        resources={name: facility.resources[name] for name in ("imaging_database", "classifier", "settings")},
+    )
+    result = new_inspections(context)
+    assert isinstance(result, dg.SensorResult | dg.SkipReason)
+    return result, context
+
+
+def asked(result: dg.SensorResult | dg.SkipReason) -> list[str | None]:
+    assert isinstance(result, dg.SensorResult), result
+    return [request.partition_key for request in result.run_requests or []]
+
+
+def test_each_day_with_pending_images_is_asked_for_once_newest_first(facility: Facility) -> None:
+    facility.add_plate("P1", {"a.jpg": photograph(1)}, noon(3))
+    facility.add_plate("P2", {"b.jpg": photograph(2)}, noon(1))
+    facility.add_plate("P3", {"c.jpg": photograph(3)}, noon(1) + timedelta(hours=1))
+    result, _ = tick(facility)
+    assert asked(result) == [noon(1).date().isoformat(), noon(3).date().isoformat()]
+
+
+def test_a_day_before_the_window_is_left_to_backfills(facility: Facility) -> None:
+    facility.add_plate("P1", {"a.jpg": photograph(1)}, noon(40))
+    result, _ = tick(facility)
+    assert isinstance(result, dg.SkipReason)
+    assert result.skip_message == "nothing to score (last 30 days)"
+
+
+def test_when_all_is_scored_the_sensor_says_so_and_its_cursor_too(facility: Facility) -> None:
+    facility.add_plate("P1", {"a.jpg": photograph(1)})
+    facility.score()
+    result, context = tick(facility)
+    assert isinstance(result, dg.SkipReason)
+    assert json.loads(context.cursor or "")["saw"] == "nothing to score"
+
+
+@pytest.mark.parametrize("status", [Status.NOT_STARTED, Status.STARTED, Status.CANCELING])
+def test_a_day_in_flight_is_not_asked_for_a_second_time(facility: Facility, status: Status) -> None:
+    facility.add_plate("P1", {"a.jpg": photograph(1)})
+    day = noon(1).date()
+    run = dg.DagsterRun(job_name="__ASSET_JOB", status=status, tags={"dagster/partition": day.isoformat()})
+    facility.instance.add_run(run)
+    assert days_in_flight(facility.instance) == {day}
+    result, _ = tick(facility)
+    assert isinstance(result, dg.SkipReason)
+    assert f"waiting for the runs of {day}" in str(result.skip_message)
+
+
+def test_a_day_whose_run_failed_is_asked_for_again(facility: Facility) -> None:
+    facility.add_plate("P1", {"a.jpg": photograph(1)})
+    day = noon(1).date().isoformat()
+    first, _ = tick(facility)
+    assert isinstance(first, dg.SensorResult)
+    keys = {request.run_key for request in first.run_requests or []}
+    assert keys == {None}, "a remembered run key would silence the second request"
+    facility.instance.add_run(
+        dg.DagsterRun(job_name="score_images", status=Status.FAILURE, tags={"dagster/partition": day})
+    )
+    again, _ = tick(facility)
+    assert asked(again) == [day]
+
+
+def test_a_running_week_of_ashes_does_not_hold_up_the_day_with_the_same_key(facility: Facility) -> None:
+    facility.add_plate("P1", {"a.jpg": photograph(1)})
+    day = noon(1).date().isoformat()
+    facility.instance.add_run(
+        dg.DagsterRun(job_name="collect_disagreements", status=Status.STARTED, tags={"dagster/partition": day})
+    )
+    result, _ = tick(facility)
+    assert asked(result) == [day]
+
+
+def test_an_image_that_failed_for_good_asks_for_no_more_runs(make_facility: Callable[..., Facility]) -> None:
+    facility = make_facility(max_attempts=1)
+    facility.add_plate("P1", {"missing.jpg": None})
+    facility.score()
+    result, _ = tick(facility)
+    assert isinstance(result, dg.SkipReason)
+
+
+def test_a_database_that_is_down_is_a_skipped_tick_that_says_so_without_the_password(
+    make_facility: Callable[..., Facility],
+) -> None:
+    facility = make_facility()
+    from resources.imaging_database import ImagingDatabase
+
+    facility.database.engine.dispose()
+    facility.resources["imaging_database"] = ImagingDatabase("postgresql+psycopg2://c4:secret@127.0.0.1:9/lims")
+    result, _ = tick(facility)
+    assert isinstance(result, dg.SkipReason)
+    assert "imaging database" in str(result.skip_message)
+    assert "secret" not in str(result.skip_message)
+
+
+def test_the_weekly_schedule_asks_for_the_week_that_is_over() -> None:
+    from c4_assets.jobs import weekly_ashes
+
+    monday = datetime(2026, 3, 9, 5, tzinfo=UTC)
+    request = weekly_ashes(dg.build_schedule_context(scheduled_execution_time=monday))
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key == "2026-03-02"
