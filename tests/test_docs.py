@@ -1,0 +1,39 @@
+"""The documentation is true: commands exist, links lead somewhere, the README opens with the two commands."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from c4_assets.command import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_option_that_a_page_shows_exists(page: Path) -> None:
+    shown = re.findall(r"(?:^|[`/( ])c4 ((?:[a-z-]+)(?:[^`\n#)]*))", page.read_text(), re.MULTILINE)
+    for text in shown:
+        words = text.split()
+        command: Any = typer.main.get_command(app)
+        while words and (subcommands := getattr(command, "commands", None)):
+            name = words.pop(0)
+            assert name in subcommands, f"{page.name}: c4 {text}"
+            command = subcommands[name]
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options, f"{page.name}: c4 {text}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[\w-]*)?\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    opening = (ROOT / "README.md").read_text()[:400]
+    assert opening.index("make demo") < opening.index("make test")
