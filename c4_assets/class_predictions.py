@@ -11,7 +11,7 @@ from c4_assets.contact_sheet import Tile, sheet_metadata
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco_probabilities import marco_probabilities
 from c4_assets.partitions import DAYS, day_of
-from c4_assets.shared import FACILITY, GROUP, SCORER, column_lineage, column_schema, scorer_version
+from c4_assets.shared import FACILITY, GROUP, OUTCOME_COLUMNS, SCORER, column_lineage, column_schema, scorer_version
 from resources.categories import CATEGORIES, PROBABILITY_COLUMNS
 from resources.score_archive import ImageOutcome, Prediction, ScoreArchive, crystal_probability
 
@@ -75,9 +75,6 @@ def interesting_drops(predictions: Iterable[Prediction], most: int = 50) -> dg.M
     return dg.MetadataValue.md("\n".join(lines) if flagged else "No drop was flagged.")
 
 
-_TAKEN_OVER = ("image_id", "inspection_id", "plate", "well", "drop_number", "path", *PROBABILITY_COLUMNS)
-
-
 @dg.asset(
     partitions_def=DAYS,
     deps=[marco_probabilities],
@@ -85,18 +82,7 @@ _TAKEN_OVER = ("image_id", "inspection_id", "plate", "well", "drop_number", "pat
     kinds={"parquet"},
     owners=[FACILITY],
     code_version=SCORER.name,
-    metadata=column_schema(
-        image_id="int64",
-        inspection_id="int64",
-        plate="string",
-        well="string",
-        drop_number="int32",
-        path="string",
-        **dict.fromkeys(PROBABILITY_COLUMNS, "float32"),
-        category="string",
-        crystal="bool",
-        rank="int32",
-    ),
+    metadata=column_schema(**OUTCOME_COLUMNS, category="string", crystal="bool", rank="int32"),
 )
 def class_predictions(
     context: dg.AssetExecutionContext,
@@ -120,7 +106,7 @@ def class_predictions(
             "scorer version": scorer_version(score_archive.scorer),
             **column_lineage(
                 "marco_probabilities",
-                *_TAKEN_OVER,
+                *OUTCOME_COLUMNS,
                 category=PROBABILITY_COLUMNS,
                 crystal=("p_crystals",),
                 rank=("inspection_id", "p_crystals"),

@@ -18,8 +18,7 @@ from c4_assets.marco.preprocessing import thumbnail
 from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of
 from c4_assets.raw_inspection_images import raw_inspection_images
-from c4_assets.shared import FACILITY, GPU_RETRIES, GROUP, SCORER, column_schema, scorer_version
-from resources.categories import PROBABILITY_COLUMNS
+from c4_assets.shared import FACILITY, GPU_RETRIES, GROUP, OUTCOME_COLUMNS, SCORER, column_schema, scorer_version
 from resources.score_archive import ImageOutcome, ScoreArchive, crystal_probability
 from resources.staging import StagedImage, Staging
 
@@ -120,18 +119,7 @@ def _lazily(engine: Callable[[], Engine], images: Iterator[bytes]) -> Iterator[C
     owners=[FACILITY],
     code_version=SCORER.name,
     retry_policy=GPU_RETRIES,
-    metadata=column_schema(
-        image_id="int64",
-        inspection_id="int64",
-        plate="string",
-        well="string",
-        drop_number="int32",
-        path="string",
-        sha256="string",
-        **dict.fromkeys(PROBABILITY_COLUMNS, "float32"),
-        scored_at="timestamp[us, UTC]",
-        error="string",
-    ),
+    metadata=column_schema(**OUTCOME_COLUMNS),
 )
 def marco_probabilities(
     context: dg.AssetExecutionContext,

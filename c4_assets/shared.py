@@ -3,6 +3,7 @@
 import dagster as dg
 
 from c4_assets.marco.classifier import Classifier
+from resources.categories import PROBABILITY_COLUMNS
 from resources.settings import Settings
 
 SETTINGS = Settings.from_environment()
@@ -59,6 +60,21 @@ def column_schema(**columns: str) -> dict[str, dg.TableSchemaMetadataValue]:
     """Metadata that shows a dataset's columns (name: type) on the asset's page, with what they mean."""
     schema = dg.TableSchema(columns=[dg.TableColumn(name, kind, MEANINGS[name]) for name, kind in columns.items()])
     return {"dagster/column_schema": dg.MetadataValue.table_schema(schema)}
+
+
+OUTCOME_COLUMNS = {
+    "image_id": "int64",
+    "inspection_id": "int64",
+    "plate": "string",
+    "well": "string",
+    "drop_number": "int32",
+    "path": "string",
+    "sha256": "string",
+    **dict.fromkeys(PROBABILITY_COLUMNS, "float32"),
+    "scored_at": "timestamp[us, UTC]",
+    "error": "string",
+}
+"""Columns of the archive's probabilities, which its predictions carry on."""
 
 
 def column_lineage(upstream: str, *columns: str, **derived: tuple[str, ...]) -> dict[str, dg.MetadataValue]:

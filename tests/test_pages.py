@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -144,21 +145,14 @@ def dagster(demo_home: Path, models: Path) -> Generator[str, None, None]:
         wait_until(answers, 120, "starting the UI")
         yield address
     finally:
-        os.killpg(started.pid, signal.SIGINT)
+        started.terminate()
         try:
             started.wait(60)
-        finally:
-            if group_alive(started.pid):
-                os.killpg(started.pid, signal.SIGKILL)
-            log.close()
-
-
-def group_alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        except subprocess.TimeoutExpired:
+            started.kill()
+        with suppress(ProcessLookupError):  # what the daemon started may still be ending
+            os.killpg(started.pid, signal.SIGKILL)
+        log.close()
 
 
 @pytest.mark.timeout(600)
