@@ -1,4 +1,4 @@
-# `make demo` and `make test` need only python3 (3.11 or newer), make and a network.
+# `make demo` and `make test` need only python3 (3.11 to 3.13), make and a network.
 
 PYTHON ?= python3
 BIN := .venv/bin

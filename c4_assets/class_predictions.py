@@ -11,7 +11,16 @@ from c4_assets.contact_sheet import Tile, sheet_metadata
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco_probabilities import marco_probabilities
 from c4_assets.partitions import DAYS, day_of
-from c4_assets.shared import FACILITY, GROUP, OUTCOME_COLUMNS, SCORER, column_lineage, column_schema, scorer_version
+from c4_assets.shared import (
+    FACILITY,
+    GROUP,
+    OUTCOME_COLUMNS,
+    SCORER,
+    cell,
+    column_lineage,
+    column_schema,
+    scorer_version,
+)
 from resources.categories import CATEGORIES, PROBABILITY_COLUMNS
 from resources.score_archive import ImageOutcome, Prediction, ScoreArchive, crystal_probability
 
@@ -66,9 +75,10 @@ def interesting_drops(predictions: Iterable[Prediction], most: int = 50) -> dg.M
     flagged = sorted((p for p in predictions if p.crystal), key=lambda p: -crystal_probability(p.outcome))
     lines = ["| plate | well | drop | category | crystals | rank |", "| --- | --- | --- | --- | --- | --- |"]
     lines += [
-        f"| {p.outcome.image.plate} | {p.outcome.image.well} | {p.outcome.image.drop_number} | {p.category} "
+        f"| {cell(image.plate)} | {cell(image.well)} | {image.drop_number} | {p.category} "
         f"| {crystal_probability(p.outcome):.3f} | {p.rank} |"
         for p in flagged[:most]
+        for image in [p.outcome.image]
     ]
     if len(flagged) > most:
         lines.append(f"\nand {len(flagged) - most} more")

@@ -1,5 +1,7 @@
 """What every asset declares in the same way: the deployment, owners, retries and kinds of metadata."""
 
+import re
+
 import dagster as dg
 
 from c4_assets.marco.classifier import Classifier
@@ -54,6 +56,11 @@ MEANINGS = {
     "human_scored_at": "Time of the newest human score.",
     "machine_category": "The category that the scorer version gave.",
 }
+
+
+def cell(text: str) -> str:
+    """Text from the database as a cell of a Markdown table: nothing in it is taken for Markdown or HTML."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>~])", r"\\\1", " ".join(text.split()))
 
 
 def column_schema(**columns: str) -> dict[str, dg.TableSchemaMetadataValue]:

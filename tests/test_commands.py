@@ -66,7 +66,7 @@ def test_bad_files_are_rows_with_an_error_and_the_page_names_them(models: Path, 
 def test_errors_are_one_message_and_status_1(models: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     for arguments, words in (
-        (["score", "nowhere.jpg"], "nowhere.jpg is not there"),
+        (["score", "[/nowhere].jpg"], "[/nowhere].jpg is not there"),
         (["score", ".", "--out", "s.xlsx"], "must end in .csv"),
         (["run"], "Say which days"),
         (["run", "--date", "tomorrow"], "is not a day like"),

@@ -6,11 +6,13 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from resources.errors import C4Error
 
-console = Console()
-errors = Console(stderr=True)
+# Paths, plates and reasons come from outside: what they say is printed as it is and never taken for markup.
+console = Console(markup=False, highlight=False)
+errors = Console(stderr=True, markup=False, highlight=False)
 
 
 @contextmanager
@@ -19,8 +21,13 @@ def reporting_errors() -> Generator[None, None, None]:
     try:
         yield
     except C4Error as error:
-        errors.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        print_error("Error", str(error))
         raise SystemExit(1) from error
+
+
+def print_error(what: str, reason: str) -> None:
+    """Prints what went wrong on stderr, in one paragraph."""
+    errors.print(Text.assemble((f"{what}: ", "bold red"), reason), soft_wrap=True)
 
 
 def progress() -> Progress:
@@ -36,8 +43,8 @@ class _Lines(logging.Handler):
         self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        colour = "yellow" if record.levelno >= logging.WARNING else "dim"
-        self._progress.console.print(f"  [{colour}]{record.getMessage()}[/]", highlight=False)
+        style = "yellow" if record.levelno >= logging.WARNING else "dim"
+        self._progress.console.print(f"  {record.getMessage()}", style=style)
 
 
 @contextmanager

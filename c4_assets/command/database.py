@@ -15,14 +15,14 @@ def upgrade() -> None:
     """Create C4's tables or bring them up to date. Doing it again changes nothing."""
     database = ImagingDatabase(Settings.from_environment().imaging_database_url)
     database.upgrade()
-    console.print(f"The tables in {database.address} are up to date.", highlight=False)
+    console.print(f"The tables in {database.address} are up to date.")
 
 
 @app.command("seed-classes")
 def seed() -> None:
     """Add the four categories and common nuanced classes to score_classes, where they are missing."""
     database = ImagingDatabase(Settings.from_environment().imaging_database_url)
-    console.print(f"{seed_classes(database)} classes were added.", highlight=False)
+    console.print(f"{seed_classes(database)} classes were added.")
 
 
 def ready(settings: Settings) -> ImagingDatabase:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from c4_assets.command.console import console, errors, progress
+from c4_assets.command.console import console, print_error, progress
 from c4_assets.command.database import ready
 from c4_assets.command.model import model_at_hand
 from c4_assets.command.run import EVER, dagster_instance, execute, score_days, why
@@ -24,14 +24,14 @@ from resources.settings import Settings
 if TYPE_CHECKING:
     import dagster as dg
 
-SITE_SETTINGS = ("C4_IMAGING_DATABASE_URL", "C4_IMAGE_STORE_URL")
+SITE_SETTINGS = ("C4_IMAGING_DATABASE_URL", "C4_IMAGE_STORE_URL", "C4_STAGING", "C4_ARCHIVE", "DAGSTER_HOME")
 
 
 def demo() -> None:
     """Render plates of drops, score them with MARCO through the Dagster asset graph, and show what came out."""
     if named := [name for name in SITE_SETTINGS if os.environ.get(name)]:
         raise ConfigurationError(
-            f"The demo fills a database and a folder of its own below C4_HOME and never touches a site's: unset "
+            "The demo fills a database and folders of its own below C4_HOME and never touches a site's: unset "
             f"{' and '.join(named)}."
         )
     from c4_assets.demo.plates import register
@@ -44,7 +44,7 @@ def demo() -> None:
     register(database, datetime.now(UTC))
     waiting = pending_by_day(database, Classifier(settings).version.name, settings.max_attempts, EVER)
     if not waiting:
-        console.print("Every image has its score already: nothing was scored twice.", highlight=False)
+        console.print("Every image has its score already: nothing was scored twice.")
     written = score_days(settings, waiting) if waiting else {}
     if None in written.values():
         raise C4Error("A day of the demo failed; the reason is above. Run the demo again: it carries on.")
@@ -72,7 +72,7 @@ def _ashes(settings: Settings) -> int:
         for week in _scored_weeks(settings):
             result = execute(job, week.isoformat(), instance)
             if not result.success:
-                errors.print(f"[bold red]Ashes failed:[/] {why(result)}", highlight=False, soft_wrap=True)
+                print_error("Ashes failed", why(result))
             total += _rows(result)
     return total
 
@@ -117,11 +117,10 @@ def _show(database: ImagingDatabase, scorer: str, disagreements: int, rows: int,
         "seconds": round(seconds),
     }
     for name, value in summary.items():
-        console.print(f"  {name}: [bold]{value}[/]", highlight=False)
+        console.print(f"  {name}: {value}")
     console.print(
         "\nLook at it: `make ui` (lineage, contact sheets, runs). Then your own images: `c4 import FOLDER` and "
         "`c4 run --pending`.",
-        highlight=False,
     )
 
 

@@ -39,15 +39,14 @@ def import_(
     for done in result.inspections:
         known = f", {done.known_images} were there before" if done.known_images else ""
         console.print(
-            f"Plate [bold]{done.plate}[/], imaged {done.imaged_at:%Y-%m-%d %H:%M} UTC (from {done.time_source}): "
+            f"Plate {done.plate}, imaged {done.imaged_at:%Y-%m-%d %H:%M} UTC (from {done.time_source}): "
             f"{done.new_images} images registered{known}.",
-            highlight=False,
         )
     for file, reason in list(result.left_out.items())[:10]:
-        errors.print(f"[yellow]Left out[/] {file}: {reason}.", highlight=False)
+        errors.print(f"Left out {file}: {reason}.")
     if len(result.left_out) > 10:
-        errors.print(f"[yellow]Left out[/] {len(result.left_out) - 10} more files.", highlight=False)
-    console.print("Score them with `c4 run --pending`, or leave it to the sensor (`c4 ui`).", highlight=False)
+        errors.print(f"Left out {len(result.left_out) - 10} more files.")
+    console.print("Score them with `c4 run --pending`, or leave it to the sensor (`c4 ui`).")
 
 
 def _time(text: str | None) -> datetime | None:

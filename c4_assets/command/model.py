@@ -21,7 +21,7 @@ def fetch_(
 ) -> None:
     """Fetch a model's weights, check them, and keep them below C4_MODELS."""
     folder = fetch(name, Settings.from_environment().models, source)
-    console.print(f"{name} is in {folder}.", highlight=False, soft_wrap=True)
+    console.print(f"{name} is in {folder}.", soft_wrap=True)
 
 
 @app.command("list")
@@ -44,6 +44,6 @@ def model_at_hand(settings: Settings) -> Path:
         ConfigurationError, Unavailable: see :func:`c4_assets.marco.model.fetch`.
     """
     if settings.model in RELEASES and settings.model not in fetched(settings.models):
-        console.print(f"Fetching the weights of {settings.model} (43 MB), once …", highlight=False)
+        console.print(f"Fetching the weights of {settings.model} (43 MB), once …")
         return fetch(settings.model, settings.models)
     return locate(settings.model, settings.models)

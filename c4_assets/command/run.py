@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from c4_assets.command.console import console, errors, progress, work_shown
+from c4_assets.command.console import console, print_error, progress, work_shown
 from c4_assets.command.database import ready
 from c4_assets.command.model import model_at_hand
 from c4_assets.marco.classifier import Classifier
@@ -33,15 +33,13 @@ def run(
     days = {_date(text): 0 for text in day} if day else dict(waiting)
     chosen = {each: waiting.get(each, 0) for each in days}
     if not any(chosen.values()):
-        console.print(
-            "Nothing to score: every image has a score or has failed for good (`c4 status`).", highlight=False
-        )
+        console.print("Nothing to score: every image has a score or has failed for good (`c4 status`).")
         return
     model_at_hand(settings)
     written = score_days(settings, chosen)
     failed = [each for each, rows in written.items() if rows is None]
     rows = sum(count or 0 for count in written.values())
-    console.print(f"{rows} scores were written. `c4 status` tells what is left.", highlight=False)
+    console.print(f"{rows} scores were written. `c4 status` tells what is left.")
     if failed:
         raise typer.Exit(1)
 
@@ -68,10 +66,10 @@ def score_days(settings: Settings, days: Mapping[date, int]) -> dict[date, int |
             written[each] = _rows_written(result) if result.success else None
             bar.advance(task, days[each])
             if not result.success:
-                errors.print(f"[bold red]{each} failed:[/] {why(result)}", highlight=False, soft_wrap=True)
+                print_error(f"{each} failed", why(result))
             else:
                 took = time.monotonic() - started
-                bar.console.print(f"{each}: {written[each]} scores written in {took:.0f} s", highlight=False)
+                bar.console.print(f"{each}: {written[each]} scores written in {took:.0f} s")
     return written
 
 

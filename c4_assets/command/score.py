@@ -45,7 +45,6 @@ def score(
     console.print(
         f"{len(rows) - failed} images scored, {flagged} flagged as possible crystals, {failed} failed: {out}"
         + (f" and {out.with_suffix('.html')}." if html else "."),
-        highlight=False,
         soft_wrap=True,
     )
 

@@ -52,7 +52,7 @@ def retry() -> None:
     """Give the images that failed for good their attempts back, after what was wrong with them has been mended."""
     settings = Settings.from_environment()
     count = forget_failures(ready(settings), Classifier(settings).version.name)
-    console.print(f"{count} images are tried again by the next run.", highlight=False)
+    console.print(f"{count} images are tried again by the next run.")
 
 
 def _as_json(progress: Sequence[Progress], failed: Sequence[Failure], current: bool) -> dict[str, Any]:
@@ -112,11 +112,10 @@ def _print_hints(progress: Sequence[Progress], failed: Sequence[Failure], settin
         console.print(
             f"{outside} pending images are older than the sensor's window of {settings.sensor_window_days} days: score "
             "them with `c4 run --pending` or a backfill.",
-            highlight=False,
         )
     if failed and not shown:
-        console.print(f"{len(failed)} images have failed: `c4 status --failures` lists them.", highlight=False)
+        console.print(f"{len(failed)} images have failed: `c4 status --failures` lists them.")
     if any(day.failed for day in progress):
-        console.print("When the cause is mended, `c4 retry` has them tried again.", highlight=False)
+        console.print("When the cause is mended, `c4 retry` has them tried again.")
     if not progress:
-        console.print("The imaging database lists no image: `c4 import FOLDER`, or `c4 demo`.", highlight=False)
+        console.print("The imaging database lists no image: `c4 import FOLDER`, or `c4 demo`.")

@@ -31,7 +31,7 @@ def ui(
     settings = Settings.from_environment()
     ready(settings)
     prepare_dagster_home(settings)
-    console.print(f"Lineage: http://{host}:{port}/asset-groups — stop with Ctrl-C.", highlight=False)
+    console.print(f"Lineage: http://{host}:{port}/asset-groups — stop with Ctrl-C.")
     sys.stdout.flush()
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     dagster = Path(sys.executable).with_name("dagster")

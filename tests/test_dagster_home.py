@@ -1,0 +1,56 @@
+"""The Dagster instance of a deployment: its limits, its quiet, and what an operator has changed in it."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from c4_assets.command.ui import POOLS, prepare_dagster_home
+from c4_assets.definitions import defs
+from c4_assets.shared import cell
+from resources.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.from_environment({"C4_HOME": str(tmp_path)})
+
+
+def limits(settings: Settings) -> dict[str, int]:
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        return {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
+
+
+def test_every_pool_that_an_asset_uses_has_a_limit_of_its_own(settings: Settings) -> None:
+    prepare_dagster_home(settings)
+    used = {op.pool for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition) for op in [asset.op]}
+    assert used - {None} == set(POOLS)
+    assert limits(settings) == POOLS
+
+
+def test_what_an_operator_has_set_stays(settings: Settings) -> None:
+    prepare_dagster_home(settings)
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        instance.event_log_storage.set_concurrency_slots("image_store", 3)
+    config = settings.dagster_home / "dagster.yaml"
+    config.unlink()
+    config.write_text("telemetry: {enabled: false}\n")
+    prepare_dagster_home(settings)
+    assert limits(settings)["image_store"] == 3
+    assert config.read_text() == "telemetry: {enabled: false}\n"
+
+
+def test_one_run_a_partition_no_telemetry_and_no_welcome(settings: Settings) -> None:
+    prepare_dagster_home(settings)
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        assert not instance.telemetry_enabled
+        assert not instance.nux_enabled
+        limit = instance.get_concurrency_config().run_queue_config
+        assert limit is not None
+        assert {"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1} in list(
+            limit.tag_concurrency_limits
+        )
+
+
+def test_text_from_the_database_is_no_markdown() -> None:
+    assert cell("a|b <img src=x> [x](y)\nz") == r"a\|b \<img src=x\> \[x\]\(y\) z"
