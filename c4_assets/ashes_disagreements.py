@@ -16,7 +16,7 @@ from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import WEEKS, week_of
 from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_schema, scorer_version
 from resources.categories import CATEGORIES, PROBABILITY_COLUMNS
-from resources.errors import C4Error
+from resources.errors import C4Error, ImageError
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.human_scores import ScoredTwice, newest_human_scores
@@ -83,7 +83,7 @@ def _tiles(rows: Sequence[ScoredTwice], store: ImageStore) -> list[Tile]:
     for row, image in zip(rows, fetched, strict=True):
         try:
             jpeg = thumbnail(image.data or b"", THUMBNAIL_SIDE)
-        except (OSError, ValueError, SyntaxError):
+        except ImageError:
             continue
         place = f"{row.plate} {row.well}.{row.drop_number}"
         tiles.append(

@@ -19,6 +19,7 @@ from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of
 from c4_assets.raw_inspection_images import raw_inspection_images
 from c4_assets.shared import FACILITY, GPU_RETRIES, GROUP, OUTCOME_COLUMNS, SCORER, column_schema, scorer_version
+from resources.errors import ImageError
 from resources.score_archive import ImageOutcome, ScoreArchive, crystal_probability
 from resources.staging import StagedImage, Staging
 
@@ -98,11 +99,18 @@ def _classify(staged: Iterable[StagedImage], engine: Callable[[], Engine]) -> li
         heappush(likeliest, (crystal_probability(outcome), row.image.image_id, row.data or b""))
         if len(likeliest) > THUMBNAILS_AN_INSPECTION:
             heappop(likeliest)
-    thumbnails = {image_id: thumbnail(data, THUMBNAIL_SIDE) for _, image_id, data in likeliest}
+    thumbnails = {image_id: _thumbnail(data) for _, image_id, data in likeliest}
     for outcome in outcomes:
         if outcome.error:
             log.warning("image %d (%s): %s", outcome.image.image_id, outcome.image.path, outcome.error)
     return [replace(outcome, thumbnail=thumbnails.get(outcome.image.image_id)) for outcome in outcomes]
+
+
+def _thumbnail(data: bytes) -> bytes | None:
+    try:
+        return thumbnail(data, THUMBNAIL_SIDE)
+    except ImageError:
+        return None  # the score is what counts
 
 
 def _lazily(engine: Callable[[], Engine], images: Iterator[bytes]) -> Iterator[Classification]:

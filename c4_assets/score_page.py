@@ -12,6 +12,7 @@ from c4_assets.marco.preprocessing import thumbnail
 from c4_assets.scoring import FileScore
 from resources.categories import CATEGORIES
 from resources.durable import whole_file
+from resources.errors import ImageError
 
 MOST = 1500
 """Drops on a page, the likeliest crystals first: about 15 MB, which browsers still open at once."""
@@ -60,6 +61,6 @@ def _common_folder(paths: Sequence[str]) -> str:
 def _picture(row: FileScore) -> str:
     try:
         jpeg = thumbnail(Path(row.path).read_bytes(), THUMBNAIL_SIDE)
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ImageError):
         return ""  # it was there when it was scored; the page shows its name and score
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

@@ -134,6 +134,15 @@ def test_each_bad_image_costs_itself_alone_and_is_listed_with_its_reason(facilit
         assert words in reasons[name], name
 
 
+def test_an_image_that_has_no_thumbnail_keeps_its_score(facility: Facility) -> None:
+    whole = photograph(1, (400, 300))
+    facility.add_plate("P1", {"cut.jpg": whole[: len(whole) // 2], "whole.jpg": whole})
+    facility.score()
+    assert facility.progress().scored == 2
+    outcomes = facility.archive.outcomes(noon(1).date())
+    assert [outcome.thumbnail is not None for outcome in outcomes] == [False, True]
+
+
 def test_a_failed_image_is_tried_three_times_and_no_more_until_it_is_given_its_attempts_back(
     facility: Facility,
 ) -> None:

@@ -81,19 +81,25 @@ def checked_header(data: bytes) -> str:
 
 
 def thumbnail(data: bytes, side: int) -> bytes:
-    """A small JPEG of an image that could be decoded, for contact sheets.
+    """A small JPEG of an image, for contact sheets.
 
     Args:
         data: the content of the image file.
         side: longest side of the thumbnail, in pixels.
+
+    Raises:
+        ImageError: Pillow cannot decode it, which does not mean that MARCO cannot.
     """
     from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as image:
-        # Decoding at a reduced scale is four times as fast, and a thumbnail is not what MARCO sees.
-        image.draft("RGB", (2 * side, 2 * side))
-        small = image.convert("RGB")
-        small.thumbnail((side, side))
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            # Decoding at a reduced scale is four times as fast, and a thumbnail is not what MARCO sees.
+            image.draft("RGB", (2 * side, 2 * side))
+            small = image.convert("RGB")
+            small.thumbnail((side, side))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(f"no thumbnail can be made: {error}") from error
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
