@@ -147,7 +147,7 @@ def dagster(demo_home: Path, models: Path) -> Generator[str, None, None]:
     finally:
         started.terminate()
         try:
-            started.wait(60)
+            started.wait(20)
         except subprocess.TimeoutExpired:
             started.kill()
         with suppress(ProcessLookupError):  # what the daemon started may still be ending
