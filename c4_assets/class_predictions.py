@@ -21,7 +21,7 @@ from c4_assets.shared import (
     column_schema,
     scorer_version,
 )
-from resources.categories import CATEGORIES, PROBABILITY_COLUMNS
+from resources.categories import CATEGORIES, PROBABILITY_COLUMNS, likeliest
 from resources.score_archive import ImageOutcome, Prediction, ScoreArchive, crystal_probability
 
 
@@ -33,16 +33,14 @@ def predict(outcomes: Iterable[ImageOutcome], crystal_threshold: float) -> list[
     least a quarter) and for many that are close: a missed crystal costs a structure, a false alarm a glance. The
     rank orders an inspection by the probability of crystals, 1 first; equal ones by image number.
     """
-    scored = [outcome for outcome in outcomes if outcome.error is None]
-    scored.sort(key=lambda o: (o.image.inspection_id, -crystal_probability(o), o.image.image_id))
+    scored = [(outcome, outcome.probabilities) for outcome in outcomes if outcome.probabilities is not None]
+    scored.sort(key=lambda pair: (pair[0].image.inspection_id, -pair[1][1], pair[0].image.image_id))
     predictions: list[Prediction] = []
-    seen: Counter[int] = Counter()
-    for outcome in scored:
-        assert outcome.probabilities is not None  # noqa: S101
-        seen[outcome.image.inspection_id] += 1
-        category = max(zip(outcome.probabilities, CATEGORIES, strict=True), key=lambda pair: pair[0])[1]
-        crystal = crystal_probability(outcome) >= crystal_threshold
-        predictions.append(Prediction(outcome, category, crystal, seen[outcome.image.inspection_id]))
+    rank: Counter[int] = Counter()
+    for outcome, probabilities in scored:
+        rank[outcome.image.inspection_id] += 1
+        crystal = probabilities[1] >= crystal_threshold
+        predictions.append(Prediction(outcome, likeliest(probabilities), crystal, rank[outcome.image.inspection_id]))
     return predictions
 
 

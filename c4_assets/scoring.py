@@ -10,7 +10,7 @@ from pathlib import Path
 from c4_assets.importing.folder import image_files
 from c4_assets.marco.engine import Engine
 from c4_assets.marco.scorer_version import ScorerVersion
-from resources.categories import CATEGORIES, Probabilities
+from resources.categories import Probabilities, likeliest
 from resources.durable import whole_file
 from resources.errors import ConfigurationError, ImageError
 from resources.image_store.base import checked_size
@@ -98,9 +98,8 @@ def _read(file: Path) -> bytes:
 
 
 def _scored(file: Path, version: ScorerVersion, probabilities: Probabilities) -> FileScore:
-    category = CATEGORIES[max(range(len(CATEGORIES)), key=probabilities.__getitem__)]
     crystal = probabilities[1] >= version.crystal_threshold
-    return FileScore(str(file), category, crystal, *probabilities, version.name, None)
+    return FileScore(str(file), likeliest(probabilities), crystal, *probabilities, version.name, None)
 
 
 def _failed(file: Path, version: ScorerVersion, reason: str) -> FileScore:

@@ -9,3 +9,8 @@ CATEGORIES: tuple[Category, ...] = ("clear", "crystals", "other", "precipitate")
 PROBABILITY_COLUMNS = tuple(f"p_{category}" for category in CATEGORIES)
 
 Probabilities = tuple[float, float, float, float]
+
+
+def likeliest(probabilities: Probabilities) -> Category:
+    """The category with the highest probability; of equal ones the first, as in NumPy's ``argmax``."""
+    return CATEGORIES[max(range(len(CATEGORIES)), key=probabilities.__getitem__)]

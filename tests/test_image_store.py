@@ -78,7 +78,7 @@ def test_a_safe_path_stays_below_any_root(path: str) -> None:
         safe = safe_path(path)
     except ImageError:
         return
-    assert os.path.normpath(f"/root/{safe}").startswith("/root/")
+    assert os.path.normpath(f"/store/{safe}").startswith("/store/")
 
 
 def test_a_link_that_leads_out_is_named_as_one(folder: Path) -> None:

@@ -106,6 +106,7 @@ def fetch(name: str, models: Path, source: str | None = None) -> Path:
             "--from."
         )
     release = RELEASES.get(name)
+    requirement = release.requirement if release else ""
     target = models / name
     from filelock import FileLock
 
@@ -116,10 +117,11 @@ def fetch(name: str, models: Path, source: str | None = None) -> Path:
             return target
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=models) as scratch:
             unpacked = Path(scratch, "model")
-            _unpack(_obtain(source, release, Path(scratch)), unpacked)
+            found = _obtain(source, Path(scratch)) if source else _download_wheel(requirement, Path(scratch))
+            _unpack(found, unpacked)
             if release and (wrong := _wrong_files(unpacked, release)):
                 raise ConfigurationError(
-                    f"{', '.join(wrong)} of {source or release.requirement} is not the published file (sha256 "
+                    f"{', '.join(wrong)} of {source or requirement} is not the published file (sha256 "
                     "differs): the download is damaged, or a mirror serves something else. Nothing was kept."
                 )
             shutil.rmtree(target, ignore_errors=True)  # damaged, or from a fetch that was cut off
@@ -131,10 +133,7 @@ def _wrong_files(folder: Path, release: Release) -> list[str]:
     return [file for file, digest in release.sha256.items() if _sha256(folder / file) != digest]
 
 
-def _obtain(source: str | None, release: Release | None, scratch: Path) -> Path:
-    if source is None:
-        assert release is not None  # noqa: S101
-        return _download_wheel(release.requirement, scratch)
+def _obtain(source: str, scratch: Path) -> Path:
     if urlsplit(source).scheme in ("http", "https"):
         return _download(source, scratch)
     path = Path(source.removeprefix("file://")).expanduser()
