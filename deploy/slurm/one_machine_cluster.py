@@ -127,7 +127,7 @@ def missing_programs(accounting: bool = False) -> list[str]:
 class Cluster:
     """One cluster in one folder. Daemons are called by name: munged, mariadbd, slurmdbd, slurmctld, n1, n2, …"""
 
-    def __init__(self, folder: Path, shape: Shape = Shape()) -> None:  # noqa: B008 (immutable)
+    def __init__(self, folder: Path, shape: Shape = Shape()) -> None:
         self.folder = folder.absolute()
         self.shape = shape
         self.conf = self.folder / "slurm.conf"
@@ -150,7 +150,7 @@ class Cluster:
             raise SystemExit(f"Not installed: {', '.join(missing)}. Install the packages of deploy/slurm/packages.txt.")
         self._write_configuration()
         self.start_daemon("munged")
-        _wait_until("munged answers", lambda: (self.folder / "munge.socket").exists(), 10)
+        _wait_until("munged answers", (self.folder / "munge.socket").exists, 10)
         if self.shape.accounting:
             self._start_accounting()
         self.start_daemon("slurmctld")
@@ -219,7 +219,13 @@ class Cluster:
         if name == "munged":
             files = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munged.own.pid"}
             files |= {"log-file": "log/munged.log", "seed-file": "munged.seed"}
-            return ["munged", "--foreground", *(f"--{option}={folder / file}" for option, file in files.items())]
+            # --force: the folder may be private; everything here runs as root.
+            return [
+                "munged",
+                "--foreground",
+                "--force",
+                *(f"--{option}={folder / file}" for option, file in files.items()),
+            ]
         if name == "mariadbd":
             return [
                 *("mariadbd", "--no-defaults", "--user=root", f"--datadir={folder}/mysql", "--bind-address=127.0.0.1"),
@@ -274,7 +280,13 @@ class Cluster:
         if not (folder / "mysql").exists():
             with (folder / "log" / "mariadb-install.out").open("wb") as out:
                 subprocess.run(
-                    ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={folder}/mysql", "--skip-test-db"],
+                    [
+                        "mariadb-install-db",
+                        "--no-defaults",
+                        "--user=root",
+                        f"--datadir={folder}/mysql",
+                        "--skip-test-db",
+                    ],
                     check=True,
                     stdout=out,
                     stderr=out,
@@ -305,7 +317,9 @@ class Cluster:
         )
         conf.chmod(0o600)
         self.start_daemon("slurmdbd")
-        _wait_until("slurmdbd answers", lambda: self._slurm("sacctmgr", "-n", "show", "cluster", check=False)[0] == 0, 60)
+        _wait_until(
+            "slurmdbd answers", lambda: self._slurm("sacctmgr", "-n", "show", "cluster", check=False)[0] == 0, 60
+        )
         self._slurm("sacctmgr", "-i", "add", "cluster", "one-machine", check=False)
         self._slurm("sacctmgr", "-i", "add", "account", "c4", check=False)
         self._slurm("sacctmgr", "-i", "add", "user", "root", "account=c4", check=False)

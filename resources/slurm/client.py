@@ -1,0 +1,193 @@
+"""Slurm's command line in text mode, for many jobs at once.
+
+Text, because the JSON of Slurm 22.05 is wrong (``squeue --json`` ignores ``-j``; ``sacct --json`` calls a job that
+exited 3 a success) and REST is bound to a version. A controller that does not answer never looks like a job that is
+gone: :meth:`SlurmClient.poll` tells the two apart, and every command has a time-out of its own (Slurm waits 18 s).
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from resources.errors import C4Error, ConfigurationError, Unavailable
+from resources.slurm.accounts import SACCT_FIELDS, read_sacct, read_scontrol
+from resources.slurm.job import Job, JobEnd
+from resources.slurm.transport import Completed, Transport
+
+NOT_REACHED = re.compile(
+    r"unable to contact|connect(ion)? (failure|refused)|timed? ?out|zero bytes|communication|unexpected message|"
+    r"temporarily unable|try again|slurm_persist_conn|problem talking to",
+    re.IGNORECASE,
+)
+"""What Slurm's commands say when the controller did not answer, or when its answer was lost."""
+
+
+class SubmissionRefused(C4Error):
+    """Slurm refused a job for good: it says why, and submitting it again would be refused again."""
+
+
+@dataclass(frozen=True)
+class Poll:
+    """What one question about many jobs brought. Jobs that Slurm does not know (any more) are absent.
+
+    ``unreachable`` says why there is no answer; then nothing is known about any job.
+    """
+
+    jobs: Mapping[str, Job] = field(default_factory=dict[str, Job])
+    unreachable: str | None = None
+
+
+class SlurmClient:
+    """Submits, watches and cancels jobs. Holds no state but whether the cluster keeps accounts.
+
+    Args:
+        timeout: seconds that any command but sbatch may take.
+        submit_timeout: seconds that sbatch may take: it waits itself while a controller is busy.
+    """
+
+    def __init__(self, transport: Transport, timeout: float = 10, submit_timeout: float = 60) -> None:
+        self.transport = transport
+        self.calls = 0
+        self._timeout = timeout
+        self._submit_timeout = submit_timeout
+        self._accounts = True
+
+    def submit(self, script: Path) -> str:
+        """Submits a job script; gives the job's id.
+
+        Raises:
+            SubmissionRefused: sbatch said no.
+            Unavailable: no answer, or one that got lost: **the job may have been submitted**. Look its name up with
+                :meth:`find` before submitting it again.
+        """
+        done = self._run("sbatch", "--parsable", str(script), timeout=self._submit_timeout)
+        answer = done.out.strip().splitlines()[-1:] or [""]
+        job_id = answer[0].split(";")[0]
+        if done.code == 0 and job_id.isdigit():
+            return job_id
+        message = _errors(done)
+        if done.code == 0 or NOT_REACHED.search(message):
+            raise Unavailable(f"sbatch on {self.transport.name} gave no sure answer: {message}")
+        raise SubmissionRefused(f"Slurm refused the job: {message}")
+
+    def poll(self, job_ids: Iterable[str]) -> Poll:
+        """The state of many jobs with one question. Never raises because the cluster is away."""
+        wanted = ",".join(job_ids)
+        if not wanted:
+            return Poll()
+        try:
+            return Poll({job.job_id: job for job in self._queue(f"--jobs={wanted}")})
+        except Unavailable as error:
+            return Poll(unreachable=str(error))
+
+    def find(self, name: str) -> list[Job]:
+        """Jobs of a name that are in the queue or ended a short while ago, oldest first.
+
+        Raises:
+            Unavailable: the controller did not answer.
+        """
+        # A submission that was refused stays in the queue for a while, too: as a job that failed and never had a node.
+        jobs = [job for job in self._queue(f"--name={name}") if job.nodes or job.state != "FAILED"]
+        return sorted(jobs, key=lambda job: int(re.sub(r"\D.*", "", job.job_id) or 0))
+
+    def cancel(self, job_ids: Sequence[str]) -> None:
+        """Cancels jobs. Jobs that have ended or are not known are passed over.
+
+        Raises:
+            Unavailable: the controller did not answer: they may run on.
+        """
+        if job_ids:
+            done = self._run("scancel", *job_ids)
+            message = _errors(done)
+            if done.code and not re.search(r"invalid job id|already|completing", message, re.IGNORECASE):
+                raise Unavailable(f"scancel on {self.transport.name}: {message}")
+
+    def ends(self, job_ids: Sequence[str]) -> dict[str, JobEnd]:
+        """How jobs ended, as the accounts tell; from the controller's memory where there are none.
+
+        Jobs that neither knows are absent, and so are jobs that have not ended as far as they know.
+        """
+        if not job_ids:
+            return {}
+        ends = self._from_accounts(job_ids)
+        for job_id in job_ids:
+            if job_id not in ends and (end := self._from_controller(job_id)):
+                ends[job_id] = end
+        return ends
+
+    def write_file(self, path: Path, text: str) -> None:
+        """Writes a file where the cluster sees it.
+
+        Raises:
+            Unavailable: the machine did not answer.
+            ConfigurationError: the folder cannot be written to.
+        """
+        command = 'umask 077; mkdir -p "$1" && cat >"$2.new" && mv -f "$2.new" "$2"'
+        done = self._run("sh", "-c", command, "sh", str(path.parent), str(path), stdin=text)
+        if done.code:
+            raise ConfigurationError(
+                f"{path} cannot be written on {self.transport.name}: {done.err.strip()}. `folder` of the Slurm "
+                "configuration must be a shared folder that the account of C4 may write to."
+            )
+
+    def read_files(self, paths: Sequence[Path]) -> dict[Path, str]:
+        """The first line of each file that exists, with one question for all.
+
+        Raises:
+            Unavailable: the machine did not answer.
+        """
+        if not paths:
+            return {}
+        command = 'for f; do if [ -r "$f" ]; then read -r line <"$f"; echo "$f|$line"; fi; done'
+        done = self._run("sh", "-c", command, "sh", *map(str, paths))
+        rows = (line.rpartition("|") for line in done.out.splitlines())
+        return {Path(path): content for path, _, content in rows}
+
+    def _queue(self, selection: str) -> list[Job]:
+        done = self._run("squeue", "--noheader", "--all", "--states=all", "--format=%i|%j|%T|%N|%r", selection)
+        if done.code and not re.search("invalid job id", done.err, re.IGNORECASE):
+            raise Unavailable(f"squeue on {self.transport.name}: {_errors(done)}")
+        rows = (line.split("|", 4) for line in done.out.splitlines() if line.count("|") >= 4)
+        return [Job(*(part.strip() for part in row)) for row in rows]
+
+    def _from_accounts(self, job_ids: Sequence[str]) -> dict[str, JobEnd]:
+        if not self._accounts:
+            return {}
+        try:
+            done = self._run(
+                "sacct", "-n", "-P", "-D", f"--format={','.join(SACCT_FIELDS)}", f"--jobs={','.join(job_ids)}"
+            )
+        except Unavailable:
+            return {}
+        except ConfigurationError:  # no sacct here
+            self._accounts = False
+            return {}
+        if done.code:
+            self._accounts = not re.search("disabled|not found", done.err)
+            return {}
+        return {
+            job_id: replace(end, cancelled_by=self._user_name(end.cancelled_by)) if end.cancelled_by else end
+            for job_id, end in read_sacct(done.out).items()
+        }
+
+    def _from_controller(self, job_id: str) -> JobEnd | None:
+        try:
+            done = self._run("scontrol", "--oneliner", "show", "job", job_id)
+        except Unavailable:
+            return None
+        return read_scontrol(done.out) if done.code == 0 else None
+
+    def _user_name(self, user_id: str) -> str:
+        try:
+            return self._run("id", "-nu", user_id).out.strip() or f"user {user_id}"
+        except C4Error:
+            return f"user {user_id}"
+
+    def _run(self, *command: str, stdin: str = "", timeout: float | None = None) -> Completed:
+        self.calls += 1
+        return self.transport.run(command, stdin, timeout or self._timeout)
+
+
+def _errors(done: Completed) -> str:
+    return " ".join((done.err.strip() or done.out.strip() or f"exit code {done.code}").split())

@@ -1,0 +1,270 @@
+"""``slurm_executor``: runs each step of a run as a Slurm job, or beside the run worker where its tag says so.
+
+The one module that imports Dagster's internals. What it adds to Dagster's ``StepDelegatingExecutor`` is an ear for
+stragglers: when a node is lost, its processes may run on, and what such a first attempt writes into the event log must
+not end the second one.
+"""
+
+import os
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import dagster as dg
+from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
+from dagster._core.events import DagsterEvent, DagsterEventType, EngineEventData
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.objects import StepFailureData
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode, get_retries_config
+from dagster._core.execution.tags import get_tag_concurrency_limits_config
+from dagster._core.executor.step_delegating import (
+    CheckStepHealthResult,
+    StepDelegatingExecutor,
+    StepHandler,
+    StepHandlerContext,
+)
+from dagster._core.storage.dagster_run import DagsterRun
+from dagster._grpc.types import ExecuteStepArgs
+from dagster_shared.error import SerializableErrorInfo
+
+from resources.errors import ConfigurationError
+from resources.slurm.client import SlurmClient
+from resources.slurm.here import StepsHere
+from resources.slurm.script import ARGUMENTS_VARIABLE, Step
+from resources.slurm.shared_files import refuse_sqlite_on_a_network
+from resources.slurm.site import Site
+from resources.slurm.tracker import JobTracker
+from resources.step_resources import StepResources
+
+PATIENCE = 20.0
+"""Seconds that a run's end waits for its jobs to leave Slurm, so that the last one's facts are told, too."""
+
+
+class SlurmStepHandler(StepHandler):
+    """Dagster's side of the steps: reads what a step is, and writes what became of it into the event log.
+
+    Args:
+        local: folder of this machine for records of jobs and the output of steps that run here.
+    """
+
+    def __init__(self, site: Site, instance: dg.DagsterInstance, local: Path) -> None:
+        self._site, self._instance = site, instance
+        self._run: DagsterRun | None = None
+        self._jobs = JobTracker(site, SlurmClient(site.transport.open()), self._report, local)
+        self._here = StepsHere(local)
+        self._cancelled_here: list[Step] = []
+        self._failed: set[tuple[str, int]] = set()
+
+    @property
+    def name(self) -> str:
+        return "SlurmStepHandler"
+
+    def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
+        step = self._step(step_handler_context)
+        here = self._runs_here(step)
+        yield DagsterEvent.step_worker_starting(
+            step_handler_context.get_step_context(step.key),
+            message=f"Starting step {step.key} beside the run worker."
+            if here
+            else f"Submitting step {step.key} to Slurm.",
+            metadata={"attempt": step.attempt},
+        )
+        if here:
+            pid = self._here.launch(step)
+            facts = {"pid": pid, "host": os.uname().nodename, "attempt": step.attempt}
+            self._report(step, f"Runs as process {pid}.", {**facts, "output": str(self._here.output(step))})
+        else:
+            self._jobs.launch(step)
+
+    def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
+        step = self._step(step_handler_context)
+        if self._runs_here(step):
+            if not self._here.follows(step):
+                facts = self._told(step, "pid")
+                self._here.attach(step, cast("int | None", facts.get("pid")), cast("str | None", facts.get("host")))
+            reason = self._here.failure(step)
+            return CheckStepHealthResult.unhealthy(reason) if reason else CheckStepHealthResult.healthy()
+        if not self._jobs.follows(step):  # the run worker was restarted
+            self._jobs.attach(step, cast("str | None", self._told(step, "slurm_job").get("slurm_job")))
+        failure = self._jobs.failure(step)
+        if failure is None or (step.key, step.attempt) in self._failed:
+            return CheckStepHealthResult.healthy()
+        self._failed.add((step.key, step.attempt))
+        if failure.retry:
+            return CheckStepHealthResult.unhealthy(failure.reason)
+        # A retry policy is for what may go better next time. Dagster has no word for that in a health check.
+        DagsterEvent.step_failure_event(
+            step_handler_context.get_step_context(step.key),
+            StepFailureData(error=SerializableErrorInfo(failure.reason, [], None), user_failure_data=None),
+        )
+        return CheckStepHealthResult.healthy()
+
+    def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
+        step = self._step(step_handler_context)
+        yield DagsterEvent.engine_event(
+            step_handler_context.get_step_context(step.key), f"Ending step {step.key}.", EngineEventData()
+        )
+        if not self._runs_here(step):
+            self._jobs.cancel(step)
+        elif self._here.follows(step):
+            self._cancelled_here.append(step)
+            self._here.cancel(step)
+
+    def step_ended(self, key: str) -> None:
+        """Takes note that the event log tells how a step ended."""
+        self._jobs.step_ended(key)
+
+    def close(self) -> None:
+        """Lets jobs leave, tells their last facts and stops following."""
+        self._here.close(self._cancelled_here, PATIENCE / 2)
+        self._jobs.close(PATIENCE)
+
+    def _runs_here(self, step: Step) -> bool:
+        resources, _ = self._site.plan(step.name, step.resources)
+        return resources.where == "here"
+
+    def _step(self, context: StepHandlerContext) -> Step:
+        self._run = context.dagster_run
+        arguments = context.execute_step_args
+        [key] = arguments.step_keys_to_execute or []
+        plan_step = context.get_step_context(key).step
+        known = arguments.known_state
+        origin = arguments.job_origin
+        return Step(
+            run_id=arguments.run_id,
+            key=key,
+            attempt=(known.get_retry_state().get_attempt_count(key) if known else 0) + 1,
+            name=plan_step.op_name,
+            job=self._run.job_name,
+            resources=StepResources.from_tags(plan_step.tags, key),
+            arguments=_packed(arguments),
+            python=origin.executable_path,
+            dagster_home=os.environ.get("DAGSTER_HOME") or self._instance.root_directory,
+            working_directory=getattr(origin.repository_origin.code_pointer, "working_directory", None),
+        )
+
+    def _report(self, step: Step, message: str, facts: Mapping[str, Any]) -> None:
+        data = EngineEventData(metadata=dict(facts))
+        self._instance.report_engine_event(message, self._run, data, step_key=step.key)
+
+    def _told(self, step: Step, fact: str) -> dict[str, object]:
+        """What an earlier run worker told of a step's job or process: the newest facts that include this one."""
+        for entry in reversed(self._instance.all_logs(step.run_id, of_type=DagsterEventType.ENGINE_EVENT)):
+            event = entry.dagster_event
+            if event and event.step_key == step.key:
+                facts: dict[str, object] = {
+                    name: value.value for name, value in event.engine_event_data.metadata.items()
+                }
+                if facts.get(fact) and facts.get("attempt") == step.attempt:
+                    return facts
+        return {}
+
+
+def _packed(arguments: ExecuteStepArgs) -> str:
+    """A step's arguments without the instance: its configuration may hold a password, and job scripts are readable.
+
+    The step finds the instance by DAGSTER_HOME. Dagster's own check that a step has not started yet stays off: it
+    refuses the retry of a step whose first job never started.
+    """
+    [variable] = ExecuteStepArgs(
+        job_origin=arguments.job_origin,
+        run_id=arguments.run_id,
+        step_keys_to_execute=arguments.step_keys_to_execute,
+        retry_mode=arguments.retry_mode,
+        known_state=arguments.known_state,
+        should_verify_step=False,
+    ).get_command_env()
+    assert variable["name"] == ARGUMENTS_VARIABLE  # noqa: S101 (Dagster is pinned)
+    return variable["value"]
+
+
+class StragglerFilter:
+    """Drops what a process of an earlier attempt writes about its end, by the order of events and process ids."""
+
+    def __init__(self) -> None:
+        self._pids: dict[str, list[int | None]] = {}
+        """Of each step: the process of each attempt so far; None until it has started."""
+        self._in_flight: set[str] = set()
+
+    def keep(self, event: DagsterEvent) -> bool:
+        key = event.step_key
+        if key is None:
+            return True
+        if event.event_type == DagsterEventType.STEP_WORKER_STARTING:
+            self._pids.setdefault(key, []).append(None)
+            self._in_flight.add(key)
+        elif event.event_type == DagsterEventType.STEP_WORKER_STARTED and key in self._pids:
+            self._pids[key][-1] = self._pids[key][-1] or event.pid
+        elif event.is_step_success or event.is_step_failure or event.is_step_up_for_retry:
+            if key not in self._in_flight or event.pid in self._pids[key][:-1]:
+                return False
+            self._in_flight.discard(key)
+        return not (event.is_resource_init_failure and event.pid in self._pids.get(key, [])[:-1])
+
+
+class SlurmExecutor(StepDelegatingExecutor):
+    """Dagster's executor, listening to each step's newest attempt only."""
+
+    def __init__(self, handler: SlurmStepHandler, **options: Any) -> None:
+        super().__init__(handler, **options)
+        self._handler = handler
+        self._stragglers = StragglerFilter()
+
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Generator[DagsterEvent, Any, None]:
+        try:
+            yield from super().execute(plan_context, execution_plan)
+        finally:
+            self._handler.close()
+
+    def _pop_events(
+        self, instance: dg.DagsterInstance, run_id: str, seen_storage_ids: set[int]
+    ) -> Sequence[DagsterEvent]:
+        events = [
+            event for event in super()._pop_events(instance, run_id, seen_storage_ids) if self._stragglers.keep(event)
+        ]
+        for event in events:
+            if event.step_key and (event.is_step_success or event.is_step_failure or event.is_step_up_for_retry):
+                self._handler.step_ended(event.step_key)
+        return events
+
+
+@dg.executor(
+    name="slurm",
+    config_schema={
+        "config_file": dg.Field(
+            dg.Noneable(str), default_value=None, description="The site's file; C4_SLURM_CONFIG names it otherwise."
+        ),
+        "site": dg.Field(dg.Permissive(), default_value={}, description="Keys of the site's file to replace."),
+        "check_seconds": dg.Field(int, default_value=5, description="How often a step's fate is looked at."),
+        "retries": get_retries_config(),
+        "max_concurrent": dg.Field(dg.Noneable(int), default_value=None, description="Steps of a run at a time."),
+        "tag_concurrency_limits": get_tag_concurrency_limits_config(),
+    },
+    requirements=multiple_process_executor_requirements(),
+)
+def slurm_executor(context: dg.InitExecutorContext) -> SlurmExecutor:
+    """Runs each step as a Slurm job. ``docs/slurm.md`` tells how a site configures it.
+
+    Raises:
+        ConfigurationError: the site's settings cannot be used, or the Dagster instance cannot be shared with a cluster.
+    """
+    config = context.executor_config
+    refuse_sqlite_on_a_network(context.instance)
+    named = cast("str | None", config["config_file"]) or os.environ.get("C4_SLURM_CONFIG")
+    overrides = cast("Mapping[str, Any]", config["site"])
+    if not named and not overrides:
+        raise ConfigurationError(
+            "No Slurm site is configured. Set C4_SLURM_CONFIG to a file like deploy/slurm/slurm.yaml."
+        )
+    site = Site.load(Path(named) if named else None, overrides)
+    home = Path(os.environ.get("C4_HOME") or "~/.c4").expanduser()
+    return SlurmExecutor(
+        SlurmStepHandler(site, context.instance, home / "slurm_jobs"),
+        retries=RetryMode.from_config(cast("Mapping[str, Any]", config["retries"])),
+        check_step_health_interval_seconds=config["check_seconds"],
+        max_concurrent=config["max_concurrent"],
+        tag_concurrency_limits=config.get("tag_concurrency_limits"),
+    )

@@ -1,0 +1,140 @@
+"""The job script of a step: readable, kept beside the step's output, and free of secrets."""
+
+import hashlib
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from resources.slurm.site import JobOptions, Site
+from resources.step_resources import StepResources
+
+ARGUMENTS_VARIABLE = "DAGSTER_COMPRESSED_EXECUTE_STEP_ARGS"
+"""How Dagster hands a step its arguments: packed, because a command line may be too short for them."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One attempt at a step of a run. ``attempt`` counts from 1."""
+
+    run_id: str
+    key: str
+    attempt: int
+    name: str
+    """Name of the asset or op: the key without the index of a mapped step."""
+    job: str
+    """Name of the Dagster job."""
+    resources: StepResources
+    arguments: str
+    """What ``dagster api execute_step`` takes; names the code and the run, and holds no configuration."""
+    python: str
+    """The Python that runs the code location."""
+    dagster_home: str
+    working_directory: str | None = None
+
+
+@dataclass(frozen=True)
+class JobScript:
+    """A step as a Slurm job. All paths are on the cluster's shared file system."""
+
+    name: str
+    path: Path
+    text: str
+    resources: StepResources
+
+    @property
+    def out(self) -> Path:
+        return self.path.with_suffix(".out")
+
+    @property
+    def err(self) -> Path:
+        return self.path.with_suffix(".err")
+
+    @property
+    def exit_code(self) -> Path:
+        """Holds the job's id and its exit code when the script has ended, however Slurm remembers it."""
+        return self.path.with_suffix(".exit")
+
+
+def write_script(step: Step, site: Site) -> JobScript:
+    """The job script of a step. The same step and attempt always get the same name and the same paths."""
+    resources, options = site.plan(step.name, step.resources)
+    name = f"{_safe(step.key)}.{step.attempt}.{step.run_id}"
+    path = site.folder / step.run_id / f"{_safe(step.key)}.{step.attempt}.sh"
+    script = JobScript(name, path, "", resources)
+    directives = [
+        f"--job-name={name}",
+        f"--output={script.out}",
+        f"--error={script.err}",
+        "--open-mode=append",
+        # Dagster owns retries: a requeued job would run a step that Dagster has given up.
+        "--no-requeue",
+        "--kill-on-invalid-dep=yes",
+        *_directives(resources, options),
+        *options.options,
+    ]
+    text = "\n".join(
+        [
+            "#!/bin/bash",
+            *(f"#SBATCH {directive}" for directive in directives),
+            "",
+            f"# Dagster run {step.run_id} of job {step.job}: step {step.key}, attempt {step.attempt}.",
+            "",
+            "# However the script ends, its exit code stays: Slurm forgets a job soon after its end.",
+            f"exit_code_file={shlex.quote(str(script.exit_code))}",
+            "keep_exit_code() {",
+            '  echo "$SLURM_JOB_ID $1" >"$exit_code_file.$SLURM_JOB_ID"',
+            '  mv -f "$exit_code_file.$SLURM_JOB_ID" "$exit_code_file"',
+            "}",
+            "trap 'keep_exit_code $?' EXIT",
+            "",
+            "export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1",
+            *_environment(step, site),
+            *([f"cd {shlex.quote(step.working_directory)} || exit 78"] if step.working_directory else []),
+            *options.prologue,
+            f"export {ARGUMENTS_VARIABLE}={shlex.quote(step.arguments)}",
+            "",
+            " ".join(filter(None, [options.container, *_command(step, site)])),
+            "",
+        ]
+    )
+    return JobScript(name, path, text, resources)
+
+
+def _directives(resources: StepResources, options: JobOptions) -> list[str]:
+    gpus = f"gpu:{options.gpu_type}:{resources.gpus}" if options.gpu_type else f"gpu:{resources.gpus}"
+    chosen = {
+        "partition": options.partition,
+        "account": options.account,
+        "qos": options.qos,
+        "constraint": options.constraint,
+        "nodes": "1",
+        "ntasks": "1",
+        "cpus-per-task": resources.cpus,
+        "gres": gpus if resources.gpus else None,
+        "mem": f"{round(resources.memory_gb * 1024)}M" if resources.memory_gb else None,
+        "time": resources.minutes,
+    }
+    return [f"--{name}={shlex.quote(str(value))}" for name, value in chosen.items() if value is not None]
+
+
+def _environment(step: Step, site: Site) -> list[str]:
+    lines = [f"export DAGSTER_HOME={shlex.quote(step.dagster_home)}"]
+    if site.environment_file:
+        file = shlex.quote(str(site.environment_file))
+        lines += [
+            "set -a",
+            f". {file} || {{ echo 'The environment file of C4 cannot be read here:' {file} >&2; exit 78; }}",
+            "set +a",
+        ]
+    return lines
+
+
+def _command(step: Step, site: Site) -> list[str]:
+    return [shlex.quote(str(site.python or step.python)), "-m", "dagster", "api", "execute_step"]
+
+
+def _safe(key: str) -> str:
+    """A step key as part of a file name; keys that differ keep differing."""
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", key)[:80]
+    return safe if safe == key else f"{safe}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"

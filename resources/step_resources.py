@@ -1,0 +1,57 @@
+"""What a step needs to run, in words that no cluster owns: the step tag ``c4/resources``.
+
+An asset states it once; the executor of a deployment (Slurm's today) turns it into its own options. An executor that
+does not know the tag ignores it.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from resources.errors import ConfigurationError
+
+TAG = "c4/resources"
+
+
+class StepResources(BaseModel):
+    """What one step asks for. ``where: here`` keeps it beside the run worker, on the machine that watches the run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gpus: int = Field(default=0, ge=0)
+    cpus: int = Field(default=1, ge=1)
+    memory_gb: float | None = Field(default=None, gt=0, description="for the whole step; the cluster's default if None")
+    minutes: int | None = Field(
+        default=None, ge=1, description="longest time it may run; the cluster's default if None"
+    )
+    where: Literal["cluster", "here"] = "cluster"
+
+    @property
+    def kind(self) -> Literal["gpu", "cpu"]:
+        """The kind of machine that the step needs."""
+        return "gpu" if self.gpus else "cpu"
+
+    def as_tag(self) -> dict[str, object]:
+        """The ``op_tags`` of an asset that needs this."""
+        return {TAG: self.model_dump(exclude_defaults=True)}
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str], step: str) -> "StepResources":
+        """What a step's tags ask for: one CPU where they ask for nothing.
+
+        Raises:
+            ConfigurationError: the tag cannot be read; the message names the step and the key.
+        """
+        try:
+            return cls.model_validate_json(tags.get(TAG) or "{}")
+        except ValidationError as error:
+            raise ConfigurationError(f"The tag {TAG} of step {step} cannot be used: {in_words(error)}.") from error
+
+
+def in_words(error: ValidationError) -> str:
+    """What is wrong with a configuration, key by key."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in detail['loc']) or 'the whole'}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+        for detail in error.errors(include_url=False)
+    )

@@ -1,0 +1,57 @@
+"""One cluster without accounts for all tests, one with accounts, and a login node in front of the first."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from deploy.slurm.one_machine_cluster import Cluster
+from resources.slurm.client import SlurmClient
+from resources.slurm.transport import LocalTransport
+from tests.slurm.cluster import PROJECT, LoginNode, require, running_cluster
+from tests.slurm.runs import Workplace
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def login_node(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginNode]:
+    import shutil
+
+    found = shutil.which("sshd") or Path("/usr/sbin/sshd").exists()
+    require("A login node", [] if found else ["sshd"])
+    node = LoginNode(tmp_path_factory.mktemp("login") / "node")
+    node.start()
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+def place(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace]:
+    """A deployment on the cluster whose timers are short."""
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("C4_HOME", str(tmp_path / "c4"))
+    (tmp_path / "environment").write_text(f"PYTHONPATH={PROJECT}\nSECRET_OF_THE_TEST=hunter2\n")
+    with dg.DagsterInstance.get() as instance:
+        place = Workplace(tmp_path, instance)
+        place.configure(
+            folder=str(tmp_path / "jobs"),
+            environment_file=str(tmp_path / "environment"),
+            poll_seconds=1,
+            grace_seconds=6,
+            resubmit_seconds=2,
+        )
+        yield place
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> SlurmClient:
+    return SlurmClient(LocalTransport())

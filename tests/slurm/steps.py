@@ -1,0 +1,109 @@
+"""Steps for the tests: small, and they import nothing but Dagster, because every step is a process of its own."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import dagster as dg
+
+from resources.slurm.executor import slurm_executor
+from resources.step_resources import StepResources
+
+RETRY_ONCE = dg.RetryPolicy(max_retries=1)
+
+
+class Work(dg.Config):
+    """What a step does: notes each of its starts in a folder, waits, and may end wrong the first time.
+
+    ``first`` is what the first start does instead of ending well: ``kill`` (signal 9) or ``hang``.
+    """
+
+    folder: str
+    seconds: float = 0.0
+    first: str = ""
+
+
+def do(work: Work, name: str) -> None:
+    starts = Path(work.folder) / f"{name}.starts"
+    with starts.open("a") as file:
+        file.write(f"{os.getpid()} {os.environ.get('SLURM_JOB_ID')} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
+    if len(starts.read_text().splitlines()) == 1 and work.first:
+        if work.first == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+    time.sleep(work.seconds)
+    with (Path(work.folder) / f"{name}.ends").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+@dg.op(tags=StepResources(gpus=1, cpus=2, memory_gb=0.5, minutes=5).as_tag())
+def on_a_gpu(config: Work) -> int:
+    do(config, "on_a_gpu")
+    return 1
+
+
+@dg.op(tags=StepResources(where="here").as_tag())
+def beside_the_run_worker(config: Work, upstream: int) -> None:
+    assert upstream == 1
+    do(config, "beside_the_run_worker")
+
+
+@dg.op(tags=StepResources(minutes=1).as_tag())
+def alone(config: Work) -> None:
+    do(config, "alone")
+
+
+@dg.op(tags=StepResources(minutes=1).as_tag(), retry_policy=RETRY_ONCE)
+def tried_twice(config: Work) -> None:
+    do(config, "tried_twice")
+
+
+@dg.op(tags=StepResources(gpus=9).as_tag(), retry_policy=RETRY_ONCE)
+def impossible(config: Work) -> None:
+    do(config, "impossible")
+
+
+@dg.op(tags=StepResources(where="here").as_tag())
+def here(config: Work) -> None:
+    do(config, "here")
+
+
+@dg.op(out=dg.DynamicOut(int), tags=StepResources(where="here").as_tag())
+def numbers() -> "list[dg.DynamicOutput[int]]":
+    return [dg.DynamicOutput(number, mapping_key=str(number)) for number in range(3)]
+
+
+@dg.op(tags=StepResources(minutes=1).as_tag())
+def mapped(number: int) -> int:
+    return number
+
+
+@dg.job(executor_def=slurm_executor)
+def two_steps() -> None:
+    beside_the_run_worker(on_a_gpu())
+
+
+@dg.job(executor_def=slurm_executor)
+def one_step() -> None:
+    alone()
+
+
+@dg.job(executor_def=slurm_executor)
+def one_step_tried_twice() -> None:
+    tried_twice()
+
+
+@dg.job(executor_def=slurm_executor)
+def one_impossible_step() -> None:
+    impossible()
+
+
+@dg.job(executor_def=slurm_executor)
+def one_step_here() -> None:
+    here()
+
+
+@dg.job(executor_def=slurm_executor)
+def mapped_steps() -> None:
+    numbers().map(mapped)

@@ -1,0 +1,84 @@
+"""A run's steps become Slurm jobs, and the operator reads in Dagster what became of each."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deploy.slurm.one_machine_cluster import Cluster
+from tests.slurm import steps
+from tests.slurm.cluster import LoginNode, alive, wait_until
+from tests.slurm.runs import Run, RunWorker, Workplace
+
+BOTH = ("on_a_gpu", "beside_the_run_worker")
+
+
+def test_each_step_runs_where_its_tag_says_and_the_event_log_tells_its_story(place: Workplace) -> None:
+    run = Run(place, steps.two_steps, place.run_config(*BOTH))
+    assert run.status() == "SUCCESS", run.messages()
+    [[_, job, gpus]] = place.starts("on_a_gpu")
+    assert (job.isdigit(), gpus) == (True, "0"), "The step has a job, and its job has a GPU."
+    [[_, job_here, _]] = place.starts("beside_the_run_worker")
+    assert job_here == "None", "No job where the tag says here."
+    messages = run.messages()
+    assert f"on_a_gpu: Submitted as Slurm job {job}: 1 GPU, 2 CPUs, 0.5 GB, 5 min." in messages
+    assert f"on_a_gpu: Slurm job {job} is over: it ended well." in messages
+    [record] = (place.folder / "c4" / "slurm_jobs" / run.run_id).glob("*.json")
+    facts = json.loads(record.read_text())
+    assert (facts["slurm_job"], facts["step"], facts["state"], facts["exit_code"]) == (job, "on_a_gpu", "COMPLETED", 0)
+    assert facts["queue_seconds"] >= 0
+    assert facts["gpu_hours"] == pytest.approx(facts["elapsed_seconds"] / 3600, abs=1e-3)
+
+
+def test_the_job_script_holds_no_secret_but_the_step_has_it(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANOTHER_SECRET_OF_THE_TEST", "hunter3")
+    place.configure(defaults={"prologue": [f"echo $SECRET_OF_THE_TEST >{place.folder}/seen"]})
+    run = Run(place, steps.one_step, place.run_config("alone"))
+    assert run.status() == "SUCCESS", run.messages()
+    assert (place.folder / "seen").read_text() == "hunter2\n"
+    for file in (*place.job_scripts(run.run_id), *(place.folder / "c4").rglob("*.json")):
+        assert "hunter" not in file.read_text()
+    assert "hunter" not in run.messages()
+
+
+def test_steps_run_through_a_login_node(place: Workplace, login_node: LoginNode) -> None:
+    ssh = {"kind": "ssh", "host": "127.0.0.1", "port": login_node.port, "user": "root"}
+    place.configure(transport={**ssh, "key": str(login_node.key), "known_hosts": str(login_node.known_hosts)})
+    run = Run(place, steps.two_steps, place.run_config(*BOTH))
+    assert run.status() == "SUCCESS", run.messages()
+
+
+def test_a_site_decides_where_a_step_runs(place: Workplace) -> None:
+    place.configure(steps={"here": {"where": "cluster", "cpus": 3}})
+    run = Run(place, steps.one_step_here, place.run_config("here"))
+    assert run.status() == "SUCCESS", run.messages()
+    [[_, job, _]] = place.starts("here")
+    assert job.isdigit()
+    assert "--cpus-per-task=3" in place.job_scripts(run.run_id)[0].read_text()
+
+
+def test_cancelling_a_run_ends_its_job_and_its_processes(place: Workplace) -> None:
+    worker = RunWorker(place, steps.one_step, place.run_config("alone", first="hang"))
+    wait_until(lambda: place.starts("alone"), 40, "the step runs")
+    worker.cancel()
+    assert worker.status() == "CANCELED", worker.messages()
+    [[pid, _, _]] = place.starts("alone")
+    wait_until(lambda: not alive(int(pid)), 10, "the step's process ended")
+    assert "it was cancelled by Dagster" in worker.messages()
+
+
+def test_cancelling_a_run_ends_a_step_beside_the_run_worker(place: Workplace) -> None:
+    worker = RunWorker(place, steps.one_step_here, place.run_config("here", first="hang"))
+    wait_until(lambda: place.starts("here"), 40, "the step runs")
+    worker.cancel()
+    assert worker.status() == "CANCELED", worker.messages()
+    [[pid, _, _]] = place.starts("here")
+    wait_until(lambda: not alive(int(pid)), 15, "the step's process ended")
+
+
+def test_mapped_steps_get_jobs_of_their_own(place: Workplace, cluster: Cluster) -> None:
+    run = Run(place, steps.mapped_steps, place.run_config())
+    assert run.status() == "SUCCESS", run.messages()
+    names = [Path(script).name for script in place.job_scripts(run.run_id)]
+    assert len(names) == 3
+    assert len(set(names)) == 3
