@@ -21,6 +21,7 @@ from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.human_scores import ScoredTwice, newest_human_scores
 from resources.score_archive import ScoreArchive
+from resources.step_resources import StepResources
 
 SHOWN = 18
 
@@ -102,6 +103,7 @@ def _tiles(rows: Sequence[ScoredTwice], store: ImageStore) -> list[Tile]:
     group_name=GROUP,
     kinds={"parquet"},
     owners=[FACILITY],
+    op_tags=StepResources(where="here").as_tag(),
     code_version=SCORER.name,
     retry_policy=CPU_RETRIES,
     metadata=column_schema(

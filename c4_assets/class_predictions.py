@@ -23,6 +23,7 @@ from c4_assets.shared import (
 )
 from resources.categories import CATEGORIES, PROBABILITY_COLUMNS, likeliest
 from resources.score_archive import ImageOutcome, Prediction, ScoreArchive, crystal_probability
+from resources.step_resources import StepResources
 
 
 def predict(outcomes: Iterable[ImageOutcome], crystal_threshold: float) -> list[Prediction]:
@@ -89,6 +90,7 @@ def interesting_drops(predictions: Iterable[Prediction], most: int = 50) -> dg.M
     group_name=GROUP,
     kinds={"parquet"},
     owners=[FACILITY],
+    op_tags=StepResources(cpus=1, memory_gb=4, minutes=30).as_tag(),
     code_version=SCORER.name,
     metadata=column_schema(**OUTCOME_COLUMNS, category="string", crystal="bool", rank="int32"),
 )

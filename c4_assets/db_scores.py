@@ -15,6 +15,7 @@ from resources.categories import PROBABILITY_COLUMNS
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
 from resources.score_archive import ScoreArchive
+from resources.step_resources import StepResources
 
 
 def write_day(
@@ -46,6 +47,7 @@ def write_day(
     group_name=GROUP,
     kinds={"sql"},
     owners=[FACILITY],
+    op_tags=StepResources(where="here").as_tag(),
     code_version=SCORER.name,
     retry_policy=CPU_RETRIES,
     metadata={

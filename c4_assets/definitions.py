@@ -17,10 +17,15 @@ from resources.image_store import open_image_store
 from resources.imaging_database import ImagingDatabase
 from resources.score_archive import ScoreArchive
 from resources.settings import Settings
+from resources.slurm.executor import slurm_executor
 from resources.staging import Staging
 from sensors.new_inspections import new_inspections
 
-EXECUTORS = {"multiprocess": dg.multiprocess_executor, "in_process": dg.in_process_executor}
+EXECUTORS = {
+    "multiprocess": dg.multiprocess_executor,
+    "in_process": dg.in_process_executor,
+    "slurm": slurm_executor,
+}
 
 
 def resources_of(settings: Settings) -> Mapping[str, object]:

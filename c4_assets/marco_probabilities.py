@@ -22,6 +22,7 @@ from c4_assets.shared import FACILITY, GPU_RETRIES, GROUP, OUTCOME_COLUMNS, SCOR
 from resources.errors import ImageError
 from resources.score_archive import ImageOutcome, ScoreArchive, crystal_probability
 from resources.staging import StagedImage, Staging
+from resources.step_resources import StepResources
 
 log = logging.getLogger("c4.classify")
 
@@ -125,6 +126,7 @@ def _lazily(engine: Callable[[], Engine], images: Iterator[bytes]) -> Iterator[C
     group_name=GROUP,
     kinds={"tensorflow", "parquet"},
     owners=[FACILITY],
+    op_tags=StepResources(gpus=1, cpus=8, memory_gb=16, minutes=240).as_tag(),
     code_version=SCORER.name,
     retry_policy=GPU_RETRIES,
     metadata=column_schema(**OUTCOME_COLUMNS),

@@ -20,6 +20,7 @@ from resources.imaging_database.work import Image, pending_images
 from resources.score_archive import ScoreArchive
 from resources.settings import Settings
 from resources.staging import StagedImage, Staging
+from resources.step_resources import StepResources
 
 log = logging.getLogger("c4.fetch")
 
@@ -92,6 +93,7 @@ def _fetch(store: ImageStore, images: Sequence[Image]) -> Iterator[StagedImage]:
     group_name=GROUP,
     kinds={"arrow"},
     owners=[FACILITY],
+    op_tags=StepResources(cpus=2, memory_gb=4, minutes=240).as_tag(),
     retry_policy=CPU_RETRIES,
 )
 def raw_inspection_images(

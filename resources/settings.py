@@ -11,7 +11,7 @@ from resources.errors import ConfigurationError
 
 T = TypeVar("T")
 
-EXECUTORS = ("multiprocess", "in_process")
+EXECUTORS = ("multiprocess", "in_process", "slurm")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Settings:
     dagster_home: Path
     model: str
     executor: str
+    slurm_config: Path | None
     crystal_threshold: float
     start_date: date
     sensor_minutes: int
@@ -70,6 +71,7 @@ class Settings:
             dagster_home=Path(text("DAGSTER_HOME", str(home / "dagster"))).expanduser().absolute(),
             model=text("C4_MODEL", "marco"),
             executor=read("C4_EXECUTOR", "multiprocess", str, " or ".join(EXECUTORS), lambda e: e in EXECUTORS),
+            slurm_config=path if (path := Path(text("C4_SLURM_CONFIG", "")).expanduser()).name else None,
             crystal_threshold=read(
                 "C4_CRYSTAL_THRESHOLD",
                 "0.25",

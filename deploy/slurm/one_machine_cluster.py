@@ -170,6 +170,12 @@ class Cluster:
         if remove:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    def reconfigure(self, shape: Shape) -> None:
+        """Changes the configuration of a running cluster; its ports and nodes must stay the same."""
+        self.shape = shape
+        self._write_configuration()
+        self._slurm("scontrol", "reconfigure")
+
     def start_daemon(self, name: str) -> None:
         """Starts one daemon in the background, unless it runs."""
         if self.is_running(name):

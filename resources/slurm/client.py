@@ -38,6 +38,15 @@ class Poll:
     unreachable: str | None = None
 
 
+@dataclass(frozen=True)
+class Partition:
+    """A partition; ``gpus`` is the number in all its nodes."""
+
+    name: str
+    up: bool
+    gpus: int
+
+
 class SlurmClient:
     """Submits, watches and cancels jobs. Holds no state but whether the cluster keeps accounts.
 
@@ -115,6 +124,27 @@ class SlurmClient:
             if job_id not in ends and (end := self._from_controller(job_id)):
                 ends[job_id] = end
         return ends
+
+    def partitions(self) -> dict[str, Partition]:
+        """The cluster's partitions by name.
+
+        Raises:
+            Unavailable: the controller did not answer.
+        """
+        done = self._run("sinfo", "--noheader", "--all", "--format=%R|%a|%D|%G")
+        if done.code:
+            raise Unavailable(f"sinfo on {self.transport.name}: {_errors(done)}")
+        found: dict[str, Partition] = {}
+        for name, state, nodes, gres in (line.strip().split("|", 3) for line in done.out.splitlines()):
+            gpus = sum(map(int, re.findall(r"gpu:(?:[^:,(]+:)?(\d+)", gres))) * int(nodes)
+            gpus += found[name].gpus if name in found else 0
+            found[name] = Partition(name, state == "up", gpus)
+        return found
+
+    def keeps_accounts(self) -> bool:
+        """Whether the cluster keeps accounts that ``sacct`` can read."""
+        self.ends(["1"])
+        return self._accounts
 
     def write_file(self, path: Path, text: str) -> None:
         """Writes a file where the cluster sees it.

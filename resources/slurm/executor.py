@@ -28,7 +28,7 @@ from dagster._core.storage.dagster_run import DagsterRun
 from dagster._grpc.types import ExecuteStepArgs
 from dagster_shared.error import SerializableErrorInfo
 
-from resources.errors import ConfigurationError
+from resources.settings import Settings
 from resources.slurm.client import SlurmClient
 from resources.slurm.here import StepsHere
 from resources.slurm.script import ARGUMENTS_VARIABLE, Step
@@ -251,18 +251,12 @@ def slurm_executor(context: dg.InitExecutorContext) -> SlurmExecutor:
     Raises:
         ConfigurationError: the site's settings cannot be used, or the Dagster instance cannot be shared with a cluster.
     """
-    config = context.executor_config
+    config, settings = context.executor_config, Settings.from_environment()
     refuse_sqlite_on_a_network(context.instance)
-    named = cast("str | None", config["config_file"]) or os.environ.get("C4_SLURM_CONFIG")
-    overrides = cast("Mapping[str, Any]", config["site"])
-    if not named and not overrides:
-        raise ConfigurationError(
-            "No Slurm site is configured. Set C4_SLURM_CONFIG to a file like deploy/slurm/slurm.yaml."
-        )
-    site = Site.load(Path(named) if named else None, overrides)
-    home = Path(os.environ.get("C4_HOME") or "~/.c4").expanduser()
+    named = cast("str | None", config["config_file"])
+    site = Site.load(Path(named) if named else settings.slurm_config, cast("Mapping[str, Any]", config["site"]))
     return SlurmExecutor(
-        SlurmStepHandler(site, context.instance, home / "slurm_jobs"),
+        SlurmStepHandler(site, context.instance, settings.home / "slurm_jobs"),
         retries=RetryMode.from_config(cast("Mapping[str, Any]", config["retries"])),
         check_step_health_interval_seconds=config["check_seconds"],
         max_concurrent=config["max_concurrent"],

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from resources.step_resources import StepResources
 
 ARGUMENTS_VARIABLE = "DAGSTER_COMPRESSED_EXECUTE_STEP_ARGS"
 """How Dagster hands a step its arguments: packed, because a command line may be too short for them."""
+
+EXECUTE_STEP = ("-m", "dagster", "api", "execute_step")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class JobScript:
         return self.path.with_suffix(".exit")
 
 
-def write_script(step: Step, site: Site) -> JobScript:
+def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECUTE_STEP) -> JobScript:
     """The job script of a step. The same step and attempt always get the same name and the same paths."""
     resources, options = site.plan(step.name, step.resources)
     name = f"{_safe(step.key)}.{step.attempt}.{step.run_id}"
@@ -94,7 +97,9 @@ def write_script(step: Step, site: Site) -> JobScript:
             *options.prologue,
             f"export {ARGUMENTS_VARIABLE}={shlex.quote(step.arguments)}",
             "",
-            " ".join(filter(None, [options.container, *_command(step, site)])),
+            " ".join(
+                filter(None, [options.container, shlex.join([str(site.python or step.python), *python_arguments])])
+            ),
             "",
         ]
     )
@@ -128,10 +133,6 @@ def _environment(step: Step, site: Site) -> list[str]:
             "set +a",
         ]
     return lines
-
-
-def _command(step: Step, site: Site) -> list[str]:
-    return [shlex.quote(str(site.python or step.python)), "-m", "dagster", "api", "execute_step"]
 
 
 def _safe(key: str) -> str:

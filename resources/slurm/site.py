@@ -104,6 +104,10 @@ class Site(_Settings):
             ConfigurationError: the file cannot be read or a key cannot be used; the message names both.
         """
         settings: object = {}
+        if file is None and not overrides:
+            raise ConfigurationError(
+                "No Slurm site is configured. Set C4_SLURM_CONFIG to a file like deploy/slurm/slurm.yaml."
+            )
         if file is not None:
             import yaml
 

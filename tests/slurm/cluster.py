@@ -50,11 +50,11 @@ def _bound(ports: range) -> Generator[bool]:
 
 
 @contextmanager
-def running_cluster(folder: Path, *, accounting: bool = False, min_job_age: int = 300) -> Generator[Cluster]:
+def running_cluster(folder: Path, *, accounting: bool = False) -> Generator[Cluster]:
     """A cluster of three nodes, two of them with two GPUs each; SLURM_CONF names it meanwhile."""
     as_root = [] if os.geteuid() == 0 else ["root's rights"]
     require("A Slurm cluster", missing_programs(accounting) + as_root)
-    shape = Shape(port=free_ports(8), accounting=accounting, min_job_age=min_job_age)
+    shape = Shape(port=free_ports(8), accounting=accounting, node_timeout=5)
     cluster = Cluster(folder, shape)
     before = os.environ.get("SLURM_CONF")
     try:

@@ -36,6 +36,11 @@ class Workplace:
         self.site |= changes
         self.site_file.write_text(yaml.safe_dump(self.site))
 
+    def add_to_environment(self, **variables: str) -> None:
+        """Adds lines to the site's environment file."""
+        with Path(self.site["environment_file"]).open("a") as file:
+            file.writelines(f"{name}={value}\n" for name, value in variables.items())
+
     def starts(self, step: str) -> list[list[str]]:
         """Of each start of a step: its process id, its Slurm job and its GPUs."""
         file = self.folder / f"{step}.starts"
@@ -46,10 +51,24 @@ class Workplace:
         assert run
         return run.status.value
 
+    def job_name(self, run_id: str) -> str:
+        run = self.instance.get_run_by_id(run_id)
+        assert run
+        return run.job_name
+
     def messages(self, run_id: str) -> str:
         """What the event log tells the operator, one event a line."""
-        events = [entry.dagster_event for entry in self.instance.all_logs(run_id)]
-        return "\n".join(f"{event.step_key}: {event.message}" for event in events if event)
+        lines: list[str] = []
+        for event in (entry.dagster_event for entry in self.instance.all_logs(run_id)):
+            if event:
+                error = event.step_failure_data.error if event.is_step_failure else None
+                lines.append(f"{event.step_key}: {event.message} {error.message if error else ''}".strip())
+        return "\n".join(lines)
+
+    def ends(self, step: str) -> list[str]:
+        """The process id of each end of a step that was reached."""
+        file = self.folder / f"{step}.ends"
+        return file.read_text().split() if file.exists() else []
 
     def job_scripts(self, run_id: str) -> list[Path]:
         return sorted((self.folder / "jobs" / run_id).glob("*.sh"))
@@ -73,7 +92,7 @@ class Run:
                 job_def=job, run_config=config, job_code_origin=self._job.get_python_origin()
             ),
         )
-        self._thread = threading.Thread(target=execute_run, args=(self._job, self._run, place.instance))
+        self._thread = threading.Thread(target=execute_run, args=(self._job, self._run, place.instance), daemon=True)
         self._thread.start()
 
     @property

@@ -16,12 +16,13 @@ RETRY_ONCE = dg.RetryPolicy(max_retries=1)
 class Work(dg.Config):
     """What a step does: notes each of its starts in a folder, waits, and may end wrong the first time.
 
-    ``first`` is what the first start does instead of ending well: ``kill`` (signal 9) or ``hang``.
+    ``first`` is what the first start does instead: ``kill`` (itself, by signal 9) or wait for ``first_seconds``.
     """
 
     folder: str
     seconds: float = 0.0
     first: str = ""
+    first_seconds: float = 60.0
 
 
 def do(work: Work, name: str) -> None:
@@ -31,8 +32,9 @@ def do(work: Work, name: str) -> None:
     if len(starts.read_text().splitlines()) == 1 and work.first:
         if work.first == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(60)
-    time.sleep(work.seconds)
+        time.sleep(work.first_seconds)
+    else:
+        time.sleep(work.seconds)
     with (Path(work.folder) / f"{name}.ends").open("a") as file:
         file.write(f"{os.getpid()}\n")
 

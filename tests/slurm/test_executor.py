@@ -58,7 +58,7 @@ def test_a_site_decides_where_a_step_runs(place: Workplace) -> None:
 
 
 def test_cancelling_a_run_ends_its_job_and_its_processes(place: Workplace) -> None:
-    worker = RunWorker(place, steps.one_step, place.run_config("alone", first="hang"))
+    worker = RunWorker(place, steps.one_step, place.run_config("alone", first="wait"))
     wait_until(lambda: place.starts("alone"), 40, "the step runs")
     worker.cancel()
     assert worker.status() == "CANCELED", worker.messages()
@@ -68,7 +68,7 @@ def test_cancelling_a_run_ends_its_job_and_its_processes(place: Workplace) -> No
 
 
 def test_cancelling_a_run_ends_a_step_beside_the_run_worker(place: Workplace) -> None:
-    worker = RunWorker(place, steps.one_step_here, place.run_config("here", first="hang"))
+    worker = RunWorker(place, steps.one_step_here, place.run_config("here", first="wait"))
     wait_until(lambda: place.starts("here"), 40, "the step runs")
     worker.cancel()
     assert worker.status() == "CANCELED", worker.messages()

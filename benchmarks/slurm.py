@@ -1,0 +1,168 @@
+"""What Slurm costs: seconds of overhead a step beside Dagster's multiprocess executor, and questions to the controller.
+
+    python benchmarks/slurm.py            (as root: starts a cluster on this machine and stops it)
+
+The steps do nothing, so that a run's time is all overhead: of it, starting Python and importing Dagster is the same for
+both executors. Questions are counted while 50 sleeping jobs are followed, as those of a run with 50 steps in flight.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from deploy.slurm.one_machine_cluster import Cluster, Shape
+from resources.slurm.client import SlurmClient
+from resources.slurm.executor import slurm_executor
+from resources.slurm.script import Step
+from resources.slurm.site import Site
+from resources.slurm.tracker import JobTracker
+from resources.slurm.transport import Completed, LocalTransport
+from resources.step_resources import StepResources
+
+PROJECT = Path(__file__).parents[1]
+STEPS = 5
+IN_FLIGHT = 50
+WATCHED_SECONDS = 60
+
+
+@dg.op
+def first() -> int:
+    return 0
+
+
+@dg.op
+def following(number: int) -> int:
+    return number + 1
+
+
+@dg.graph
+def chain() -> None:
+    number = first()
+    for _ in range(STEPS - 1):
+        number = following(number)
+
+
+on_slurm = chain.to_job(name="on_slurm", executor_def=slurm_executor)
+beside = chain.to_job(name="beside", executor_def=dg.multiprocess_executor)
+
+
+class CountingTransport(LocalTransport):
+    """Counts commands by name."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    def run(self, command: Sequence[str], stdin: str = "", timeout: float = 30) -> Completed:
+        self.calls[command[0]] += 1
+        return super().run(command, stdin, timeout)
+
+
+def seconds_a_step(job: str, instance: dg.DagsterInstance, config: dict[str, Any]) -> dict[str, float]:
+    """Medians over the steps of a run: from one step's end to the next one's, and its parts, in seconds."""
+    result = dg.execute_job(dg.reconstructable(globals()[job]), instance=instance, run_config=config)
+    assert result.success, "The run failed: see the instance's event log."  # noqa: S101
+    times: dict[str, dict[str, float]] = {}
+    for record in instance.get_records_for_run(result.run_id).records:
+        event = record.event_log_entry.dagster_event
+        if event and event.step_key:
+            times.setdefault(event.step_key, {}).setdefault(event.event_type_value, record.timestamp)
+    steps = sorted(times.values(), key=lambda step: step["STEP_START"])
+    ends = [step["STEP_SUCCESS"] for step in steps]
+    return {
+        "a step": median(end - before for before, end in pairwise(ends)),
+        "submit to start": median(step["STEP_START"] - step["STEP_WORKER_STARTING"] for step in steps),
+        "end to seen": median(after["STEP_WORKER_STARTING"] - end for end, after in zip(ends, steps[1:], strict=False)),
+    }
+
+
+def calls_a_minute(site: Site, folder: Path) -> dict[str, float]:
+    """Slurm commands a minute by name, while 50 jobs are followed; the ones that submit them are left out."""
+    sleeper = folder / "sleeper"
+    sleeper.write_text("#!/bin/sh\nexec sleep 600\n")
+    sleeper.chmod(0o755)
+    transport = CountingTransport()
+    tracker = JobTracker(site, SlurmClient(transport), lambda *_: None)
+    one = Step("benchmark", "", 1, "sleep", "benchmark", StepResources(), "", str(sleeper), str(folder))
+    steps = [replace(one, key=f"step_{number}") for number in range(IN_FLIGHT)]
+    for step in steps:
+        tracker.launch(step)
+    while transport.calls["sbatch"] < IN_FLIGHT:
+        time.sleep(0.1)
+    transport.calls.clear()
+    time.sleep(WATCHED_SECONDS)
+    counted = {name: calls * 60 / WATCHED_SECONDS for name, calls in transport.calls.items()}
+    for step in steps:
+        tracker.cancel(step)
+    tracker.close(30)
+    return counted
+
+
+def measure(folder: Path) -> list[dict[str, Any]]:
+    """All figures, on a cluster that is started and stopped in a folder."""
+    home = folder / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    os.environ["DAGSTER_HOME"], os.environ["C4_HOME"] = str(home), str(folder / "c4")
+    environment = folder / "environment"
+    environment.write_text(f"PYTHONPATH={PROJECT}\n")
+    settings = {"folder": str(folder / "jobs"), "environment_file": str(environment)}
+    site_file = folder / "slurm.yaml"
+    site_file.write_text(yaml.safe_dump(settings))
+    cluster = Cluster(folder / "cluster", Shape(cpus=32))
+    try:
+        cluster.start()
+        os.environ["SLURM_CONF"] = str(cluster.conf)
+        with dg.DagsterInstance.get() as instance:
+            config = {"execution": {"config": {"config_file": str(site_file)}}}
+            slurm, local = seconds_a_step("on_slurm", instance, config), seconds_a_step("beside", instance, {})
+        calls = calls_a_minute(Site.load(site_file), folder)
+    finally:
+        cluster.stop()
+    rows = [
+        {
+            "name": f"{name}, Slurm",
+            "value": round(slurm[name], 2),
+            "unit": "s",
+            "ratio": round(slurm[name] / local[name], 2),
+        }
+        for name in slurm
+    ]
+    rows += [
+        {"name": f"{name}, multiprocess", "value": round(local[name], 2), "unit": "s", "ratio": 1.0} for name in local
+    ]
+    total = sum(calls.values())
+    name = f"questions to Slurm with {IN_FLIGHT} steps in flight ({', '.join(sorted(calls))})"
+    one_a_step = IN_FLIGHT * 60 / Site.load(site_file).poll_seconds
+    return [*rows, {"name": name, "value": round(total, 1), "unit": "a minute", "ratio": round(total / one_a_step, 3)}]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="What Slurm costs.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(Path(folder))
+    baseline = "Dagster's multiprocess executor; for questions: one a step and poll"
+    if arguments.json:
+        sys.stdout.write(json.dumps({"benchmark": "slurm", "baseline": baseline, "rows": rows}) + "\n")
+        return
+    for row in rows:
+        sys.stdout.write(f"{row['name']:<70} {row['value']:>8} {row['unit']:<9} {row['ratio']:>6} of baseline\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""``c4 slurm``: whether runs can run on the cluster."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resources.settings import Settings
+
+app = typer.Typer(help="Look after runs on a Slurm cluster.", no_args_is_help=True)
+
+
+@app.callback()
+def slurm() -> None:
+    """Look after runs on a Slurm cluster."""
+
+
+@app.command()
+def check(
+    config: Annotated[Path | None, typer.Option(help="The site's file instead of C4_SLURM_CONFIG.")] = None,
+    gpu: Annotated[bool, typer.Option(help="Also send a job to a GPU node.")] = True,
+    patience: Annotated[int, typer.Option(help="Seconds that each of the jobs may wait and run.")] = 180,
+) -> None:
+    """Check what runs on Slurm need, here and on compute nodes. Each line passes or says what to fix."""
+    import dagster as dg
+
+    from resources.slurm.check import check_site
+    from resources.slurm.site import Site
+
+    settings = Settings.from_environment()
+    site = Site.load(config or settings.slurm_config)
+    failed = 0
+    with dg.DagsterInstance.get() as instance:
+        for finding in check_site(site, settings, instance, ("cpu", "gpu") if gpu else ("cpu",), patience):
+            failed += finding.fix is not None
+            typer.echo(f"FIX   {finding.what}: {finding.fix}" if finding.fix else f"pass  {finding.what}")
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,185 @@
+"""What Slurm and its machines do to a run. Each fault is done to a real cluster; after each, a run ends right, with the
+right words, and a rerun completes with nothing lost and nothing doubled.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from deploy.slurm.one_machine_cluster import Cluster
+from tests.slurm import steps
+from tests.slurm.cluster import wait_until
+from tests.slurm.runs import Run, RunWorker, Workplace
+
+BOTH = ("on_a_gpu", "beside_the_run_worker")
+
+
+@pytest.fixture
+def mended(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster, whose daemons are all started again after the test."""
+    yield cluster
+    cluster.start()
+
+
+def slurm(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def job_of(place: Workplace, step: str) -> str:
+    wait_until(lambda: place.starts(step), 40, f"{step} runs")
+    return place.starts(step)[0][1]
+
+
+def rerun_completes(place: Workplace, run: Run | RunWorker, step: str) -> None:
+    """A run of the same job with the same configuration ends well and starts its step once."""
+    starts, ends = len(place.starts(step)), len(place.ends(step))
+    again = Run(place, getattr(steps, place.job_name(run.run_id)), place.run_config(step))
+    assert again.status() == "SUCCESS", again.messages()
+    assert (len(place.starts(step)) - starts, len(place.ends(step)) - ends) == (1, 1)
+
+
+def test_a_step_killed_by_a_signal_is_tried_again_by_its_retry_policy(place: Workplace) -> None:
+    run = Run(place, steps.one_step_tried_twice, place.run_config("tried_twice", first="kill"))
+    assert run.status() == "SUCCESS", run.messages()
+    assert len(place.starts("tried_twice")) == 2
+    assert "it was killed by signal 9 (SIGKILL)" in run.messages()
+    assert {script.name for script in place.job_scripts(run.run_id)} == {"tried_twice.1.sh", "tried_twice.2.sh"}
+
+
+def test_a_step_that_runs_out_of_time_fails_and_says_so(place: Workplace) -> None:
+    run = Run(place, steps.one_step, place.run_config("alone", first="wait"))
+    job_id = job_of(place, "alone")
+    slurm("scontrol", "update", f"jobid={job_id}", "EndTime=now+2")  # limits are minutes: spares the test one
+    assert run.status() == "FAILURE", run.messages()
+    assert f"Slurm job {job_id} is over: it ran out of time (it asked for 1 min)." in run.messages()
+    rerun_completes(place, run, "alone")
+
+
+def test_the_orphan_of_a_dead_node_does_not_end_the_retry(place: Workplace, mended: Cluster) -> None:
+    """slurmd dies, its step runs on beside the retry and writes its own success before the retry ends."""
+    config = place.run_config("tried_twice", first="wait", first_seconds=38, seconds=20)
+    run = Run(place, steps.one_step_tried_twice, config)
+    job_id = job_of(place, "tried_twice")
+    mended.stop_daemon(slurm("squeue", "-h", "-j", job_id, "-o", "%N").strip(), signal.SIGKILL)
+    wait_until(lambda: len(place.starts("tried_twice")) == 2, 45, "the retry runs")
+    assert place.ends("tried_twice") == [], "The first attempt must still run for this test to mean anything."
+    assert run.status(90) == "SUCCESS", run.messages()
+    assert f"Slurm job {job_id} is over: its node failed." in run.messages()
+    assert len(place.ends("tried_twice")) == 2, "The run waited for the retry, not for the orphan."
+
+
+def test_a_controller_that_is_down_for_half_a_minute_costs_time_only(place: Workplace, mended: Cluster) -> None:
+    place.configure(steps={"beside_the_run_worker": {"where": "cluster"}})
+    run = Run(place, steps.two_steps, place.run_config(*BOTH, seconds=5))
+    job_of(place, "on_a_gpu")
+    mended.stop_daemon("slurmctld", signal.SIGKILL)
+    time.sleep(30)
+    assert place.ends("on_a_gpu"), "The first step ended while nobody could ask for it."
+    mended.start()
+    assert run.status() == "SUCCESS", run.messages()
+    assert (len(place.starts("on_a_gpu")), len(place.starts("beside_the_run_worker"))) == (1, 1)
+    assert "Slurm does not answer" in run.messages()
+    assert "Slurm answers again" in run.messages()
+
+
+def test_a_controller_that_restarts_goes_unnoticed(place: Workplace, mended: Cluster) -> None:
+    run = Run(place, steps.one_step, place.run_config("alone", seconds=6))
+    job_of(place, "alone")
+    mended.stop_daemon("slurmctld")
+    mended.start()
+    assert run.status() == "SUCCESS", run.messages()
+    assert len(place.starts("alone")) == 1
+
+
+def test_a_run_worker_that_was_killed_finds_its_job_again(place: Workplace) -> None:
+    worker = RunWorker(place, steps.one_step, place.run_config("alone", seconds=12))
+    job_of(place, "alone")
+    worker.signal(signal.SIGKILL)
+    worker.resume()
+    assert worker.status() == "SUCCESS", worker.messages()
+    assert (len(place.starts("alone")), len(place.ends("alone"))) == (1, 1)
+
+
+def test_a_job_that_somebody_cancels_fails_its_run_and_is_not_tried_again(place: Workplace) -> None:
+    run = Run(place, steps.one_step_tried_twice, place.run_config("tried_twice", first="wait"))
+    job_id = job_of(place, "tried_twice")
+    slurm("scancel", job_id)
+    assert run.status() == "FAILURE", run.messages()
+    assert f"Slurm job {job_id} is over: it was cancelled" in run.messages()
+    assert len(place.starts("tried_twice")) == 1
+    rerun_completes(place, run, "tried_twice")
+
+
+def test_a_waiting_job_that_somebody_cancels_fails_its_run(place: Workplace) -> None:
+    place.configure(defaults={"options": ["--hold"]})
+    run = Run(place, steps.one_step_tried_twice, place.run_config("tried_twice"))
+    wait_until(lambda: "is waiting: somebody holds it" in run.messages(), 20, "the operator reads why it waits")
+    slurm("scancel", "--state=PENDING", "--user=root")
+    assert run.status() == "FAILURE", run.messages()
+    assert "it was cancelled" in run.messages()
+    place.configure(defaults={})
+    rerun_completes(place, run, "tried_twice")
+
+
+def test_impossible_resources_fail_at_once_and_are_not_tried_again(place: Workplace) -> None:
+    run = Run(place, steps.one_impossible_step, place.run_config("impossible"))
+    assert run.status(20) == "FAILURE", run.messages()
+    assert "Requested node configuration is not available" in run.messages()
+    assert "It asked for 9 GPUs" in run.messages()
+    assert "retry" not in run.messages()
+    place.configure(steps={"impossible": {"gpus": 1}})
+    rerun_completes(place, run, "impossible")
+
+
+@pytest.fixture
+def forgetful(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster, forgetting jobs some seconds after their end."""
+    before = cluster.shape
+    cluster.reconfigure(replace(before, min_job_age=2))
+    yield cluster
+    cluster.reconfigure(before)
+
+
+@pytest.mark.parametrize(("first", "status"), [("", "SUCCESS"), ("kill", "FAILURE")])
+def test_a_job_that_ended_unwatched_and_was_forgotten_is_judged_by_what_it_left(
+    place: Workplace, forgetful: Cluster, first: str, status: str
+) -> None:
+    worker = RunWorker(place, steps.one_step, place.run_config("alone", first=first))
+    wait_until(lambda: "Submitted as Slurm job" in worker.messages(), 40, "the job was submitted")
+    worker.signal(signal.SIGKILL)
+    job_id = job_of(place, "alone")
+    wait_until(lambda: is_forgotten(job_id), 60, "Slurm has forgotten the job")
+    worker.resume()
+    assert worker.status() == status, worker.messages()
+    assert len(place.starts("alone")) == 1
+    if first:
+        assert "it was killed by signal 9" in worker.messages()
+        rerun_completes(place, worker, "alone")
+
+
+def is_forgotten(job_id: str) -> bool:
+    return subprocess.run(["scontrol", "show", "job", job_id], capture_output=True, check=False).returncode != 0
+
+
+def test_an_answer_of_sbatch_that_got_lost_does_not_submit_a_step_twice(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lossy = place.folder / "bin"
+    lossy.mkdir()
+    lost = "Batch job submission failed: Socket timed out on send/recv operation"
+    (lossy / "sbatch").write_text(
+        f"#!/bin/sh\n{shutil.which('sbatch')} \"$@\" >>{lossy}/answers\necho 'sbatch: error: {lost}' >&2\nexit 1\n"
+    )
+    (lossy / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{lossy}:{os.environ['PATH']}")
+    run = Run(place, steps.one_step, place.run_config("alone"))
+    assert run.status() == "SUCCESS", run.messages()
+    [job_id] = (lossy / "answers").read_text().split()
+    assert [start[1] for start in place.starts("alone")] == [job_id]
+    assert f"Found as Slurm job {job_id}, submitted before." in run.messages()
