@@ -113,10 +113,7 @@ class JobTracker:
                 f"how the step ended. Can compute nodes reach the Dagster instance (c4 slurm check)? {where}"
             )
         if not end.succeeded and since > min(SETTLING, self._site.grace_seconds):
-            return Failure(
-                f"Slurm job {end.job_id} on {end.nodes or 'no node'} failed: {_why(followed, end)}. {where}",
-                retry=end.state != "CANCELLED",
-            )
+            return Failure(f"Slurm job {end.job_id} on {end.nodes or 'no node'} failed: {_why(followed, end)}. {where}")
         return None
 
     def close(self, patience: float) -> None:

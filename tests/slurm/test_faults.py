@@ -106,25 +106,25 @@ def test_a_run_worker_that_was_killed_finds_its_job_again(place: Workplace) -> N
     assert (len(place.starts("alone")), len(place.ends("alone"))) == (1, 1)
 
 
-def test_a_job_that_somebody_cancels_fails_its_run_and_is_not_tried_again(place: Workplace) -> None:
-    run = Run(place, steps.one_step_tried_twice, place.run_config("tried_twice", first="wait"))
-    job_id = job_of(place, "tried_twice")
+def test_a_job_that_somebody_cancels_fails_its_run_and_says_so(place: Workplace) -> None:
+    run = Run(place, steps.one_step, place.run_config("alone", first="wait"))
+    job_id = job_of(place, "alone")
     slurm("scancel", job_id)
     assert run.status() == "FAILURE", run.messages()
     assert f"Slurm job {job_id} is over: it was cancelled" in run.messages()
-    assert len(place.starts("tried_twice")) == 1
-    rerun_completes(place, run, "tried_twice")
+    rerun_completes(place, run, "alone")
 
 
-def test_a_waiting_job_that_somebody_cancels_fails_its_run(place: Workplace) -> None:
+def test_a_waiting_job_that_somebody_cancels_is_tried_again_by_the_steps_retry_policy(place: Workplace) -> None:
     place.configure(defaults={"options": ["--hold"]})
     run = Run(place, steps.one_step_tried_twice, place.run_config("tried_twice"))
     wait_until(lambda: "is waiting: somebody holds it" in run.messages(), 20, "the operator reads why it waits")
     slurm("scancel", "--state=PENDING", "--user=root")
-    assert run.status() == "FAILURE", run.messages()
-    assert "it was cancelled" in run.messages()
-    place.configure(defaults={})
-    rerun_completes(place, run, "tried_twice")
+    wait_until(lambda: len(place.job_scripts(run.run_id)) == 2, 30, "the step is submitted again")
+    wait_until(lambda: run.messages().count("is waiting: somebody holds it") == 2, 20, "it waits again")
+    slurm("scontrol", "release", slurm("squeue", "--noheader", "--state=PENDING", "--format=%i").strip())
+    assert run.status() == "SUCCESS", run.messages()
+    assert len(place.starts("tried_twice")) == 1, "The first attempt never started."
 
 
 def test_impossible_resources_fail_at_once_and_are_not_tried_again(place: Workplace) -> None:
@@ -146,21 +146,23 @@ def forgetful(cluster: Cluster) -> Iterator[Cluster]:
     cluster.reconfigure(before)
 
 
-@pytest.mark.parametrize(("first", "status"), [("", "SUCCESS"), ("kill", "FAILURE")])
-def test_a_job_that_ended_unwatched_and_was_forgotten_is_judged_by_what_it_left(
-    place: Workplace, forgetful: Cluster, first: str, status: str
+def test_jobs_that_ended_unwatched_and_were_forgotten_are_judged_by_what_they_left(
+    place: Workplace, forgetful: Cluster
 ) -> None:
-    worker = RunWorker(place, steps.one_step, place.run_config("alone", first=first))
-    wait_until(lambda: "Submitted as Slurm job" in worker.messages(), 40, "the job was submitted")
-    worker.signal(signal.SIGKILL)
-    job_id = job_of(place, "alone")
-    wait_until(lambda: is_forgotten(job_id), 60, "Slurm has forgotten the job")
-    worker.resume()
-    assert worker.status() == status, worker.messages()
-    assert len(place.starts("alone")) == 1
-    if first:
-        assert "it was killed by signal 9" in worker.messages()
-        rerun_completes(place, worker, "alone")
+    ended = RunWorker(place, steps.one_step, place.run_config("alone"))
+    killed = RunWorker(place, steps.one_step_tried_twice, place.run_config("tried_twice", first="kill"))
+    for worker, step in ((ended, "alone"), (killed, "tried_twice")):
+        wait_until(lambda worker=worker: "Submitted as Slurm job" in worker.messages(), 40, "the job was submitted")
+        worker.signal(signal.SIGKILL)
+        job_of(place, step)
+    jobs = [place.starts("alone")[0][1], place.starts("tried_twice")[0][1]]
+    wait_until(lambda: all(map(is_forgotten, jobs)), 60, "Slurm has forgotten both jobs")
+    ended.resume()
+    killed.resume()
+    assert ended.status() == "SUCCESS", ended.messages()
+    assert killed.status() == "SUCCESS", killed.messages()
+    assert "it was killed by signal 9" in killed.messages()
+    assert (len(place.starts("alone")), len(place.starts("tried_twice"))) == (1, 2)
 
 
 def is_forgotten(job_id: str) -> bool:
