@@ -1,6 +1,6 @@
 """What Slurm costs: seconds of overhead a step beside Dagster's multiprocess executor, and questions to the controller.
 
-    python benchmarks/slurm.py            (as root: starts a cluster on this machine and stops it)
+    python -m benchmarks.slurm            (as root: starts a cluster on this machine and stops it)
 
 The steps do nothing, so that a run's time is all overhead: of it, starting Python and importing Dagster is the same for
 both executors. Questions are counted while 50 sleeping jobs are followed, as those of a run with 50 steps in flight.
@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -36,6 +36,7 @@ PROJECT = Path(__file__).parents[1]
 STEPS = 5
 IN_FLIGHT = 50
 WATCHED_SECONDS = 60
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dg.op
@@ -55,8 +56,12 @@ def chain() -> None:
         number = following(number)
 
 
-on_slurm = chain.to_job(name="on_slurm", executor_def=slurm_executor)
-beside = chain.to_job(name="beside", executor_def=dg.multiprocess_executor)
+def on_slurm() -> dg.JobDefinition:
+    return chain.to_job(name="on_slurm", executor_def=slurm_executor)
+
+
+def beside() -> dg.JobDefinition:
+    return chain.to_job(name="beside", executor_def=dg.multiprocess_executor)
 
 
 class CountingTransport(LocalTransport):
@@ -70,9 +75,11 @@ class CountingTransport(LocalTransport):
         return super().run(command, stdin, timeout)
 
 
-def seconds_a_step(job: str, instance: dg.DagsterInstance, config: dict[str, Any]) -> dict[str, float]:
+def seconds_a_step(
+    job: Callable[[], dg.JobDefinition], instance: dg.DagsterInstance, config: dict[str, Any]
+) -> dict[str, float]:
     """Medians over the steps of a run: from one step's end to the next one's, and its parts, in seconds."""
-    result = dg.execute_job(dg.reconstructable(globals()[job]), instance=instance, run_config=config)
+    result = dg.execute_job(dg.reconstructable(job), instance=instance, run_config={**QUIET, **config})
     assert result.success, "The run failed: see the instance's event log."  # noqa: S101
     times: dict[str, dict[str, float]] = {}
     for record in instance.get_records_for_run(result.run_id).records:
@@ -127,7 +134,7 @@ def measure(folder: Path) -> list[dict[str, Any]]:
         os.environ["SLURM_CONF"] = str(cluster.conf)
         with dg.DagsterInstance.get() as instance:
             config = {"execution": {"config": {"config_file": str(site_file)}}}
-            slurm, local = seconds_a_step("on_slurm", instance, config), seconds_a_step("beside", instance, {})
+            slurm, local = seconds_a_step(on_slurm, instance, config), seconds_a_step(beside, instance, {})
         calls = calls_a_minute(Site.load(site_file), folder)
     finally:
         cluster.stop()

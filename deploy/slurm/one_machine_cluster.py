@@ -111,7 +111,7 @@ class Shape:
     port: int = 26810
     nodes: int = 3
     cpus: int = 8
-    memory_mb: int = 16000
+    memory_mb: int = 32000
     gpus: int = 2
     accounting: bool = False
     min_job_age: int = 300

@@ -1,0 +1,103 @@
+"""The project's graph over a real plate with the real MARCO: on Slurm it writes what it writes without."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.slurm.one_machine_cluster import Cluster
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.register import NewImage, register_inspection, seed_classes
+from tests.conftest import noon
+from tests.slurm.cluster import PROJECT, LoginNode
+
+IMAGES = 4
+DAY = noon(1)
+
+
+@dataclass
+class Home:
+    """A home with one inspection of real images, and a run that scores it in a process of its own."""
+
+    folder: Path
+    models: Path
+
+    def fill(self, real_images: Path) -> None:
+        self.folder.mkdir()
+        (self.folder / "images").mkdir()
+        new: list[NewImage] = []
+        for number, image in enumerate(sorted((real_images / "drops").rglob("*.jp*g"))[:IMAGES], start=1):
+            (self.folder / "images" / image.name).write_bytes(image.read_bytes())
+            new.append(NewImage(f"A{number:02d}", 1, image.name))
+        self.database.upgrade()
+        seed_classes(self.database)
+        register_inspection(self.database, "P1", DAY, None, new)
+
+    @property
+    def database(self) -> ImagingDatabase:
+        return ImagingDatabase(f"sqlite:///{self.folder / 'imaging.db'}")
+
+    def site_file(self, transport: Mapping[str, Any]) -> str:
+        """A site whose jobs run in this home and leave the environment of the GPU step in it."""
+        environment = {"C4_HOME": self.folder, "C4_MODELS": self.models, "PYTHONPATH": PROJECT, "C4_EXECUTOR": "slurm"}
+        (self.folder / "environment").write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
+        site = {
+            "transport": dict(transport),
+            "folder": str(self.folder / "jobs"),
+            "environment_file": str(self.folder / "environment"),
+            "poll_seconds": 1,
+            "kinds": {"gpu": {"partition": "gpu", "prologue": [f"env >{self.folder}/environment_of_the_step"]}},
+        }
+        file = self.folder / "slurm.yaml"
+        file.write_text(yaml.safe_dump(site))
+        return str(file)
+
+    def start(self, **settings: str) -> None:
+        (self.folder / "dagster").mkdir()
+        (self.folder / "dagster" / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        places = {"C4_HOME": self.folder, "C4_MODELS": self.models, "DAGSTER_HOME": self.folder / "dagster"}
+        environment = {**os.environ, **{name: str(value) for name, value in places.items()}, **settings}
+        tags = f'{{"dagster/partition": "{DAY.date().isoformat()}"}}'
+        command = ["dagster", "job", "execute", "-m", "c4_assets.definitions", "-j", "score_images", "--tags", tags]
+        with (self.folder / "run.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                env={**environment, "PYTHONPATH": str(PROJECT)},
+                stdout=log,
+                stderr=log,
+                cwd=PROJECT,
+            )
+
+    def scores(self) -> list[tuple[object, ...]]:
+        """Waits for the run and reads what it wrote."""
+        from sqlalchemy import text
+
+        assert self.process.wait(200) == 0, (self.folder / "run.log").read_text()
+        columns = "image_id, score_class_id, scorer_version, crystal, p_clear, p_crystals, p_other, p_precipitate"
+        with self.database.reading() as connection:
+            return [tuple(row) for row in connection.execute(text(f"select {columns} from scores order by image_id"))]
+
+
+def test_a_real_plate_gets_the_same_scores_on_slurm_through_either_transport(
+    cluster: Cluster, login_node: LoginNode, tmp_path: Path, real_images: Path, models: Path
+) -> None:
+    local, here, over_ssh = homes = [Home(tmp_path / name, models) for name in ("local", "here", "over_ssh")]
+    for home in homes:
+        home.fill(real_images)
+    ssh = {"kind": "ssh", "host": "127.0.0.1", "port": login_node.port, "user": "root"}
+    ssh |= {"key": str(login_node.key), "known_hosts": str(login_node.known_hosts)}
+    local.start(C4_EXECUTOR="in_process")
+    here.start(C4_EXECUTOR="slurm", C4_SLURM_CONFIG=here.site_file({"kind": "local"}))
+    over_ssh.start(C4_EXECUTOR="slurm", C4_SLURM_CONFIG=over_ssh.site_file(ssh))
+    expected = local.scores()
+    assert len(expected) == IMAGES
+    for home in (here, over_ssh):
+        assert home.scores() == expected
+        steps = {script.name for script in (home.folder / "jobs").rglob("*.sh")}
+        assert steps == {"raw_inspection_images.1.sh", "marco_probabilities.1.sh", "class_predictions.1.sh"}
+        assert "CUDA_VISIBLE_DEVICES=0" in (home.folder / "environment_of_the_step").read_text()
