@@ -6,7 +6,7 @@ from datetime import datetime
 
 from resources.slurm.job import ENDED, JobEnd
 
-SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "MaxRSS")
+SACCT_FIELDS = ("JobID", "JobName", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "MaxRSS")
 
 UNITS = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
 
@@ -30,6 +30,7 @@ def read_sacct(text: str) -> dict[str, JobEnd]:
         exit_code, signal = _exit_code(row.get("ExitCode", ""))
         ends[job_id] = JobEnd(
             job_id,
+            row.get("JobName", ""),
             state,
             exit_code,
             signal,
@@ -50,6 +51,7 @@ def read_scontrol(text: str) -> JobEnd | None:
     exit_code, signal = _exit_code(fields.get("ExitCode", ""))
     return JobEnd(
         fields["JobId"],
+        fields.get("JobName", ""),
         fields["JobState"],
         exit_code,
         signal,

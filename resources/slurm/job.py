@@ -75,6 +75,7 @@ class JobEnd:
     """How a job ended. What Slurm did not tell is None; times are seconds, memory is MiB."""
 
     job_id: str
+    name: str
     state: str
     exit_code: int | None = None
     signal: int | None = None

@@ -4,7 +4,7 @@ import hashlib
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resources.slurm.site import JobOptions, Site
@@ -12,6 +12,16 @@ from resources.step_resources import StepResources
 
 ARGUMENTS_VARIABLE = "DAGSTER_COMPRESSED_EXECUTE_STEP_ARGS"
 """How Dagster hands a step its arguments: packed, because a command line may be too short for them."""
+
+KEEP_EXIT_CODE = """\
+# However the script ends, its exit code stays: Slurm forgets a job soon after its end.
+exit_code_file={file}
+keep_exit_code() {{
+  echo "$SLURM_JOB_ID $1" >"$exit_code_file.$SLURM_JOB_ID"
+  mv -f "$exit_code_file.$SLURM_JOB_ID" "$exit_code_file"
+}}
+trap 'keep_exit_code $?' EXIT
+"""
 
 EXECUTE_STEP = ("-m", "dagster", "api", "execute_step")
 
@@ -65,62 +75,48 @@ def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECU
     name = f"{_safe(step.key)}.{step.attempt}.{step.run_id}"
     path = site.folder / step.run_id / f"{_safe(step.key)}.{step.attempt}.sh"
     script = JobScript(name, path, "", resources)
-    directives = [
-        f"--job-name={name}",
-        f"--output={script.out}",
-        f"--error={script.err}",
-        "--open-mode=append",
-        # Dagster owns retries: a requeued job would run a step that Dagster has given up.
-        "--no-requeue",
-        "--kill-on-invalid-dep=yes",
-        *_directives(resources, options),
-        *options.options,
+    lines = [
+        "#!/bin/bash",
+        *(f"#SBATCH {directive}" for directive in _directives(script, options)),
+        "",
+        f"# Dagster run {step.run_id} of job {step.job}: step {step.key}, attempt {step.attempt}.",
+        "",
+        KEEP_EXIT_CODE.format(file=shlex.quote(str(script.exit_code))),
+        "export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1",
+        *_environment(step, site),
+        *([f"cd {shlex.quote(step.working_directory)} || exit 78"] if step.working_directory else []),
+        *options.prologue,
+        f"export {ARGUMENTS_VARIABLE}={shlex.quote(step.arguments)}",
+        "",
+        " ".join(filter(None, [options.container, shlex.join([str(site.python or step.python), *python_arguments])])),
+        "",
     ]
-    text = "\n".join(
-        [
-            "#!/bin/bash",
-            *(f"#SBATCH {directive}" for directive in directives),
-            "",
-            f"# Dagster run {step.run_id} of job {step.job}: step {step.key}, attempt {step.attempt}.",
-            "",
-            "# However the script ends, its exit code stays: Slurm forgets a job soon after its end.",
-            f"exit_code_file={shlex.quote(str(script.exit_code))}",
-            "keep_exit_code() {",
-            '  echo "$SLURM_JOB_ID $1" >"$exit_code_file.$SLURM_JOB_ID"',
-            '  mv -f "$exit_code_file.$SLURM_JOB_ID" "$exit_code_file"',
-            "}",
-            "trap 'keep_exit_code $?' EXIT",
-            "",
-            "export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1",
-            *_environment(step, site),
-            *([f"cd {shlex.quote(step.working_directory)} || exit 78"] if step.working_directory else []),
-            *options.prologue,
-            f"export {ARGUMENTS_VARIABLE}={shlex.quote(step.arguments)}",
-            "",
-            " ".join(
-                filter(None, [options.container, shlex.join([str(site.python or step.python), *python_arguments])])
-            ),
-            "",
-        ]
-    )
-    return JobScript(name, path, text, resources)
+    return replace(script, text="\n".join(lines))
 
 
-def _directives(resources: StepResources, options: JobOptions) -> list[str]:
+def _directives(script: JobScript, options: JobOptions) -> list[str]:
+    resources = script.resources
     gpus = f"gpu:{options.gpu_type}:{resources.gpus}" if options.gpu_type else f"gpu:{resources.gpus}"
     chosen = {
+        "job-name": script.name,
+        "output": script.out,
+        "error": script.err,
+        "open-mode": "append",
         "partition": options.partition,
         "account": options.account,
         "qos": options.qos,
         "constraint": options.constraint,
-        "nodes": "1",
-        "ntasks": "1",
+        "nodes": 1,
+        "ntasks": 1,
         "cpus-per-task": resources.cpus,
         "gres": gpus if resources.gpus else None,
         "mem": f"{round(resources.memory_gb * 1024)}M" if resources.memory_gb else None,
         "time": resources.minutes,
+        "kill-on-invalid-dep": "yes",
     }
-    return [f"--{name}={shlex.quote(str(value))}" for name, value in chosen.items() if value is not None]
+    said = [f"--{name}={shlex.quote(str(value))}" for name, value in chosen.items() if value is not None]
+    # Dagster owns retries: a requeued job would run a step that Dagster has given up.
+    return [*said, "--no-requeue", *options.options]
 
 
 def _environment(step: Step, site: Site) -> list[str]:

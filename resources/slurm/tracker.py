@@ -36,7 +36,7 @@ class Failure:
     retry: bool = True
 
 
-@dataclass
+@dataclass(eq=False)
 class Followed:
     """A step and its job, from the wish to submit it to its end."""
 
@@ -71,6 +71,7 @@ class JobTracker:
         self._stopped = threading.Event()
         self._next_poll = 0.0
         self._silent_since: float | None = None
+        self._in_silence: list[Followed] = []
         self._thread: threading.Thread | None = None
 
     def launch(self, step: Step) -> None:
@@ -156,7 +157,7 @@ class JobTracker:
         now = time.monotonic()
         open_ones = [followed for followed in list(self._followed.values()) if not followed.over]
         for followed in open_ones:
-            if followed.job_id is None and now >= followed.not_before:
+            if followed.job_id is None and (now >= followed.not_before or followed.cancel):
                 self._place(followed)
         self._cancel([followed for followed in open_ones if followed.cancel and followed.job_id])
         if now >= self._next_poll or self._closing.is_set():
@@ -165,25 +166,30 @@ class JobTracker:
 
     def _place(self, followed: Followed) -> None:
         """Submits a job, or finds the one that an unsure submission or an earlier run worker left."""
-        if followed.cancel or followed.step_ended_at is not None:
-            followed.dropped = True
-            return
         try:
             if followed.look_up_first and self._find(followed):
                 return
-            self._client.write_file(followed.script.path, followed.script.text)
-            followed.job_id = self._client.submit(followed.script.path)
+            if followed.cancel or followed.step_ended_at is not None:
+                followed.dropped = True
+                return
+            self._submit(followed)
         except Unavailable as error:
             # Whether the job was submitted is not known. A controller may accept it some seconds after giving up on us.
             followed.look_up_first = True
             followed.not_before = time.monotonic() + self._site.resubmit_seconds
-            self._unreachable(str(error), followed)
-            return
-        except SubmissionRefused as error:
-            followed.failure = Failure(f"{error} It asked for {asked_for(followed.script)}.", retry=False)
-            return
+            self._unreachable(str(error), [followed])
         except C4Error as error:
             followed.failure = Failure(str(error), retry=False)
+
+    def _submit(self, followed: Followed) -> None:
+        self._client.write_file(followed.script.path, followed.script.text)
+        try:
+            followed.job_id = self._client.submit(followed.script.path)
+        except SubmissionRefused as error:
+            # No message is proof that there is no job: only its name is.
+            if not self._find(followed):
+                reason = f"{error} It asked for {asked_for(followed.script)}."
+                followed.failure = Failure(reason, retry=False)
             return
         self._tell(followed, f"Submitted as Slurm job {followed.job_id}: {asked_for(followed.script)}.")
 
@@ -204,32 +210,32 @@ class JobTracker:
         try:
             self._client.cancel([followed.job_id for followed in unwanted if followed.job_id])
         except C4Error as error:
-            self._unreachable(str(error))
+            self._unreachable(str(error), unwanted)
 
     def _poll(self, active: list[Followed]) -> None:
         if not active:
             return
         try:
             poll = self._client.poll([followed.job_id for followed in active if followed.job_id])
+            if poll.unreachable:
+                self._unreachable(poll.unreachable, active)
+                return
+            self._reachable()
+            gone = [followed for followed in active if not self._is_active(followed, poll.jobs)]
+            self._settle(gone)
         except C4Error as error:
-            self._unreachable(str(error))
-            return
-        if poll.unreachable:
-            self._unreachable(poll.unreachable)
-            return
-        self._reachable()
-        gone: list[Followed] = []
-        for followed in active:
-            job = poll.jobs.get(followed.job_id or "")
-            # A controller that lost its state counts from 1 again: the name tells our job from a stranger's.
-            if job is None or job.name != followed.script.name:
-                gone.append(followed)
-            elif job.ended:
-                followed.job = job
-                gone.append(followed)
-            else:
-                self._active(followed, job)
-        self._settle(gone)
+            self._unreachable(str(error), active)
+
+    def _is_active(self, followed: Followed, jobs: Mapping[str, Job]) -> bool:
+        job = jobs.get(followed.job_id or "")
+        # A controller that lost its state counts from 1 again: the name tells our job from a stranger's.
+        if job is None or job.name != followed.script.name:
+            return False
+        if job.ended:
+            followed.job = job
+            return False
+        self._active(followed, job)
+        return True
 
     def _active(self, followed: Followed, job: Job) -> None:
         before, followed.job, followed.missing_since = followed.job, job, None
@@ -250,9 +256,11 @@ class JobTracker:
         for followed in gone:
             job_id = followed.job_id or ""
             end = ends.get(job_id)
+            if end and end.name != followed.script.name:
+                end = None
             if end is None and followed.job and followed.job.ended:
-                end = JobEnd(job_id, followed.job.state, nodes=followed.job.nodes)
-            end = end or _from_script(job_id, codes.get(followed.script.exit_code), followed.job)
+                end = JobEnd(job_id, followed.job.name, followed.job.state, nodes=followed.job.nodes)
+            end = end or _from_script(followed, codes.get(followed.script.exit_code))
             if end:
                 self._finish(followed, end)
                 continue
@@ -274,20 +282,21 @@ class JobTracker:
             with whole_file(path) as temporary:
                 temporary.write_text(json.dumps({**_identity(followed), **facts}, indent=1))
 
-    def _unreachable(self, why: str, *steps: Followed) -> None:
-        """Says once that Slurm does not answer."""
-        if self._silent_since is not None:
-            return
-        self._silent_since = time.monotonic()
-        for followed in steps or [one for one in self._followed.values() if not one.over]:
-            self._tell(followed, f"Slurm does not answer: {why} Its jobs may run on; asking again.")
+    def _unreachable(self, why: str, steps: list[Followed]) -> None:
+        """Says once of each step that Slurm does not answer."""
+        self._silent_since = self._silent_since or time.monotonic()
+        for followed in steps:
+            if followed not in self._in_silence:
+                self._in_silence.append(followed)
+                self._tell(followed, f"Slurm does not answer: {why} Its jobs may run on; asking again.")
 
     def _reachable(self) -> None:
         if self._silent_since is not None:
             seconds = time.monotonic() - self._silent_since
-            self._silent_since = None
-            for followed in [one for one in self._followed.values() if not one.over]:
+            for followed in self._in_silence:
                 self._tell(followed, f"Slurm answers again after {seconds:.0f} s.")
+            self._silent_since = None
+            self._in_silence.clear()
 
     def _tell(self, followed: Followed, message: str, facts: Mapping[str, object] | None = None) -> None:
         script = followed.script
@@ -347,10 +356,11 @@ def _why(followed: Followed, end: JobEnd) -> str:
     return end.in_words()
 
 
-def _from_script(job_id: str, line: str | None, job: Job | None) -> JobEnd | None:
+def _from_script(followed: Followed, line: str | None) -> JobEnd | None:
     """How a forgotten job ended, from the exit code that its script left."""
-    its_id, _, code = (line or "").partition(" ")
-    if its_id != job_id or not code.isdigit():
+    job_id, _, code = (line or "").partition(" ")
+    if job_id != followed.job_id or not code.isdigit():
         return None
     state = "FAILED" if int(code) else "COMPLETED"
-    return JobEnd(job_id, state, int(code), nodes=job.nodes if job else "")
+    nodes = followed.job.nodes if followed.job else ""
+    return JobEnd(job_id, followed.script.name, state, int(code), nodes=nodes)

@@ -3,8 +3,6 @@
 #SBATCH --output=/shared/c4/slurm/11f0c3de-5a5c-4a3a-9a9c-000000000001/marco_probabilities.2.out
 #SBATCH --error=/shared/c4/slurm/11f0c3de-5a5c-4a3a-9a9c-000000000001/marco_probabilities.2.err
 #SBATCH --open-mode=append
-#SBATCH --no-requeue
-#SBATCH --kill-on-invalid-dep=yes
 #SBATCH --partition=gpu
 #SBATCH --account=crystals
 #SBATCH --nodes=1
@@ -13,6 +11,8 @@
 #SBATCH --gres=gpu:1
 #SBATCH --mem=16384M
 #SBATCH --time=480
+#SBATCH --kill-on-invalid-dep=yes
+#SBATCH --no-requeue
 
 # Dagster run 11f0c3de-5a5c-4a3a-9a9c-000000000001 of job score_images: step marco_probabilities, attempt 2.
 

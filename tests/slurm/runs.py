@@ -82,7 +82,7 @@ class Workplace:
 
 
 class Run:
-    """A run in a thread of this process, so that a test can do harm meanwhile."""
+    """A run in a thread of this process, so that a test can do harm meanwhile. Dagster allows one in a process."""
 
     def __init__(self, place: Workplace, job: dg.JobDefinition, config: Mapping[str, Any]) -> None:
         self._job = dg.reconstructable(getattr(steps, job.name))

@@ -73,7 +73,7 @@ def here(config: Work) -> None:
 
 @dg.op(out=dg.DynamicOut(int), tags=StepResources(where="here").as_tag())
 def numbers() -> "list[dg.DynamicOutput[int]]":
-    return [dg.DynamicOutput(number, mapping_key=str(number)) for number in range(3)]
+    return [dg.DynamicOutput(number, mapping_key=str(number)) for number in range(2)]
 
 
 @dg.op(tags=StepResources(minutes=1).as_tag())

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from deploy.slurm.one_machine_cluster import Cluster
+from resources.errors import ConfigurationError
+from resources.slurm.shared_files import refuse_sqlite_on_a_network
 from tests.slurm import steps
 from tests.slurm.cluster import LoginNode, alive, wait_until
 from tests.slurm.runs import Run, RunWorker, Workplace
@@ -57,28 +59,30 @@ def test_a_site_decides_where_a_step_runs(place: Workplace) -> None:
     assert "--cpus-per-task=3" in place.job_scripts(run.run_id)[0].read_text()
 
 
-def test_cancelling_a_run_ends_its_job_and_its_processes(place: Workplace) -> None:
-    worker = RunWorker(place, steps.one_step, place.run_config("alone", first="wait"))
-    wait_until(lambda: place.starts("alone"), 40, "the step runs")
-    worker.cancel()
-    assert worker.status() == "CANCELED", worker.messages()
-    [[pid, _, _]] = place.starts("alone")
-    wait_until(lambda: not alive(int(pid)), 10, "the step's process ended")
-    assert "it was cancelled by Dagster" in worker.messages()
-
-
-def test_cancelling_a_run_ends_a_step_beside_the_run_worker(place: Workplace) -> None:
-    worker = RunWorker(place, steps.one_step_here, place.run_config("here", first="wait"))
-    wait_until(lambda: place.starts("here"), 40, "the step runs")
-    worker.cancel()
-    assert worker.status() == "CANCELED", worker.messages()
-    [[pid, _, _]] = place.starts("here")
-    wait_until(lambda: not alive(int(pid)), 15, "the step's process ended")
+def test_cancelling_runs_ends_their_steps_on_slurm_and_beside_the_run_worker(place: Workplace) -> None:
+    on_slurm = RunWorker(place, steps.one_step, place.run_config("alone", first="wait"))
+    beside = RunWorker(place, steps.one_step_here, place.run_config("here", first="wait"))
+    for worker, step in ((on_slurm, "alone"), (beside, "here")):
+        wait_until(lambda step=step: place.starts(step), 40, "the step runs")
+        worker.cancel()
+    for worker, step in ((on_slurm, "alone"), (beside, "here")):
+        assert worker.status() == "CANCELED", worker.messages()
+        pid = int(place.starts(step)[0][0])
+        wait_until(lambda pid=pid: not alive(pid), 15, "the step's process ended")
+    assert "it was cancelled by Dagster" in on_slurm.messages()
 
 
 def test_mapped_steps_get_jobs_of_their_own(place: Workplace, cluster: Cluster) -> None:
     run = Run(place, steps.mapped_steps, place.run_config())
     assert run.status() == "SUCCESS", run.messages()
     names = [Path(script).name for script in place.job_scripts(run.run_id)]
-    assert len(names) == 3
-    assert len(set(names)) == 3
+    assert len(set(names)) == 2
+
+
+def test_sqlite_on_a_network_file_system_is_refused(place: Workplace) -> None:
+    mounts = place.folder / "mounts"
+    mounts.write_text("/dev/sda1 / ext4 rw 0 0\n")
+    refuse_sqlite_on_a_network(place.instance, mounts)
+    mounts.write_text("server:/ / nfs4 rw 0 0\n")
+    with pytest.raises(ConfigurationError, match=r"SQLite on nfs4.*PostgreSQL"):
+        refuse_sqlite_on_a_network(place.instance, mounts)

@@ -9,10 +9,17 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from deploy.slurm.one_machine_cluster import Cluster
+from resources.slurm.client import SlurmClient
+from resources.slurm.script import Step, write_script
+from resources.slurm.site import Site
+from resources.slurm.tracker import JobTracker
+from resources.slurm.transport import LocalTransport
+from resources.step_resources import StepResources
 from tests.slurm import steps
 from tests.slurm.cluster import wait_until
 from tests.slurm.runs import Run, RunWorker, Workplace
@@ -44,21 +51,19 @@ def rerun_completes(place: Workplace, run: Run | RunWorker, step: str) -> None:
     assert (len(place.starts(step)) - starts, len(place.ends(step)) - ends) == (1, 1)
 
 
-def test_a_step_killed_by_a_signal_is_tried_again_by_its_retry_policy(place: Workplace) -> None:
-    run = Run(place, steps.one_step_tried_twice, place.run_config("tried_twice", first="kill"))
-    assert run.status() == "SUCCESS", run.messages()
-    assert len(place.starts("tried_twice")) == 2
-    assert "it was killed by signal 9 (SIGKILL)" in run.messages()
-    assert {script.name for script in place.job_scripts(run.run_id)} == {"tried_twice.1.sh", "tried_twice.2.sh"}
-
-
-def test_a_step_that_runs_out_of_time_fails_and_says_so(place: Workplace) -> None:
-    run = Run(place, steps.one_step, place.run_config("alone", first="wait"))
+def test_a_step_out_of_time_and_a_step_killed_by_a_signal_say_so_and_the_retry_policy_is_kept(place: Workplace) -> None:
+    killed = RunWorker(place, steps.one_step_tried_twice, place.run_config("tried_twice", first="kill"))
+    late = Run(place, steps.one_step, place.run_config("alone", first="wait"))
     job_id = job_of(place, "alone")
     slurm("scontrol", "update", f"jobid={job_id}", "EndTime=now+2")  # limits are minutes: spares the test one
-    assert run.status() == "FAILURE", run.messages()
-    assert f"Slurm job {job_id} is over: it ran out of time (it asked for 1 min)." in run.messages()
-    rerun_completes(place, run, "alone")
+    assert killed.status() == "SUCCESS", killed.messages()
+    assert len(place.starts("tried_twice")) == 2
+    assert "it was killed by signal 9 (SIGKILL)" in killed.messages()
+    scripts = {script.name for script in place.job_scripts(killed.run_id)}
+    assert scripts == {"tried_twice.1.sh", "tried_twice.2.sh"}
+    assert late.status() == "FAILURE", late.messages()
+    assert f"Slurm job {job_id} is over: it ran out of time (it asked for 1 min)." in late.messages()
+    rerun_completes(place, late, "alone")
 
 
 def test_the_orphan_of_a_dead_node_does_not_end_the_retry(place: Workplace, mended: Cluster) -> None:
@@ -97,13 +102,41 @@ def test_a_controller_that_restarts_goes_unnoticed(place: Workplace, mended: Clu
     assert len(place.starts("alone")) == 1
 
 
-def test_a_run_worker_that_was_killed_finds_its_job_again(place: Workplace) -> None:
-    worker = RunWorker(place, steps.one_step, place.run_config("alone", seconds=12))
-    job_of(place, "alone")
-    worker.signal(signal.SIGKILL)
-    worker.resume()
-    assert worker.status() == "SUCCESS", worker.messages()
-    assert (len(place.starts("alone")), len(place.ends("alone"))) == (1, 1)
+def test_a_run_worker_that_was_killed_finds_its_job_and_its_process_again(place: Workplace) -> None:
+    on_slurm = RunWorker(place, steps.one_step, place.run_config("alone", seconds=14))
+    beside = RunWorker(place, steps.one_step_here, place.run_config("here", seconds=14))
+    for worker, step in ((on_slurm, "alone"), (beside, "here")):
+        job_of(place, step)
+        worker.signal(signal.SIGKILL)
+    for worker in (on_slurm, beside):
+        worker.resume()
+    for worker, step in ((on_slurm, "alone"), (beside, "here")):
+        assert worker.status() == "SUCCESS", worker.messages()
+        assert (len(place.starts(step)), len(place.ends(step))) == (1, 1)
+
+
+def test_a_job_that_nobody_noted_is_found_by_its_name_and_its_twin_is_cancelled(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """A run worker died after sbatch and before the event log; a late controller took the same job twice."""
+    sleeper = tmp_path / "sleeper"
+    sleeper.write_text("#!/bin/sh\nexec sleep 60\n")
+    sleeper.chmod(0o755)
+    site = Site.load(None, {"folder": str(tmp_path / "jobs"), "poll_seconds": 0.2})
+    client = SlurmClient(LocalTransport())
+    step = Step("run", "step", 1, "step", "job", StepResources(), "", str(sleeper), str(tmp_path))
+    script = write_script(step, site)
+    client.write_file(script.path, script.text)
+    first, second = client.submit(script.path), client.submit(script.path)
+    told: list[str] = []
+    tracker = JobTracker(site, client, lambda _, message, __: told.append(message))
+    tracker.attach(step, None)
+    wait_until(lambda: f"Cancelled Slurm job {second}: the same step was submitted twice." in told)
+    assert told[0] == f"Found as Slurm job {first}, submitted before."
+    tracker.cancel(step)
+    tracker.close(20)
+    assert told[-1] == f"Slurm job {first} is over: it was cancelled by Dagster."
+    assert all(job.ended for job in client.poll([first, second]).jobs.values())
 
 
 def test_a_job_that_somebody_cancels_fails_its_run_and_says_so(place: Workplace) -> None:
@@ -135,6 +168,13 @@ def test_impossible_resources_fail_at_once_and_are_not_tried_again(place: Workpl
     assert "retry" not in run.messages()
     place.configure(steps={"impossible": {"gpus": 1}})
     rerun_completes(place, run, "impossible")
+
+
+def test_a_job_that_ends_well_without_a_word_of_its_step_fails_the_step(place: Workplace) -> None:
+    place.configure(python="/bin/true")
+    run = Run(place, steps.one_step, place.run_config("alone"))
+    assert run.status() == "FAILURE", run.messages()
+    assert "ended well, but 6 s later Dagster has no word of how the step ended" in run.messages()
 
 
 @pytest.fixture

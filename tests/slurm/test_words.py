@@ -92,14 +92,14 @@ def test_an_unreadable_resource_tag_names_the_step_and_the_key() -> None:
 @pytest.mark.parametrize(
     ("end", "words"),
     [
-        (JobEnd("1", "FAILED", 0, 9), "it was killed by signal 9 (SIGKILL)"),
-        (JobEnd("1", "FAILED", 139), "it was killed by signal 11 (SIGSEGV)"),
-        (JobEnd("1", "FAILED", 3), "it ended with exit code 3"),
-        (JobEnd("1", "TIMEOUT"), "it ran out of time"),
-        (JobEnd("1", "OUT_OF_MEMORY", 0, 125), "it ran out of memory"),
-        (JobEnd("1", "NODE_FAIL"), "its node failed"),
-        (JobEnd("1", "PREEMPTED"), "it was preempted"),
-        (JobEnd("1", "CANCELLED", cancelled_by="mona"), "it was cancelled by mona"),
+        (JobEnd("1", "a", "FAILED", 0, 9), "it was killed by signal 9 (SIGKILL)"),
+        (JobEnd("1", "a", "FAILED", 139), "it was killed by signal 11 (SIGSEGV)"),
+        (JobEnd("1", "a", "FAILED", 3), "it ended with exit code 3"),
+        (JobEnd("1", "a", "TIMEOUT"), "it ran out of time"),
+        (JobEnd("1", "a", "OUT_OF_MEMORY", 0, 125), "it ran out of memory"),
+        (JobEnd("1", "a", "NODE_FAIL"), "its node failed"),
+        (JobEnd("1", "a", "PREEMPTED"), "it was preempted"),
+        (JobEnd("1", "a", "CANCELLED", cancelled_by="mona"), "it was cancelled by mona"),
     ],
 )
 def test_ends_are_told_in_plain_words(end: JobEnd, words: str) -> None:
@@ -119,9 +119,9 @@ def test_states_that_are_not_an_end_count_as_active(state: str) -> None:
 
 def test_sacct_and_scontrol_are_read_as_they_print() -> None:
     printed = (
-        "7|CANCELLED by 1000|0:15|2026-11-23T09:00:00|2026-11-23T09:00:30|2026-11-23T09:10:30|n2|\n"
-        "7.batch|CANCELLED|0:15|2026-11-23T09:00:30|2026-11-23T09:00:30|2026-11-23T09:10:31|n2|2097152K\n"
-        "8|RUNNING|0:0|2026-11-23T09:00:00|2026-11-23T09:00:30|Unknown|n2|\n"
+        "7|a|CANCELLED by 1000|0:15|2026-11-23T09:00:00|2026-11-23T09:00:30|2026-11-23T09:10:30|n2|\n"
+        "7.batch|batch|CANCELLED|0:15|2026-11-23T09:00:30|2026-11-23T09:00:30|2026-11-23T09:10:31|n2|2097152K\n"
+        "8|a|RUNNING|0:0|2026-11-23T09:00:00|2026-11-23T09:00:30|Unknown|n2|\n"
     )
     [end] = read_sacct(printed).values()
     assert (end.queue_seconds, end.elapsed_seconds, end.max_memory_mb, end.cancelled_by) == (30, 600, 2048, "1000")
