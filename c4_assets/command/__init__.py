@@ -2,7 +2,7 @@
 
 import typer
 
-from c4_assets.command import database, demo, importing, model, run, score, status, ui
+from c4_assets.command import database, demo, importing, model, run, score, slurm, status, ui
 from c4_assets.command.console import reporting_errors
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("retry")(status.retry)
 app.command("ui")(ui.ui)
 app.add_typer(database.app, name="db")
 app.add_typer(model.app, name="model")
+app.add_typer(slurm.app, name="slurm")
 
 
 def main() -> None:
