@@ -16,13 +16,13 @@ from resources.imaging_database.register import NewImage, register_inspection, s
 from tests.conftest import noon
 from tests.slurm.cluster import PROJECT, LoginNode
 
-IMAGES = 4
+PLATE = "plates/ci022987_subwell_01"
 DAY = noon(1)
 
 
 @dataclass
 class Home:
-    """A home with one inspection of real images, and a run that scores it in a process of its own."""
+    """A home with one real plate of 96 drops, and a run that scores it in a process of its own."""
 
     folder: Path
     models: Path
@@ -31,7 +31,7 @@ class Home:
         self.folder.mkdir()
         (self.folder / "images").mkdir()
         new: list[NewImage] = []
-        for number, image in enumerate(sorted((real_images / "drops").rglob("*.jp*g"))[:IMAGES], start=1):
+        for number, image in enumerate(sorted((real_images / PLATE).glob("*.jpg")), start=1):
             (self.folder / "images" / image.name).write_bytes(image.read_bytes())
             new.append(NewImage(f"A{number:02d}", 1, image.name))
         self.database.upgrade()
@@ -77,7 +77,7 @@ class Home:
         """Waits for the run and reads what it wrote."""
         from sqlalchemy import text
 
-        assert self.process.wait(200) == 0, (self.folder / "run.log").read_text()
+        assert self.process.wait(280) == 0, (self.folder / "run.log").read_text()
         columns = "image_id, score_class_id, scorer_version, crystal, p_clear, p_crystals, p_other, p_precipitate"
         with self.database.reading() as connection:
             return [tuple(row) for row in connection.execute(text(f"select {columns} from scores order by image_id"))]
@@ -95,7 +95,7 @@ def test_a_real_plate_gets_the_same_scores_on_slurm_through_either_transport(
     here.start(C4_EXECUTOR="slurm", C4_SLURM_CONFIG=here.site_file({"kind": "local"}))
     over_ssh.start(C4_EXECUTOR="slurm", C4_SLURM_CONFIG=over_ssh.site_file(ssh))
     expected = local.scores()
-    assert len(expected) == IMAGES
+    assert len(expected) == 96
     for home in (here, over_ssh):
         assert home.scores() == expected
         steps = {script.name for script in (home.folder / "jobs").rglob("*.sh")}
