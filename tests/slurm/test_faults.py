@@ -83,7 +83,7 @@ def test_a_controller_that_is_down_for_half_a_minute_costs_time_only(place: Work
     place.configure(steps={"beside_the_run_worker": {"where": "cluster"}})
     run = Run(place, steps.two_steps, place.run_config(*BOTH, seconds=5))
     job_of(place, "on_a_gpu")
-    mended.stop_daemon("slurmctld", signal.SIGKILL)
+    mended.stop_daemon("slurmctld")
     time.sleep(30)
     assert place.ends("on_a_gpu"), "The first step ended while nobody could ask for it."
     mended.start()
