@@ -9,21 +9,16 @@ from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import pytest
-
 from deploy.slurm.one_machine_cluster import Cluster, Shape, missing_programs
+from tests.conftest import unavailable
 
 PROJECT = Path(__file__).parents[2]
 
 
 def require(what: str, missing: list[str]) -> None:
     """Skips loudly where a program is missing; in CI that is a failure, because there everything must be tested."""
-    if not missing:
-        return
-    reason = f"{what} needs {', '.join(missing)}: install the packages of deploy/slurm/packages.txt (as root)."
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if missing:
+        unavailable(f"{what} needs {', '.join(missing)}: run deploy/system-packages (as root).")
 
 
 def free_ports(count: int) -> int:
