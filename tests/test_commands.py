@@ -2,6 +2,7 @@
 
 import csv
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,24 @@ def test_errors_are_one_message_and_status_1(models: Path, tmp_path: Path) -> No
         assert done.returncode == 1, arguments
         assert words in done.stderr, arguments
         assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_days_that_are_no_partition_are_named_and_do_not_stop_the_others(models: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    for plate, imaged_at in (("OLD", "2001-01-01"), ("NOW", "2026-03-02"), ("NEXT", tomorrow)):
+        (tmp_path / plate).mkdir()
+        (tmp_path / plate / f"{plate}_01A_1.jpg").write_bytes(photograph(1, (200, 150)))
+        c4(home, "import", tmp_path / plate, "--imaged-at", imaged_at, models=models)
+    done = c4(home, "run", "--pending", models=models, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "2001-01-01 was left out: it lies before C4_START_DATE (2006-01-01)" in done.stderr
+    assert "was left out: it lies in the future" in done.stderr
+    report = json.loads(c4(home, "status", "--json", models=models).stdout)
+    (version,) = report["scorer_versions"].values()
+    assert version["days"]["2026-03-02"]["scored"] == 1
+    assert version["total"]["pending"] == 2
 
 
 def test_failed_images_are_listed_and_can_be_retried(models: Path, tmp_path: Path) -> None:

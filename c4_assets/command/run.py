@@ -51,11 +51,15 @@ def score_days(settings: Settings, days: Mapping[date, int]) -> dict[date, int |
         days: pending images by day.
 
     Returns:
-        Rows written by day, ``None`` for a day whose run failed (the reason is printed).
+        Rows written by day, ``None`` for a day whose run failed or that is no partition (the reason is printed).
     """
     from c4_assets.definitions import defs
 
-    written: dict[date, int | None] = {}
+    outside = {each: reason for each in sorted(days) if (reason := _no_partition(each, settings))}
+    for each, reason in outside.items():
+        print_error(f"{each} was left out", reason)
+    days = {each: images for each, images in days.items() if each not in outside}
+    written: dict[date, int | None] = dict.fromkeys(outside)
     job = defs.resolve_job_def("score_images")
     with dagster_instance(settings) as instance, progress() as bar, work_shown(bar):
         task = bar.add_task("scoring", total=sum(days.values()))
@@ -71,6 +75,14 @@ def score_days(settings: Settings, days: Mapping[date, int]) -> dict[date, int |
                 took = time.monotonic() - started
                 bar.console.print(f"{each}: {written[each]} scores written in {took:.0f} s")
     return written
+
+
+def _no_partition(day: date, settings: Settings) -> str | None:
+    if day < settings.start_date:
+        return f"it lies before C4_START_DATE ({settings.start_date}). Set an earlier one, or correct the inspection."
+    if day > datetime.now(UTC).date():
+        return "it lies in the future. Check the imager's clock; it is scored when its day has come."
+    return None
 
 
 def dagster_instance(settings: Settings) -> "dg.DagsterInstance":
