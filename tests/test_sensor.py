@@ -107,11 +107,17 @@ def test_a_day_whose_run_failed_is_asked_for_again(facility: Facility) -> None:
     assert asked(again) == [day]
 
 
-def test_a_running_week_of_ashes_does_not_hold_up_the_day_with_the_same_key(facility: Facility) -> None:
+@pytest.mark.parametrize(
+    ("job", "selection"),
+    [("collect_disagreements", None), ("__ASSET_JOB", frozenset({dg.AssetKey("ashes_disagreements")}))],
+)
+def test_a_running_week_of_ashes_does_not_hold_up_the_day_with_the_same_key(
+    facility: Facility, job: str, selection: frozenset[dg.AssetKey] | None
+) -> None:
     facility.add_plate("P1", {"a.jpg": photograph(1)})
     day = noon(1).date().isoformat()
     facility.instance.add_run(
-        dg.DagsterRun(job_name="collect_disagreements", status=Status.STARTED, tags={"dagster/partition": day})
+        dg.DagsterRun(job_name=job, status=Status.STARTED, tags={"dagster/partition": day}, asset_selection=selection)
     )
     result, _ = tick(facility)
     assert asked(result) == [day]
