@@ -26,7 +26,7 @@ format: .venv/installed
 
 # A lock without registry addresses: pip's configuration, or uv's, says where packages come from.
 lock: .venv/installed
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra slurm --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
 
 clean:

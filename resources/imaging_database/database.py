@@ -32,7 +32,7 @@ class ImagingDatabase:
         except (ArgumentError, NoSuchModuleError, ValueError) as error:
             raise ConfigurationError(
                 "C4_IMAGING_DATABASE_URL is not a SQLAlchemy address such as sqlite:////data/imaging.db "
-                "or postgresql+psycopg://user@host/database."
+                "or postgresql+psycopg2://user@host/database."
             ) from error
 
     @property
