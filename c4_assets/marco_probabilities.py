@@ -19,7 +19,7 @@ from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of
 from c4_assets.raw_inspection_images import raw_inspection_images
 from c4_assets.shared import FACILITY, GPU_RETRIES, GROUP, OUTCOME_COLUMNS, SCORER, column_schema, scorer_version
-from resources.errors import ImageError
+from resources.errors import ConfigurationError, ImageError
 from resources.score_archive import ImageOutcome, ScoreArchive, crystal_probability
 from resources.staging import StagedImage, Staging
 from resources.step_resources import StepResources
@@ -120,6 +120,23 @@ def _lazily(engine: Callable[[], Engine], images: Iterator[bytes]) -> Iterator[C
     return iter(())
 
 
+def _same_scorer_as_staged(context: dg.AssetExecutionContext, scorer: str) -> None:
+    """Machines of one deployment that choose different engines would look for staged images in different places.
+
+    Raises:
+        ConfigurationError: this run's images were staged for another scorer version.
+    """
+    wanted = dg.AssetRecordsFilter(asset_key=raw_inspection_images.key, asset_partitions=[context.partition_key])
+    for record in context.instance.fetch_materializations(wanted, limit=1).records:
+        materialization = record.asset_materialization
+        staged_for = materialization.metadata["scorer version"].value if materialization else scorer
+        if record.run_id == context.run.run_id and staged_for != scorer:
+            raise ConfigurationError(
+                f"The images of this run were staged for {staged_for}, and here the settings make it {scorer}: set the "
+                "C4_ variables alike on every machine that runs steps, C4_ENGINE first of all."
+            )
+
+
 @dg.asset(
     partitions_def=DAYS,
     deps=[raw_inspection_images],
@@ -143,6 +160,7 @@ def marco_probabilities(
     reason in place of probabilities.
     """
     with told_to_the_operator():
+        _same_scorer_as_staged(context, score_archive.scorer)
         day = classify_day(day_of(context), staging, score_archive, lambda: classifier.engine)
     images = [outcome for outcome in day.outcomes if outcome.error is None]
     return dg.MaterializeResult(

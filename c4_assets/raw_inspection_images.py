@@ -14,6 +14,7 @@ import dagster as dg
 from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of
 from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, scorer_version
+from resources.errors import Unavailable
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import Image, pending_images
@@ -24,6 +25,15 @@ from resources.step_resources import StepResources
 
 log = logging.getLogger("c4.fetch")
 
+PATIENCE_S = 2 * 3600
+"""How long fetching waits while nothing leaves the staging area: GPUs may have a queue."""
+
+LEFT = "images left for the next run"
+"""Metadata of a partition for which there was not enough room in the staging area."""
+
+POLL_S = 5
+"""Seconds between two looks at a full staging area."""
+
 
 @dataclass
 class StagedDay:
@@ -32,6 +42,7 @@ class StagedDay:
     pending: int = 0
     already_scored: int = 0
     already_staged: int = 0
+    left: int = 0
     inspections: int = 0
     images: int = 0
     failed: int = 0
@@ -40,14 +51,25 @@ class StagedDay:
 
 
 def stage_day(
-    day: date, database: ImagingDatabase, store: ImageStore, staging: Staging, archive: ScoreArchive, max_attempts: int
+    day: date,
+    database: ImagingDatabase,
+    store: ImageStore,
+    staging: Staging,
+    archive: ScoreArchive,
+    max_attempts: int,
+    room: int,
 ) -> StagedDay:
     """Stages every pending image of a day that is neither staged nor in the archive with a score.
 
     An image that cannot be fetched is staged with the reason in place of its bytes.
 
+    Args:
+        room: bytes that may be staged, by all runs together. When they are, a run that has something staged leaves the
+            rest of its day, for it is the one that makes room by going on; a run that has nothing waits.
+
     Raises:
-        Unavailable: the database or the image store does not answer. Inspections staged before stay staged.
+        Unavailable: the database or the image store does not answer, or nobody makes room. Inspections staged before
+            stay staged.
     """
     started = time.monotonic()
     result = StagedDay()
@@ -61,6 +83,11 @@ def stage_day(
         if {image.image_id for image in wanted} <= staging.image_ids(day, inspection_id):
             result.already_staged += len(wanted)
             continue
+        if staging.size() >= room:
+            if staging.inspections(day):
+                result.left += len(wanted)
+                continue
+            _wait_for_room(staging, room)
         staged = staging.write(day, inspection_id, _fetch(store, wanted))
         result.inspections += 1
         result.images += staged.images - staged.failed
@@ -76,6 +103,21 @@ def stage_day(
         )
     result.seconds = time.monotonic() - started
     return result
+
+
+def _wait_for_room(staging: Staging, room: int) -> None:
+    log.info("waiting: %.1f GB are staged, and C4_STAGING_GIGABYTES allows %.1f", staging.size() / 1e9, room / 1e9)
+    least, since = staging.size(), time.monotonic()
+    while (size := staging.size()) >= room:
+        if size < least:
+            least, since = size, time.monotonic()
+        if time.monotonic() - since > PATIENCE_S:
+            raise Unavailable(
+                f"{size / 1e9:.1f} GB are staged, C4_STAGING_GIGABYTES allows {room / 1e9:.1f}, and nothing was taken "
+                f"out for {PATIENCE_S / 3600:.0f} hours: see why classification stands still, and remove folders of "
+                "scorer versions that are not used any more from C4_STAGING."
+            )
+        time.sleep(POLL_S)
 
 
 def _fetch(store: ImageStore, images: Sequence[Image]) -> Iterator[StagedImage]:
@@ -110,7 +152,15 @@ def raw_inspection_images(
     nothing. Images that cannot be fetched are staged with the reason and end up in `c4 status --failures`.
     """
     with told_to_the_operator():
-        day = stage_day(day_of(context), imaging_database, image_store, staging, score_archive, settings.max_attempts)
+        day = stage_day(
+            day_of(context),
+            imaging_database,
+            image_store,
+            staging,
+            score_archive,
+            settings.max_attempts,
+            round(settings.staging_gigabytes * 1e9),
+        )
     return dg.MaterializeResult(
         metadata={
             "pending images": day.pending,
@@ -118,6 +168,7 @@ def raw_inspection_images(
             "images failed": day.failed,
             "images staged before": day.already_staged,
             "images scored before": day.already_scored,
+            LEFT: day.left,
             "inspections staged": day.inspections,
             "megabytes": round(day.bytes / 1e6, 1),
             "images per second": round(day.images / day.seconds, 1) if day.seconds else 0.0,

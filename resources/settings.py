@@ -12,6 +12,8 @@ from resources.errors import ConfigurationError
 T = TypeVar("T")
 
 EXECUTORS = ("multiprocess", "in_process", "slurm")
+ENGINES = ("auto", "tensorflow", "openvino")
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,10 @@ class Settings:
     sensor_minutes: int
     sensor_window_days: int
     max_attempts: int
-    batch_size: int
+    engine: str
+    precision: str
+    batch_size: int | None
+    staging_gigabytes: float
     retry_seconds: int
 
     @classmethod
@@ -60,6 +65,9 @@ class Settings:
         def whole(name: str, default: str) -> int:
             return read(name, default, int, "a whole number of at least 1", lambda n: n >= 1)
 
+        def one_of(name: str, values: tuple[str, ...]) -> str:
+            return read(name, values[0], str, " or ".join(values), lambda value: value in values)
+
         home = Path(text("C4_HOME", "~/.c4")).expanduser().absolute()
         return cls(
             home=home,
@@ -70,7 +78,7 @@ class Settings:
             models=Path(text("C4_MODELS", str(home / "models"))).expanduser().absolute(),
             dagster_home=Path(text("DAGSTER_HOME", str(home / "dagster"))).expanduser().absolute(),
             model=text("C4_MODEL", "marco"),
-            executor=read("C4_EXECUTOR", "multiprocess", str, " or ".join(EXECUTORS), lambda e: e in EXECUTORS),
+            executor=one_of("C4_EXECUTOR", EXECUTORS),
             slurm_config=path if (path := Path(text("C4_SLURM_CONFIG", "")).expanduser()).name else None,
             crystal_threshold=read(
                 "C4_CRYSTAL_THRESHOLD",
@@ -85,6 +93,9 @@ class Settings:
             sensor_minutes=whole("C4_SENSOR_MINUTES", "60"),
             sensor_window_days=whole("C4_SENSOR_WINDOW_DAYS", "30"),
             max_attempts=whole("C4_MAX_ATTEMPTS", "3"),
-            batch_size=whole("C4_BATCH_SIZE", "16"),
+            engine=one_of("C4_ENGINE", ENGINES),
+            precision=one_of("C4_PRECISION", PRECISIONS),
+            batch_size=None if text("C4_BATCH_SIZE", "auto") == "auto" else whole("C4_BATCH_SIZE", "auto"),
+            staging_gigabytes=read("C4_STAGING_GIGABYTES", "50", float, "a number above 0", lambda size: size > 0),
             retry_seconds=whole("C4_RETRY_SECONDS", "10"),
         )

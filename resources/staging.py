@@ -47,7 +47,12 @@ class Staging:
     """The staged inspections of one scorer version, a folder a day."""
 
     def __init__(self, root: Path, scorer: str) -> None:
+        self._everyones = root
         self._root = root / scorer
+
+    def size(self) -> int:
+        """Bytes that are staged, of every scorer version: they share the disk."""
+        return sum(_size(file) for file in self._everyones.glob("*/*/*.arrow"))
 
     def _file(self, day: date, inspection_id: int) -> Path:
         return self._root / day.isoformat() / f"{inspection_id}.arrow"
@@ -114,6 +119,13 @@ class Staging:
     def remove(self, day: date, inspection_id: int) -> None:
         """Gives an inspection's space back."""
         self._file(day, inspection_id).unlink(missing_ok=True)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0  # it was classified meanwhile
 
 
 def _schema() -> "pa.Schema":

@@ -77,7 +77,7 @@ class StandIn:
         self.seen: list[str] = []
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
-        return pipeline(images, self._decode, self._network, batch_size=4)
+        return pipeline(images, self._decode, [self._network], batch_size=4)
 
     def _decode(self, data: bytes) -> Any:
         from c4_assets.marco.preprocessing import checked_header

@@ -3,18 +3,25 @@
 That its numbers are the published model's own is shown in ``test_commands.py``, on all real images.
 """
 
+import csv
 import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image as Picture
 
+from c4_assets.marco import machine
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.engine import Classification
-from c4_assets.marco.preprocessing import SIDE, pixels, thumbnail
+from c4_assets.marco.network import frozen_network
+from c4_assets.marco.preprocessing import SIDE, decode, pixels, resize, thumbnail
+from resources.categories import CATEGORIES
 from resources.errors import ConfigurationError, ImageError
+from resources.settings import Settings
 from tests.conftest import photograph
 
 
@@ -51,6 +58,40 @@ def test_a_16_bit_image_looks_like_its_8_bit_self() -> None:
     assert pixels(UNUSUAL["16-bit PNG"]) == pytest.approx(pixels(as_file(GREY, "PNG")), abs=1e-6)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    width=st.integers(1, 90),
+    height=st.integers(1, 90),
+    quality=st.integers(5, 100),
+    subsampling=st.sampled_from([0, 1, 2]),
+    progressive=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_pixels_are_those_of_marcos_own_decoder_and_resize_to_the_last_bit(
+    width: int, height: int, quality: int, subsampling: int, progressive: bool, seed: int
+) -> None:
+    import tensorflow as tf
+
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    buffer = io.BytesIO()
+    Picture.fromarray(noise).save(buffer, "JPEG", quality=quality, subsampling=subsampling, progressive=progressive)
+    theirs = tf.io.decode_jpeg(buffer.getvalue(), channels=3).numpy()
+    ours = decode(buffer.getvalue())
+    assert np.array_equal(ours, theirs)
+    side, top, left = min(height, width), (height - min(height, width)) // 2, (width - min(height, width)) // 2
+    square = theirs[np.newaxis, top : top + side, left : left + side]
+    resized = tf.raw_ops.ResizeBilinear(images=square, size=[SIDE, SIDE]).numpy()[0]
+    assert np.array_equal(resize(ours), resized)
+
+
+def test_real_images_are_decoded_to_the_last_bit(real_images: Path) -> None:
+    import tensorflow as tf
+
+    for folder in sorted(file for file in real_images.glob("*/*") if file.is_dir()):
+        data = min(folder.rglob("*.jp*g")).read_bytes()
+        assert np.array_equal(decode(data), tf.io.decode_jpeg(data, channels=3).numpy()), folder
+
+
 WHOLE = photograph(1, (300, 200))
 
 
@@ -69,6 +110,76 @@ WHOLE = photograph(1, (300, 200))
 def test_what_cannot_be_decoded_says_why(data: bytes, words: str) -> None:
     with pytest.raises(ImageError, match=words):
         pixels(data)
+
+
+ENGINES = [("tensorflow", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
+
+
+def classifier(models: Path, engine: str, precision: str, **variables: str) -> Classifier:
+    home = {"C4_HOME": str(models.parent), "C4_MODELS": str(models)}
+    return Classifier(Settings.from_environment({**home, "C4_ENGINE": engine, "C4_PRECISION": precision, **variables}))
+
+
+@pytest.mark.parametrize(("engine", "precision"), ENGINES)
+def test_every_engine_sees_what_the_published_model_sees(
+    engine: str, precision: str, models: Path, real_images: Path
+) -> None:
+    asked_for = classifier(models, engine, precision)
+    if precision == "bf16" and not machine.has_bf16():
+        with pytest.raises(ConfigurationError, match="C4_PRECISION=bf16 needs a CPU with"):
+            _ = asked_for.engine
+        return
+    with (real_images / "marco_reference.csv").open() as opened:
+        rows = list(csv.DictReader(opened))[::3]
+    expected = np.array([[float(row[category]) for category in CATEGORIES] for row in rows])
+    results = asked_for.engine.classify((real_images / row["path"]).read_bytes() for row in rows)
+    scores = np.array([result.probabilities for result in results])
+    if precision == "fp32":
+        assert np.abs(scores - expected).max() < 1e-4
+    assert (scores.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.98
+
+
+def test_each_engine_and_precision_is_a_scorer_version_of_its_own(models: Path) -> None:
+    assert len({classifier(models, *each).version.name for each in ENGINES}) == len(ENGINES)
+
+
+def test_auto_takes_the_gpus_where_there_are_some_and_never_looks_here_for_what_slurm_has(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert classifier(models, "auto", "fp32").arithmetic.engine == "openvino"
+    assert classifier(models, "auto", "fp32", C4_EXECUTOR="slurm").arithmetic.engine == "tensorflow"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    chosen = classifier(models, "auto", "fp32").arithmetic
+    assert (chosen.engine, chosen.reason) == ("tensorflow", "this machine has 2 GPU")
+
+
+def test_a_precision_that_the_engine_does_not_have_is_refused_by_name(models: Path) -> None:
+    with pytest.raises(ConfigurationError, match="C4_PRECISION=bf16 is nothing that the engine tensorflow"):
+        _ = classifier(models, "tensorflow", "bf16").version
+    with pytest.raises(ConfigurationError, match="C4_PRECISION=fp16 needs a GPU"):
+        _ = classifier(models, "tensorflow", "fp16", CUDA_VISIBLE_DEVICES="").engine
+
+
+def test_a_batch_that_the_gpu_has_no_memory_for_goes_through_in_parts(
+    marco: Classifier, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    from c4_assets.marco.tensorflow_engine import halving
+
+    sizes: list[int] = []
+
+    def small(batch: np.ndarray) -> np.ndarray:
+        sizes.append(len(batch))
+        if len(batch) > 3:
+            raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+        return batch * 2
+
+    assert halving(small)(np.arange(10.0, dtype=np.float32)).tolist() == [2.0 * i for i in range(10)]
+    assert max(sizes[1:]) < 10
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        halving(lambda batch: small(np.zeros(9)))(np.zeros(1, np.float32))
 
 
 def test_bad_images_between_good_ones_change_nothing_and_the_order_is_kept(marco: Classifier) -> None:
@@ -105,9 +216,8 @@ def test_the_scorer_version_changes_with_everything_that_can_change_a_score(marc
     assert json.loads(json.dumps(version.as_row(), default=str))["name"] == version.name
 
 
-def test_a_folder_that_is_no_marco_is_a_configuration_error(tmp_path: Path) -> None:
-    from c4_assets.marco.tensorflow_engine import TensorFlowEngine
-
+def test_a_folder_that_is_no_marco_is_a_configuration_error_and_leaves_no_network(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"nothing")
     with pytest.raises(ConfigurationError, match="not MARCO's SavedModel"):
-        TensorFlowEngine(tmp_path, 4)
+        frozen_network(tmp_path, "0" * 64, tmp_path / "models")
+    assert not list(tmp_path.rglob("*.pb"))[1:]

@@ -24,6 +24,9 @@ ROOT = Path(__file__).parents[1]
         ("C4_SENSOR_MINUTES", "0"),
         ("C4_MAX_ATTEMPTS", "-1"),
         ("C4_BATCH_SIZE", "many"),
+        ("C4_ENGINE", "torch"),
+        ("C4_PRECISION", "int8"),
+        ("C4_STAGING_GIGABYTES", "-1"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_name(name: str, value: str) -> None:
@@ -36,7 +39,7 @@ def test_everything_lies_below_c4_home_by_default() -> None:
     assert settings.imaging_database_url == "sqlite:////srv/c4/imaging.db"
     folders = [settings.staging, settings.archive, settings.models, settings.dagster_home]
     assert all(folder.is_relative_to("/srv/c4") for folder in [*folders, Path(settings.image_store_url)])
-    assert settings.batch_size == 16
+    assert settings.batch_size is None
 
 
 def test_the_database_address_is_not_shown_with_the_settings() -> None:
@@ -52,6 +55,7 @@ def test_every_variable_is_documented_and_every_documented_one_exists() -> None:
 
 def test_loading_the_code_location_imports_nothing_heavy() -> None:
     heavy = ["tensorflow", "great_expectations", "pandas", "matplotlib", "keras", "scipy", "pyarrow"]
+    heavy += ["openvino", "simplejpeg", "asyncssh", "statsmodels", "imagehash", "oracledb", "psycopg2"]
     script = f"import c4_assets.definitions, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]", "every step is a process that pays for these imports"

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from c4_assets.command.console import console
+from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.model import RELEASES, fetch, fetched, locate, weights_sha256
+from c4_assets.marco.network import frozen_network
 from resources.settings import Settings
 
 app = typer.Typer(help="Fetch and list models.", no_args_is_help=True)
@@ -19,8 +21,10 @@ def fetch_(
         str | None, typer.Option("--from", help="A SavedModel's folder, a .whl or .zip that holds one, or its address.")
     ] = None,
 ) -> None:
-    """Fetch a model's weights, check them, and keep them below C4_MODELS."""
-    folder = fetch(name, Settings.from_environment().models, source)
+    """Fetch a model's weights, check them, cut the network out of them, and keep both below C4_MODELS."""
+    models = Settings.from_environment().models
+    folder = fetch(name, models, source)
+    frozen_network(folder, weights_sha256(name, models), models)
     console.print(f"{name} is in {folder}.", soft_wrap=True)
 
 
@@ -35,6 +39,10 @@ def list_() -> None:
     for name in sorted({*RELEASES, *have}):
         table.add_row(name, weights_sha256(name, settings.models)[:12], str(have.get(name, "not fetched")))
     console.print(table)
+    chosen = Classifier(settings).arithmetic
+    console.print(
+        f"{settings.model} is run by {chosen.engine} in {chosen.precision} ({chosen.reason}).", soft_wrap=True
+    )
 
 
 def model_at_hand(settings: Settings) -> Path:

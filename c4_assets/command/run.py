@@ -11,6 +11,7 @@ from c4_assets.command.console import console, print_error, progress, work_shown
 from c4_assets.command.database import ready
 from c4_assets.command.model import model_at_hand
 from c4_assets.marco.classifier import Classifier
+from c4_assets.raw_inspection_images import LEFT
 from resources.errors import ConfigurationError
 from resources.imaging_database.work import pending_by_day
 from resources.settings import Settings
@@ -66,15 +67,24 @@ def score_days(settings: Settings, days: Mapping[date, int]) -> dict[date, int |
         for each in sorted(days):
             started = time.monotonic()
             bar.update(task, description=f"scoring {each}")
-            result = execute(job, each.isoformat(), instance)
-            written[each] = _rows_written(result) if result.success else None
+            written[each] = _score_day(job, each, instance)
             bar.advance(task, days[each])
-            if not result.success:
-                print_error(f"{each} failed", why(result))
-            else:
+            if written[each] is not None:
                 took = time.monotonic() - started
                 bar.console.print(f"{each}: {written[each]} scores written in {took:.0f} s")
     return written
+
+
+def _score_day(job: "dg.JobDefinition", day: date, instance: "dg.DagsterInstance") -> int | None:
+    rows = 0
+    while True:  # a day for which the staging area has no room at once takes several runs
+        result = execute(job, day.isoformat(), instance)
+        if not result.success:
+            print_error(f"{day} failed", why(result))
+            return None
+        rows += _number(result, "db_scores", "rows written")
+        if not _number(result, "raw_inspection_images", LEFT):
+            return rows
 
 
 def _no_partition(day: date, settings: Settings) -> str | None:
@@ -121,10 +131,10 @@ def why(result: "dg.ExecuteInProcessResult") -> str:
     return "see the run in Dagster's UI (`c4 ui`)"
 
 
-def _rows_written(result: "dg.ExecuteInProcessResult") -> int:
+def _number(result: "dg.ExecuteInProcessResult", asset: str, name: str) -> int:
     for event in result.get_asset_materialization_events():
-        if event.asset_key and event.asset_key.path[-1] == "db_scores":
-            value = event.materialization.metadata["rows written"].value
+        if event.asset_key and event.asset_key.path[-1] == asset:
+            value = event.materialization.metadata[name].value
             return value if isinstance(value, int) else 0
     return 0
 

@@ -1,15 +1,61 @@
 """The classifier that the settings ask for: its scorer version without loading it, its engine on first use."""
 
 import re
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 
-from c4_assets.marco import tensorflow_engine
+from c4_assets.marco import machine, openvino_engine, tensorflow_engine
 from c4_assets.marco.engine import Engine
 from c4_assets.marco.model import locate, weights_sha256
+from c4_assets.marco.network import frozen_network
 from c4_assets.marco.preprocessing import PREPROCESSING
 from c4_assets.marco.scorer_version import ScorerVersion
+from resources.errors import ConfigurationError
 from resources.settings import Settings
+
+PRECISIONS = {
+    tensorflow_engine.NAME: tensorflow_engine.PRECISIONS,
+    openvino_engine.NAME: openvino_engine.PRECISIONS,
+}
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What computes, in which number format, and why, in words for the operator."""
+
+    engine: str
+    precision: str
+    reason: str
+
+
+def choose_arithmetic(engine: str, precision: str, executor: str) -> Arithmetic:
+    """Resolves the engine ``auto``: TensorFlow for GPUs, OpenVINO for CPUs.
+
+    Scores of two engines are two scorer versions, so every process of a deployment must choose alike. Where Slurm runs
+    the steps, this machine says nothing about theirs, and ``auto`` does not look at it. The precision is never chosen
+    by the machine: bfloat16 is several times as fast on some CPUs, and loses crystals at the margin.
+
+    Args:
+        engine, precision: ``C4_ENGINE`` and ``C4_PRECISION``.
+        executor: ``C4_EXECUTOR``.
+
+    Raises:
+        ConfigurationError: the engine cannot compute in that precision.
+    """
+    reason = "as set"
+    if engine == "auto" and executor == "slurm":
+        engine, reason = tensorflow_engine.NAME, "the steps run on Slurm's GPUs"
+    elif engine == "auto":
+        gpus = machine.gpus()
+        engine = tensorflow_engine.NAME if gpus else openvino_engine.NAME
+        reason = f"this machine has {gpus or 'no'} GPU"
+    if precision not in PRECISIONS[engine]:
+        raise ConfigurationError(
+            f"C4_PRECISION={precision} is nothing that the engine {engine} ({reason}) computes in: choose "
+            f"{' or '.join(PRECISIONS[engine])}, or set C4_ENGINE."
+        )
+    return Arithmetic(engine, precision, reason)
 
 
 class Classifier:
@@ -18,19 +64,29 @@ class Classifier:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    @property
+    @cached_property
+    def arithmetic(self) -> Arithmetic:
+        """What computes.
+
+        Raises:
+            ConfigurationError: ``C4_ENGINE`` and ``C4_PRECISION`` do not go together.
+        """
+        settings = self._settings
+        return choose_arithmetic(settings.engine, settings.precision, settings.executor)
+
+    @cached_property
     def version(self) -> ScorerVersion:
         """The scorer version of every score that :attr:`engine` gives.
 
         Raises:
-            ConfigurationError: ``C4_MODEL`` names no model.
+            ConfigurationError: ``C4_MODEL`` names no model, or see :attr:`arithmetic`.
         """
         return ScorerVersion(
             model=re.sub(r"[^a-z0-9]+", "-", Path(self._settings.model).name.lower()).strip("-") or "model",
             weights_sha256=weights_sha256(self._settings.model, self._settings.models),
             preprocessing=PREPROCESSING,
-            engine=tensorflow_engine.NAME,
-            precision=tensorflow_engine.PRECISION,
+            engine=self.arithmetic.engine,
+            precision=self.arithmetic.precision,
             crystal_threshold=self._settings.crystal_threshold,
         )
 
@@ -39,11 +95,21 @@ class Classifier:
         """The engine, ready to classify.
 
         Raises:
-            ConfigurationError: the model has not been fetched or cannot be loaded.
+            ConfigurationError: the model has not been fetched or cannot be loaded, or the machine cannot compute in
+                the precision.
         """
-        return _load(locate(self._settings.model, self._settings.models), self._settings.batch_size)
+        return _load(
+            locate(self._settings.model, self._settings.models),
+            self.version.weights_sha256,
+            self._settings.models,
+            self.arithmetic,
+            self._settings.batch_size,
+        )
 
 
 @lru_cache(maxsize=1)
-def _load(saved_model: Path, batch_size: int) -> Engine:
-    return tensorflow_engine.TensorFlowEngine(saved_model, batch_size)
+def _load(saved_model: Path, weights: str, models: Path, arithmetic: Arithmetic, batch_size: int | None) -> Engine:
+    network = frozen_network(saved_model, weights, models)
+    if arithmetic.engine == openvino_engine.NAME:
+        return openvino_engine.OpenVinoEngine(network, arithmetic.precision, batch_size)
+    return tensorflow_engine.TensorFlowEngine(network, arithmetic.precision, batch_size)

@@ -1,18 +1,22 @@
 """The interface of an engine, and the pipeline that every engine shares: decode in threads, then the network."""
 
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from c4_assets.marco import machine
 from resources.categories import Probabilities
 from resources.errors import ImageError
+
+AHEAD = 2
+"""Batches that are decoded while every network has one."""
 
 
 @dataclass(frozen=True)
@@ -33,27 +37,43 @@ class Engine(Protocol):
         """Yields one classification an image, in order, while ``images`` is still being read.
 
         Args:
-            images: the contents of JPEG or PNG files. At most three batches are held at once.
+            images: the contents of JPEG or PNG files. A few batches are held at once, however many there are.
         """
         ...
 
 
+Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""float32 (N, height, width, 3) to probabilities, float32 (N, 4) in the order of the categories."""
+
 Decoded = NDArray[np.float32] | ImageError
+
+
+BYTES_AN_IMAGE = 80 * 1024**2
+"""Memory that an image needs on its way through the network in fp32: measured, 75 MB in TensorFlow."""
+
+
+def fitting_batch(most: int, networks: int) -> int:
+    """Images that enter a network together, so that all networks at once take half of the free memory at most.
+
+    Args:
+        most: from where on a larger batch is not faster.
+    """
+    return max(1, min(most, machine.free_memory() // 2 // (BYTES_AN_IMAGE * networks)))
 
 
 def pipeline(
     images: Iterable[bytes],
     decode: Callable[[bytes], NDArray[np.float32]],
-    network: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    networks: Sequence[Network],
     batch_size: int,
 ) -> Iterator[Classification]:
-    """Decodes images in threads while the network works on those before them.
+    """Decodes images in threads while the networks work on those before them.
 
     Args:
         decode: image file to network input, float32 (height, width, 3); its :class:`ImageError` becomes the
             image's error.
-        network: float32 (N, height, width, 3) to probabilities, float32 (N, 4) in the order of the categories.
-        batch_size: images that enter the network together.
+        networks: run side by side, each on one batch at a time: one a GPU or a core, say.
+        batch_size: images that enter a network together.
     """
 
     def one(data: bytes) -> Decoded:
@@ -62,35 +82,47 @@ def pipeline(
         except ImageError as error:
             return error
 
-    source = iter(images)
-    waiting: deque[Future[Decoded]] = deque()
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as threads:
+    def run(batch: list[Future[Decoded]]) -> list[Classification]:
+        decoded = [image.result() for image in batch]
+        network = idle.get()
         try:
-            while True:
-                # One batch enters the network while the next two are decoded.
-                room = 3 * batch_size - len(waiting)
-                waiting.extend(threads.submit(one, data) for data in islice(source, room))
-                if not waiting:
-                    return
-                batch = [waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))]
-                yield from _classified(batch, network)
+            return _classified(decoded, network)
         finally:
-            for future in waiting:
-                future.cancel()
+            idle.put(network)
+
+    source = iter(images)
+    idle: SimpleQueue[Network] = SimpleQueue()
+    for network in networks:
+        idle.put(network)
+    under_way: deque[Future[list[Classification]]] = deque()
+    decoders = ThreadPoolExecutor(machine.cores(), thread_name_prefix="decode")
+    runners = ThreadPoolExecutor(len(networks), thread_name_prefix="network")
+    try:
+        while True:
+            while len(under_way) < len(networks) + AHEAD and (batch := list(islice(source, batch_size))):
+                under_way.append(runners.submit(run, [decoders.submit(one, data) for data in batch]))
+            if not under_way:
+                return
+            yield from under_way.popleft().result()
+    finally:
+        # Runners wait for decoders, so they go first.
+        runners.shutdown(cancel_futures=True)
+        decoders.shutdown(cancel_futures=True)
 
 
-def _classified(
-    batch: list[Decoded], network: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-) -> Iterator[Classification]:
+def _classified(batch: list[Decoded], network: Network) -> list[Classification]:
     inputs = [decoded for decoded in batch if not isinstance(decoded, ImageError)]
     rows = iter(network(np.stack(inputs)) if inputs else ())
+    results: list[Classification] = []
     for decoded in batch:
         if isinstance(decoded, ImageError):
-            yield Classification(None, str(decoded))
+            results.append(Classification(None, str(decoded)))
             continue
         clear, crystals, other, precipitate = (float(p) for p in next(rows))
         probabilities = (clear, crystals, other, precipitate)
         if not np.isfinite(probabilities).all():
-            yield Classification(None, "the network gave no number for this image; look at it, and at the model")
+            reason = "the network gave no number for this image; look at it, and at the model"
+            results.append(Classification(None, reason))
         else:
-            yield Classification(probabilities)
+            results.append(Classification(probabilities))
+    return results

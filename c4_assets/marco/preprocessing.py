@@ -2,11 +2,13 @@
 
 MARCO's graph decodes the JPEG with libjpeg's fast DCT, crops the central square of the shorter side, and resizes
 it to 599 x 599 with TensorFlow 1's bilinear sampling (source = destination x scale, no antialiasing). Another
-decoder mode alone moves probabilities by up to 0.12, so TensorFlow's own kernels are used here.
+decoder mode alone moves probabilities by up to 0.12: libjpeg-turbo is asked for the same one, and what it does not
+take without a complaint (PNG, CMYK, damaged files) goes to TensorFlow's own decoder, whose word is the last.
 """
 
 import io
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,19 +39,96 @@ def pixels(data: bytes) -> NDArray[np.float32]:
     Raises:
         ImageError: the bytes are no image, a damaged one, or one too large to decode.
     """
-    import tensorflow as tf
+    resized = resize(decode(data))
+    resized *= np.float32(2 / 255)
+    resized -= np.float32(1)
+    return resized
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """The whole image as MARCO's graph decodes it, uint8 of shape (height, width, 3).
+
+    Raises:
+        ImageError: the bytes are no image, a damaged one, or one too large to decode.
+    """
+    import simplejpeg
 
     kind = checked_header(data)
+    if kind == "JPEG":
+        try:
+            return simplejpeg.decode_jpeg(data, colorspace="RGB", fastdct=True, fastupsample=False)
+        except ValueError:
+            pass  # it is odd or damaged: the reference says which
+    return _decoded_by_tensorflow(data, kind)
+
+
+def _decoded_by_tensorflow(data: bytes, kind: str) -> NDArray[np.uint8]:
+    import tensorflow as tf
+
     try:
-        image: Any = tf.io.decode_jpeg(data, channels=3)
+        with tf.device("/CPU:0"):
+            return tf.io.decode_jpeg(data, channels=3).numpy()  # PNG as well, as in MARCO's graph
     except tf.errors.InvalidArgumentError as error:
         raise ImageError(f"the {kind} data is damaged or cut off; copy the image again from the imager") from error
+
+
+def resize(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The central square of an image at the network's size: the bits of TensorFlow 1's ``ResizeBilinear``.
+
+    Args:
+        image: uint8 of shape (height, width, 3).
+
+    Returns:
+        float32 of shape (599, 599, 3), in [0, 255].
+    """
     height, width = image.shape[:2]
     side = min(height, width)
+    sampling = _sampling(side)
     top, left = (height - side) // 2, (width - side) // 2
-    square = image[tf.newaxis, top : top + side, left : left + side]
-    resized = tf.raw_ops.ResizeBilinear(images=square, size=[SIDE, SIDE], align_corners=False, half_pixel_centers=False)
-    return resized[0].numpy() * np.float32(2 / 255) - np.float32(1)
+    # A row of pixels is a row of bytes here: gathering whole rows and then single bytes is three times as fast as
+    # gathering pixels.
+    rows = image.reshape(height, width * 3)[top : top + side, 3 * left : 3 * (left + side)]
+
+    def along(line: NDArray[np.intp]) -> NDArray[np.float32]:
+        gathered = rows[line]
+        first = np.take(gathered, sampling.bytes_before, axis=1, mode="clip")
+        second = np.take(gathered, sampling.bytes_after, axis=1, mode="clip")
+        between: NDArray[np.float32] = np.subtract(second, first, dtype=np.float32)
+        between *= sampling.byte_weight
+        between += first
+        return between
+
+    upper, lower = along(sampling.before), along(sampling.after)
+    lower -= upper
+    lower *= sampling.weight[:, np.newaxis]
+    lower += upper
+    return lower.reshape(SIDE, SIDE, 3)
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """Between which two lines of the source each of the 599 lies, and how far from the first: by line and by byte."""
+
+    before: NDArray[np.intp]
+    after: NDArray[np.intp]
+    weight: NDArray[np.float32]
+    bytes_before: NDArray[np.intp]
+    bytes_after: NDArray[np.intp]
+    byte_weight: NDArray[np.float32]
+
+
+@lru_cache(maxsize=16)  # a facility has a few cameras
+def _sampling(side: int) -> _Sampling:
+    source = np.arange(SIDE, dtype=np.float32) * (np.float32(side) / np.float32(SIDE))
+    before = np.floor(source).astype(np.intp)
+    after = np.minimum(before + 1, side - 1)
+    weight = source - before.astype(np.float32)
+    channels = np.arange(3)
+
+    def in_bytes(line: NDArray[np.intp]) -> NDArray[np.intp]:
+        return (3 * line[:, np.newaxis] + channels).ravel()
+
+    return _Sampling(before, after, weight, in_bytes(before), in_bytes(after), np.repeat(weight, 3))
 
 
 def checked_header(data: bytes) -> str:

@@ -1,84 +1,87 @@
-"""MARCO's network in TensorFlow: the reference that every other engine is measured against."""
+"""MARCO's network in TensorFlow: the reference that every other engine is measured against, and the one for GPUs."""
 
-import os
-import sys
-import tempfile
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from c4_assets.marco.engine import Classification, pipeline
+from c4_assets.marco.engine import Classification, Network, fitting_batch, pipeline
+from c4_assets.marco.network import INPUT, OUTPUT, quiet_start
 from c4_assets.marco.preprocessing import pixels
 from resources.errors import ConfigurationError
 
-NAME, PRECISION = "tensorflow", "fp32"
+MOST_IN_A_BATCH = {"CPU": 16, "GPU": 64}
+"""On a CPU twice as many were not faster; what a GPU has no memory for, it gets in halves."""
 
-# Where MARCO's graph is cut: behind its own decoder, which takes one image after another, and before TopK, which
-# sorts the scores of every image. The network's own order is clear, crystals, other, precipitate.
-_INPUT = "map/TensorArrayStack/TensorArrayGatherV3:0"
-_OUTPUT = "Inception/Predictions/Softmax:0"
+NAME, PRECISIONS = "tensorflow", ("fp32", "fp16")
 
 
 class TensorFlowEngine:
-    """See :class:`c4_assets.marco.engine.Engine`. Uses a GPU where TensorFlow sees one.
+    """See :class:`c4_assets.marco.engine.Engine`. Uses every GPU that TensorFlow sees, or the CPU.
 
     Args:
-        saved_model: folder of MARCO's SavedModel.
-        batch_size: images that enter the network together; 16 need about 1.2 GB.
+        network: file of the frozen network.
+        precision: ``fp32``, or ``fp16`` for TensorFlow's mixed precision on GPUs: float16 where it is safe.
+        batch_size: images that enter the network together; ``None`` for what fits the memory.
 
     Raises:
-        ConfigurationError: the folder does not hold MARCO's graph.
+        ConfigurationError: fp16 without a GPU.
     """
 
-    def __init__(self, saved_model: Path, batch_size: int) -> None:
-        with _start_up_report_put_aside():
+    def __init__(self, network: Path, precision: str, batch_size: int | None) -> None:
+        with quiet_start():
             import tensorflow as tf
-
-        # That variables of TensorFlow 1 cannot be trained is no news: nothing is trained here.
         tf.get_logger().setLevel("ERROR")
 
-        try:
-            self._network = tf.saved_model.load(str(saved_model)).prune(_INPUT, _OUTPUT)
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        gpus: list[Any] = tf.config.list_physical_devices("GPU")
+        if precision == "fp16" and not gpus:
             raise ConfigurationError(
-                f"The model in {saved_model} is not MARCO's SavedModel: {error}. Fetch it again with `c4 model fetch`, "
-                "or correct C4_MODEL."
-            ) from error
-        self._batch_size = batch_size
+                "C4_PRECISION=fp16 needs a GPU, and TensorFlow sees none here: set it to fp32, or see that the step "
+                "runs where a GPU is."
+            )
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.optimizer.set_experimental_options({"auto_mixed_precision": precision == "fp16"})
+        graph = tf.compat.v1.GraphDef.FromString(network.read_bytes())
+        # Two callers a GPU: one batch is copied to it while it computes the other.
+        self._networks = [_on(graph, f"/GPU:{i}") for i in range(len(gpus)) for _ in range(2)] or [_on(graph, "/CPU:0")]
+        most = MOST_IN_A_BATCH["GPU" if gpus else "CPU"]
+        self._batch_size = batch_size or fitting_batch(most, len(self._networks))
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
         """See :meth:`c4_assets.marco.engine.Engine.classify`."""
-        return pipeline(images, pixels, self._probabilities, self._batch_size)
-
-    def _probabilities(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        import tensorflow as tf
-
-        return self._network(tf.constant(batch)).numpy()
+        return pipeline(images, pixels, self._networks, self._batch_size)
 
 
-@contextmanager
-def _start_up_report_put_aside() -> Generator[None, None, None]:
-    """Keeps TensorFlow's report of its start-up off stderr, unless the import fails.
+def _on(graph: Any, device: str) -> Network:
+    import tensorflow as tf
 
-    Without a GPU it reports, where an operator looks for errors, that it found none; some of that comes before any
-    log level of its own counts.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as report:
-            os.dup2(report.fileno(), 2)
-            try:
-                yield
-            except BaseException:
-                report.seek(0)
-                os.write(stderr, report.read())
+    def load() -> None:
+        with tf.device(device):
+            tf.import_graph_def(graph, name="")
+
+    network = tf.compat.v1.wrap_function(load, []).prune(f"{INPUT}:0", f"{OUTPUT}:0")
+
+    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        with tf.device(device):
+            return network(tf.constant(batch)).numpy()
+
+    return halving(run)
+
+
+def halving(network: Network) -> Network:
+    """The network, given half a batch after the other where the device has no memory for the whole one."""
+    import tensorflow as tf
+
+    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            return network(batch)
+        except tf.errors.ResourceExhaustedError:
+            if len(batch) == 1:
                 raise
-            finally:
-                os.dup2(stderr, 2)
-    finally:
-        os.close(stderr)
+            half = len(batch) // 2
+            return np.concatenate([run(batch[:half]), run(batch[half:])])
+
+    return run

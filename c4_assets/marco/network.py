@@ -1,0 +1,86 @@
+"""MARCO's network, cut out of its SavedModel and frozen: made once, kept as one file, read by every engine."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from resources.durable import whole_file
+from resources.errors import ConfigurationError
+
+# Where MARCO's graph is cut: behind its own decoder, which takes one image after another, and before TopK, which
+# sorts the scores of every image. The network's own order is clear, crystals, other, precipitate.
+INPUT = "map/TensorArrayStack/TensorArrayGatherV3"
+OUTPUT = "Inception/Predictions/Softmax"
+
+
+def frozen_network(saved_model: Path, weights_sha256: str, models: Path) -> Path:
+    """The file of the network alone, its weights as constants: a GraphDef from :data:`INPUT` to :data:`OUTPUT`.
+
+    It is named by the weights, so that no engine can run others than the scorer version says. Two processes may make
+    it at once.
+
+    Raises:
+        ConfigurationError: the folder does not hold MARCO's SavedModel, or ``models`` cannot be written.
+    """
+    file = models / ".networks" / f"{weights_sha256}.pb"
+    if file.is_file():
+        return file
+    try:
+        network = _freeze(saved_model)
+    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, StopIteration) as error:
+        raise ConfigurationError(
+            f"The model in {saved_model} is not MARCO's SavedModel: {error or 'its network is not in it'}. Fetch it "
+            "again with `c4 model fetch`, or correct C4_MODEL."
+        ) from error
+    try:
+        with whole_file(file) as temporary:
+            temporary.write_bytes(network)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The network cannot be kept in {file.parent} ({error.strerror}): set C4_MODELS to a folder where C4 may "
+            "write, or run `c4 model fetch` as who may."
+        ) from error
+    return file
+
+
+def _freeze(saved_model: Path) -> bytes:
+    with quiet_start():
+        import tensorflow as tf
+    # That functions of TensorFlow 1 are deprecated is no news: MARCO is a model of TensorFlow 1.
+    tf.get_logger().setLevel("ERROR")
+    v1 = tf.compat.v1
+    with v1.Session(graph=tf.Graph(), config=v1.ConfigProto(device_count={"GPU": 0})) as session:
+        v1.saved_model.load(session, ["serve"], str(saved_model))
+        graph = session.graph.as_graph_def()
+        cut = next(node for node in graph.node if node.name == INPUT)
+        kind = v1.AttrValue(type=tf.float32.as_datatype_enum)
+        cut.CopyFrom(v1.NodeDef(name=INPUT, op="Placeholder", attr={"dtype": kind}))
+        return v1.graph_util.convert_variables_to_constants(session, graph, [OUTPUT]).SerializeToString()
+
+
+@contextmanager
+def quiet_start() -> Generator[None, None, None]:
+    """Keeps TensorFlow's report of its start-up off stderr, unless the import fails.
+
+    Without a GPU it reports, where an operator looks for errors, that it found none; some of that comes before any
+    log level of its own counts.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as report:
+            os.dup2(report.fileno(), 2)
+            try:
+                yield
+            except BaseException:
+                report.seek(0)
+                os.write(stderr, report.read())
+                raise
+            finally:
+                os.dup2(stderr, 2)
+    finally:
+        os.close(stderr)

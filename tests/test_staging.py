@@ -1,0 +1,114 @@
+"""The staging area as a buffer: how much of it fetching may fill, and what happens when it is full."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from c4_assets import raw_inspection_images
+from c4_assets.command.run import why
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.register import NewImage, register_inspection, seed_classes
+from tests.conftest import Facility, c4, noon, photograph
+from tests.test_graph import metadata
+
+OTHER_DAY = date(2020, 1, 1)
+
+
+def plate(first: int) -> dict[str, bytes | None]:
+    return {f"{seed}.jpg": photograph(seed) for seed in range(first, first + 3)}
+
+
+@pytest.fixture
+def narrow(make_facility: Callable[..., Facility], monkeypatch: pytest.MonkeyPatch) -> Facility:
+    """A facility whose staging area takes one inspection, and whose runs look again at once."""
+    monkeypatch.setattr(raw_inspection_images, "POLL_S", 0.02)
+    return make_facility(staging_gigabytes=1e-6)
+
+
+def test_a_day_that_is_larger_than_the_buffer_is_scored_in_parts_and_says_what_is_left(narrow: Facility) -> None:
+    for number in range(3):
+        narrow.add_plate(f"P{number}", plate(10 * number))
+    left: list[object] = []
+    while not left or left[-1]:
+        result = narrow.score()
+        left.append(metadata(result, "raw_inspection_images")["images left for the next run"])
+        assert metadata(result, "marco_probabilities")["images scored"] == 3
+    assert left == [6, 3, 0]
+    assert narrow.progress().scored == 9
+
+
+def test_a_run_that_has_nothing_staged_waits_until_another_one_has_made_room(narrow: Facility) -> None:
+    others = narrow.settings.staging / narrow.scorer / OTHER_DAY.isoformat() / "7.arrow"
+    others.parent.mkdir(parents=True)
+    others.write_bytes(bytes(5000))
+    narrow.add_plate("P1", plate(0))
+    removed_at: list[float] = []
+
+    def classify_the_other() -> None:
+        time.sleep(0.5)
+        others.unlink()
+        removed_at.append(time.monotonic())
+
+    other_run = threading.Thread(target=classify_the_other)
+    other_run.start()
+    narrow.score()
+    other_run.join()
+    assert removed_at[0] < time.monotonic()
+    assert narrow.progress().scored == 3
+
+
+def test_a_buffer_that_nobody_empties_fails_the_run_with_what_to_do(
+    narrow: Facility, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw_inspection_images, "PATIENCE_S", 0.1)
+    forgotten = narrow.settings.staging / "marco-of-last-year" / OTHER_DAY.isoformat() / "7.arrow"
+    forgotten.parent.mkdir(parents=True)
+    forgotten.write_bytes(bytes(5000))
+    narrow.add_plate("P1", plate(0))
+    result = narrow.score(raise_on_error=False)
+    assert not result.success
+    assert "C4_STAGING_GIGABYTES" in why(result)
+    assert "scorer versions that are not used any more" in why(result)
+    assert narrow.progress().retrying == 0, "no image is blamed for it"
+    forgotten.unlink()
+    narrow.score()
+    assert narrow.progress().scored == 3
+
+
+def test_c4_run_goes_on_until_a_day_is_done(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    database = ImagingDatabase(f"sqlite:///{home / 'imaging.db'}")
+    database.upgrade()
+    seed_classes(database)
+    for number in range(2):
+        file = home / "images" / f"{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(photograph(number))
+        register_inspection(database, f"P{number}", noon(1), None, [NewImage("A01", 1, file.name)])
+    database.engine.dispose()
+    monkeypatch.setenv("C4_STAGING_GIGABYTES", "1e-6")
+    said = c4(home, "run", "--pending", models=models).stdout
+    assert "2 scores were written" in said
+
+
+def test_a_machine_that_chose_another_engine_than_the_run_began_with_says_so_and_scores_nothing(
+    facility: Facility, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_another_machine(_: str) -> dg.MetadataValue:
+        return dg.MetadataValue.text("marco-elsewhere")
+
+    monkeypatch.setattr(raw_inspection_images, "scorer_version", of_another_machine)
+    facility.add_plate("P1", plate(0))
+    result = facility.score(raise_on_error=False)
+    assert not result.success
+    assert "staged for marco-elsewhere" in why(result)
+    assert "C4_ENGINE" in why(result)
+    assert facility.progress().scored == 0
+    monkeypatch.undo()
+    facility.score()
+    assert facility.progress().scored == 3
