@@ -18,7 +18,16 @@ from c4_assets.marco.preprocessing import thumbnail
 from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of
 from c4_assets.raw_inspection_images import raw_inspection_images
-from c4_assets.shared import FACILITY, GPU_RETRIES, GROUP, OUTCOME_COLUMNS, SCORER, column_schema, scorer_version
+from c4_assets.shared import (
+    FACILITY,
+    GPU_RETRIES,
+    GROUP,
+    OUTCOME_COLUMNS,
+    SCORER,
+    column_schema,
+    peak_memory,
+    scorer_version,
+)
 from resources.errors import ConfigurationError, ImageError
 from resources.score_archive import ImageOutcome, ScoreArchive, crystal_probability
 from resources.staging import StagedImage, Staging
@@ -173,6 +182,7 @@ def marco_probabilities(
             "seconds": round(day.seconds, 1),
             "images of the day with a score": len(images),
             "highest crystal probability": max((crystal_probability(image) for image in images), default=0.0),
+            "peak memory (MB)": peak_memory(),
             "scorer version": scorer_version(score_archive.scorer),
         }
     )

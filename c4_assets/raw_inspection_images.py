@@ -13,7 +13,7 @@ import dagster as dg
 
 from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of
-from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, scorer_version
+from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, peak_memory, scorer_version
 from resources.errors import Unavailable
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
@@ -172,6 +172,7 @@ def raw_inspection_images(
             "inspections staged": day.inspections,
             "megabytes": round(day.bytes / 1e6, 1),
             "images per second": round(day.images / day.seconds, 1) if day.seconds else 0.0,
+            "peak memory (MB)": peak_memory(),
             "scorer version": scorer_version(score_archive.scorer),
         }
     )

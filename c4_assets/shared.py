@@ -101,6 +101,13 @@ def column_lineage(upstream: str, *columns: str, **derived: tuple[str, ...]) -> 
     return {"dagster/column_lineage": dg.MetadataValue.column_lineage(lineage)}
 
 
+def peak_memory() -> float:
+    """Most memory that this process has had, in MB: what the step must ask its cluster for."""
+    import resource
+
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000, 1)
+
+
 def scorer_version(name: str) -> dg.MetadataValue:
     """The scorer version that a materialisation belongs to."""
     return dg.MetadataValue.text(name)
