@@ -6,6 +6,9 @@ That its numbers are the published model's own is shown in ``test_commands.py``,
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +140,23 @@ def test_every_engine_sees_what_the_published_model_sees(
     if precision == "fp32":
         assert np.abs(scores - expected).max() < 1e-4
     assert (scores.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.98
+
+
+def test_a_step_on_a_cpu_never_waits_for_tensorflow(marco: Classifier, models: Path, tmp_path: Path) -> None:
+    assert marco.engine, "the network has been cut out of the SavedModel before"
+    (tmp_path / "one.jpg").write_bytes(WHOLE)
+    script = """
+import sys
+from pathlib import Path
+from c4_assets.marco.classifier import Classifier
+from resources.settings import Settings
+engine = Classifier(Settings.from_environment()).engine
+print([c.error for c in engine.classify([Path(sys.argv[1]).read_bytes()])], "tensorflow" in sys.modules)
+"""
+    environment = {**os.environ, "C4_MODELS": str(models), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", script, str(tmp_path / "one.jpg")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "[None] False"
 
 
 def test_each_engine_and_precision_is_a_scorer_version_of_its_own(models: Path) -> None:

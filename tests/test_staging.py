@@ -1,5 +1,7 @@
 """The staging area as a buffer: how much of it fetching may fill, and what happens when it is full."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -112,3 +114,12 @@ def test_a_machine_that_chose_another_engine_than_the_run_began_with_says_so_and
     monkeypatch.undo()
     facility.score()
     assert facility.progress().scored == 3
+
+
+def test_the_memory_of_a_step_does_not_grow_with_the_inspection(tmp_path: Path) -> None:
+    peak = {}
+    for count in (100, 2000):
+        command = [sys.executable, "-m", "tests.day_in_memory", str(tmp_path / str(count)), str(count)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+        peak[count] = float(done.stdout)
+    assert peak[2000] < peak[100] + 50, "2,000 images have 600 MB, which must not all be held"
