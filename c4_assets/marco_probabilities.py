@@ -182,6 +182,7 @@ def marco_probabilities(
             "seconds": round(day.seconds, 1),
             "images of the day with a score": len(images),
             "highest crystal probability": max((crystal_probability(image) for image in images), default=0.0),
+            "computed by": str(classifier.arithmetic),
             "peak memory (MB)": peak_memory(),
             "scorer version": scorer_version(score_archive.scorer),
         }

@@ -39,10 +39,7 @@ def list_() -> None:
     for name in sorted({*RELEASES, *have}):
         table.add_row(name, weights_sha256(name, settings.models)[:12], str(have.get(name, "not fetched")))
     console.print(table)
-    chosen = Classifier(settings).arithmetic
-    console.print(
-        f"{settings.model} is run by {chosen.engine} in {chosen.precision} ({chosen.reason}).", soft_wrap=True
-    )
+    console.print(f"{settings.model} is run by {Classifier(settings).arithmetic}.", soft_wrap=True)
 
 
 def model_at_hand(settings: Settings) -> Path:

@@ -28,6 +28,9 @@ class Arithmetic:
     precision: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.engine} in {self.precision} ({self.reason})"
+
 
 def choose_arithmetic(engine: str, precision: str, executor: str) -> Arithmetic:
     """Resolves the engine ``auto``: TensorFlow for GPUs, OpenVINO for CPUs.
