@@ -61,6 +61,12 @@ def test_loading_the_code_location_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]", "every step is a process that pays for these imports"
 
 
+def test_the_command_starts_without_dagster() -> None:
+    script = "import c4_assets.command, sys; print([m for m in ['dagster'] if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]", "`c4 --help` would take seconds"
+
+
 def test_nothing_imports_upwards() -> None:
     """``sensors`` may import ``c4_assets``, which may import ``resources``; not the other way round."""
     forbidden = {"resources": ("c4_assets", "sensors"), "c4_assets": ("sensors",)}
