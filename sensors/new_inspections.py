@@ -10,6 +10,7 @@ from dagster import DagsterRunStatus as Status
 
 from c4_assets.jobs import collect_disagreements, score_images
 from c4_assets.marco.classifier import Classifier
+from c4_assets.pools import set_pool_limits
 from c4_assets.shared import SETTINGS
 from resources.errors import C4Error
 from resources.imaging_database import ImagingDatabase
@@ -96,6 +97,7 @@ def new_inspections(
     The requests carry no run key: Dagster remembers keys for ever and would drop a second request for a day whose
     first run failed. That no day has two runs is made sure of by asking Dagster which are in flight.
     """
+    set_pool_limits(context.instance)  # the daemon's first tick comes before its first run
     now = datetime.now(UTC)
     try:
         pending = pending_by_day(

@@ -5,8 +5,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from c4_assets.command.ui import POOLS, prepare_dagster_home
+from c4_assets.command.ui import prepare_dagster_home
 from c4_assets.definitions import defs
+from c4_assets.pools import POOLS
 from c4_assets.shared import cell
 from resources.settings import Settings
 

@@ -11,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from c4_assets.command.ui import POOLS, set_pool_limits
+from c4_assets.pools import POOLS, set_pool_limits
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import record_human_scores
 from resources.imaging_database.schema import metadata

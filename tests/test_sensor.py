@@ -14,6 +14,7 @@ from dagster import DagsterRunStatus as Status
 from hypothesis import given
 from hypothesis import strategies as st
 
+from c4_assets.pools import POOLS
 from sensors.new_inspections import Decision, days_in_flight, decide, new_inspections
 from tests.conftest import Facility, noon, photograph
 
@@ -34,6 +35,11 @@ def test_every_pending_day_is_asked_for_or_explained_and_never_while_it_is_in_fl
     for day in set(pending) - asked:
         assert day in in_flight or day > TODAY or day < FIRST
     assert decision.explanation
+
+
+def test_the_first_poll_of_a_new_instance_gives_the_pools_their_limits(facility: Facility) -> None:
+    tick(facility)
+    assert {pool.name: pool.limit for pool in facility.instance.event_log_storage.get_pool_limits()} == POOLS
 
 
 def test_inspections_from_the_future_are_named_with_what_to_check() -> None:

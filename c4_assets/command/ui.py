@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,14 +11,6 @@ from c4_assets.command.console import console
 from c4_assets.command.database import ready
 from resources.errors import ConfigurationError
 from resources.settings import Settings
-
-if TYPE_CHECKING:
-    import dagster as dg
-
-POOLS = {"image_store": 10, "imaging_database": 4}
-"""Steps that may use the storage host and the database at once, over all runs. Ten is what the storage host of the C4
-paper allowed; a limit is set for every pool by name, because a default limit was seen to be exceeded on a new
-instance."""
 
 
 def ui(
@@ -44,6 +36,8 @@ def prepare_dagster_home(settings: Settings) -> None:
     """Makes DAGSTER_HOME with the shipped ``dagster.yaml``, unless the site has its own, and sets the pools' limits."""
     import dagster as dg
 
+    from c4_assets.pools import set_pool_limits
+
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     config = settings.dagster_home / "dagster.yaml"
     if not config.exists():
@@ -51,14 +45,6 @@ def prepare_dagster_home(settings: Settings) -> None:
         config.symlink_to(shipped("dagster.yaml"))
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         set_pool_limits(instance)
-
-
-def set_pool_limits(instance: "dg.DagsterInstance") -> None:
-    """Gives every pool that has no limit of its own the one of :data:`POOLS`. What an operator has set stays."""
-    known = {pool.name for pool in instance.event_log_storage.get_pool_limits()}
-    for pool, limit in POOLS.items():
-        if pool not in known:
-            instance.event_log_storage.set_concurrency_slots(pool, limit)
 
 
 def shipped(name: str) -> Path:
