@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from resources.errors import ConfigurationError
 from resources.slurm.transport import LocalTransport, SshTransport, Transport
+from resources.ssh import SshAccess
 from resources.step_resources import StepResources, in_words
 
 
@@ -55,7 +56,7 @@ class SshSettings(_Settings):
 
     def open(self) -> Transport:
         key, known_hosts = (path.expanduser() if path else None for path in (self.key, self.known_hosts))
-        return SshTransport(self.host, self.user, self.port, key, known_hosts)
+        return SshTransport(self.host, self.user, self.port, SshAccess(key, known_hosts))
 
 
 class JobOptions(_Settings):

@@ -1,12 +1,10 @@
 """Clusters, login nodes and Dagster instances for the tests: real ones, started here and ended by their process ids."""
 
 import os
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.slurm.one_machine_cluster import Cluster, Shape, missing_programs
@@ -62,56 +60,6 @@ def running_cluster(folder: Path, *, accounting: bool = False) -> Generator[Clus
             os.environ.pop("SLURM_CONF", None)
         else:
             os.environ["SLURM_CONF"] = before
-
-
-class LoginNode:
-    """A real sshd on this machine, with a key pair for its host and one for its user."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_ports(1)
-        self.key, self.known_hosts = folder / "user_key", folder / "known_hosts"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        if not self.key.exists():
-            self.folder.mkdir(parents=True)
-            for name in ("host_key", "user_key"):
-                subprocess.run(
-                    ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / name)], check=True
-                )
-            shutil.copy(self.folder / "user_key.pub", self.folder / "authorized_keys")
-            host_key = (self.folder / "host_key.pub").read_text()
-            self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {host_key}")
-        # sshd gives a session none of its own environment: a login node has its cluster's configuration in /etc/slurm.
-        self.config.write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host_key\nUsePAM no\nStrictModes no\n"
-            f"AuthorizedKeysFile {self.folder}/authorized_keys\nPasswordAuthentication no\nPermitRootLogin yes\n"
-            f"PidFile {self.folder}/sshd.pid\nSetEnv SLURM_CONF={os.environ['SLURM_CONF']}\n"
-        )
-        Path("/run/sshd").mkdir(exist_ok=True)
-        sshd = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin") or "/usr/sbin/sshd"
-        log = (self.folder / "sshd.log").open("ab")
-        with log:
-            self._process = subprocess.Popen([sshd, "-D", "-e", "-f", str(self.config)], stderr=log)
-        wait_until(self._answers, 10, "sshd answers")
-
-    def stop(self) -> None:
-        """Ends sshd and its sessions, as when a login node goes down."""
-        if self._process is None:
-            return
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for pid in (*map(int, children), self._process.pid):
-            os.kill(pid, 15)
-        self._process.wait(10)
-        self._process = None
-
-    @property
-    def config(self) -> Path:
-        return self.folder / "sshd_config"
-
-    def _answers(self) -> bool:
-        with closing(socket.socket()) as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 def alive(pid: int) -> bool:

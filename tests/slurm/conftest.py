@@ -1,15 +1,17 @@
 """One cluster without accounts for all tests, one with accounts, and a login node in front of the first."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from benchmarks.sshd import Sshd, missing_programs
 from deploy.slurm.one_machine_cluster import Cluster
 from resources.slurm.client import SlurmClient
 from resources.slurm.transport import LocalTransport
-from tests.slurm.cluster import PROJECT, LoginNode, require, running_cluster
+from tests.slurm.cluster import PROJECT, require, running_cluster
 from tests.slurm.runs import Workplace
 
 
@@ -20,15 +22,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def login_node(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginNode]:
-    import shutil
-
-    found = shutil.which("sshd") or Path("/usr/sbin/sshd").exists()
-    require("A login node", [] if found else ["sshd"])
-    node = LoginNode(tmp_path_factory.mktemp("login") / "node")
-    node.start()
-    yield node
-    node.stop()
+def login_node(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    require("A login node", missing_programs())
+    # sshd gives a session none of its own environment: a login node has its cluster's configuration in /etc/slurm.
+    options = [f"SetEnv SLURM_CONF={os.environ['SLURM_CONF']}"]
+    with Sshd(tmp_path_factory.mktemp("login") / "node", options) as node:
+        yield node
 
 
 @pytest.fixture

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.sshd import Sshd
 from deploy.slurm.one_machine_cluster import Cluster
 from resources.errors import ConfigurationError, Unavailable
 from resources.slurm.client import SlurmClient, SubmissionRefused
 from resources.slurm.transport import LocalTransport, SshTransport, Transport
-from tests.slurm.cluster import LoginNode, alive, running_cluster, wait_until
+from resources.ssh import SshAccess
+from tests.slurm.cluster import alive, running_cluster, wait_until
 
 
 def job_script(folder: Path, body: str, *options: str, name: str = "test") -> Path:
@@ -35,8 +37,8 @@ def transport(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Tran
     if request.param == "here":
         yield LocalTransport()
         return
-    node: LoginNode = request.getfixturevalue("login_node")
-    transport = SshTransport("127.0.0.1", "root", node.port, node.key, node.known_hosts)
+    node: Sshd = request.getfixturevalue("login_node")
+    transport = SshTransport("127.0.0.1", "root", node.port, SshAccess(node.key, node.known_hosts))
     yield transport
     transport.close()
 
@@ -130,8 +132,8 @@ def test_a_controller_that_does_not_answer_is_no_lost_job(
     client.cancel([job_id])
 
 
-def test_a_login_node_that_restarts_is_reached_again(login_node: LoginNode) -> None:
-    transport = SshTransport("127.0.0.1", "root", login_node.port, login_node.key, login_node.known_hosts)
+def test_a_login_node_that_restarts_is_reached_again(login_node: Sshd) -> None:
+    transport = SshTransport("127.0.0.1", "root", login_node.port, SshAccess(login_node.key, login_node.known_hosts))
     client = SlurmClient(transport, timeout=5)
     assert client.poll(["1"]).unreachable is None
     login_node.stop()
@@ -141,17 +143,14 @@ def test_a_login_node_that_restarts_is_reached_again(login_node: LoginNode) -> N
     transport.close()
 
 
-def test_an_unknown_host_key_is_refused_and_a_refused_login_says_what_to_set(
-    login_node: LoginNode, tmp_path: Path
-) -> None:
-    stranger = tmp_path / "known_hosts"
-    stranger.write_text("")
+def test_an_unknown_host_key_is_refused_and_a_refused_login_says_what_to_set(login_node: Sshd, tmp_path: Path) -> None:
+    empty = tmp_path / "known_hosts"
+    empty.write_text("")
     with pytest.raises(ConfigurationError, match="host key"):
-        SshTransport("127.0.0.1", "root", login_node.port, login_node.key, stranger).run(["true"])
+        SshTransport("127.0.0.1", "root", login_node.port, SshAccess(login_node.key, empty)).run(["true"])
     with pytest.raises(ConfigurationError, match="refused the login"):
-        SshTransport(
-            "127.0.0.1", "nobody", login_node.port, login_node.folder / "host_key", login_node.known_hosts
-        ).run(["true"])
+        stranger = SshAccess(login_node.folder / "host_key", login_node.known_hosts)
+        SshTransport("127.0.0.1", "nobody", login_node.port, stranger).run(["true"])
 
 
 def test_accounts_tell_memory_and_who_cancelled(tmp_path: Path, cluster: Cluster) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.sshd import Sshd
 from deploy.slurm.one_machine_cluster import Cluster
 from resources.errors import ConfigurationError
 from resources.slurm.shared_files import refuse_sqlite_on_a_network
 from tests.slurm import steps
-from tests.slurm.cluster import LoginNode, alive, wait_until
+from tests.slurm.cluster import alive, wait_until
 from tests.slurm.runs import Run, RunWorker, Workplace
 
 BOTH = ("on_a_gpu", "beside_the_run_worker")
@@ -43,7 +44,7 @@ def test_the_job_script_holds_no_secret_but_the_step_has_it(place: Workplace, mo
     assert "hunter" not in run.messages()
 
 
-def test_steps_run_through_a_login_node(place: Workplace, login_node: LoginNode) -> None:
+def test_steps_run_through_a_login_node(place: Workplace, login_node: Sshd) -> None:
     ssh = {"kind": "ssh", "host": "127.0.0.1", "port": login_node.port, "user": "root"}
     place.configure(transport={**ssh, "key": str(login_node.key), "known_hosts": str(login_node.known_hosts)})
     run = Run(place, steps.two_steps, place.run_config(*BOTH))

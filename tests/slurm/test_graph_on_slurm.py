@@ -10,11 +10,12 @@ from typing import Any
 
 import yaml
 
+from benchmarks.sshd import Sshd
 from deploy.slurm.one_machine_cluster import Cluster
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 from tests.conftest import noon
-from tests.slurm.cluster import PROJECT, LoginNode
+from tests.slurm.cluster import PROJECT
 
 PLATE = "plates/ci022987_subwell_01"
 DAY = noon(1)
@@ -84,7 +85,7 @@ class Home:
 
 
 def test_a_real_plate_gets_the_same_scores_on_slurm_through_either_transport(
-    cluster: Cluster, login_node: LoginNode, tmp_path: Path, real_images: Path, models: Path
+    cluster: Cluster, login_node: Sshd, tmp_path: Path, real_images: Path, models: Path
 ) -> None:
     local, here, over_ssh = homes = [Home(tmp_path / name, models) for name in ("local", "here", "over_ssh")]
     for home in homes:

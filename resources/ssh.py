@@ -1,0 +1,232 @@
+"""Connections to other machines by ssh: opened once, kept, used from any thread, opened again when they are lost.
+
+Host keys are always verified, and nothing but keys is used to log in: one in a file, those of an agent, or the user's
+own. ``~/.ssh/config`` is read, so that aliases and jump hosts work.
+"""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from resources.errors import C4Error, ConfigurationError, Unavailable
+
+if TYPE_CHECKING:
+    import asyncssh
+
+T = TypeVar("T")
+
+KEEPALIVE_SECONDS = 15
+"""A connection on which two such questions in a row get no answer is lost."""
+
+
+LAST_MOMENT_SECONDS = 0.5
+"""How long a connection may seem alive after it has broken. Only what is refused waits for it, once."""
+
+
+class ConnectionLost(Unavailable):
+    """The connection broke or could not be made. What was being done may be tried again on a new one."""
+
+
+class NoAnswer(Unavailable):
+    """The host took longer than it may. Nobody knows what it did."""
+
+
+@dataclass(frozen=True)
+class SshAccess:
+    """What logging in takes, besides the address.
+
+    Attributes:
+        key: private key file; without one, the agent's and the user's default keys are tried.
+        known_hosts: file with the host's key; the user's own if None. It is always checked.
+        timeout: seconds that the host may take to let us in, or be silent when it should send something.
+    """
+
+    key: Path | None = None
+    known_hosts: Path | None = None
+    timeout: float = 15
+
+
+class SshConnection:
+    """One connection to a host, on an event loop in a thread of its own.
+
+    Args:
+        when_refused: what the operator is to do when the host refuses the login.
+    """
+
+    def __init__(self, host: str, user: str | None, port: int, access: SshAccess, when_refused: str) -> None:
+        self.name = f"{user}@{host}" if user else host
+        self._host, self._port, self._user, self._access = host, port, user, access
+        self._known_hosts = access.known_hosts or Path("~/.ssh/known_hosts").expanduser()
+        self._when_refused = when_refused
+        self._connection: asyncssh.SSHClientConnection | None = None
+        self._connecting: asyncio.Lock | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def ask(
+        self,
+        use: "Callable[[asyncssh.SSHClientConnection], Coroutine[Any, Any, T]]",
+        what: str,
+        timeout: float | None = None,
+    ) -> "Answer[T]":
+        """Starts ``use(connection)`` on the connection's loop, which connects before if need be.
+
+        Args:
+            what: is asked, for the message when no answer comes.
+            timeout: seconds for connecting and use together. Without one, ``use`` must see to its own.
+        """
+
+        async def within_time() -> T:
+            return await use(await self._connected())
+
+        async def answer() -> T | Exception:
+            try:
+                return await asyncio.wait_for(within_time(), timeout)
+            except Exception as error:  # handed over and not raised, because nobody may wait for it any more
+                return error
+
+        future = asyncio.run_coroutine_threadsafe(answer(), self._running_loop())
+        return Answer(future, lambda: self._explained(f"{what} on {self.name}", timeout))
+
+    def soon(self, callback: Callable[[], object]) -> None:
+        """Calls something on the connection's loop, from another thread; nothing happens after :meth:`close`."""
+        with self._starting:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(callback)
+
+    def drop(self) -> None:
+        """Gives up the connection as it is; the next use opens another one."""
+        if (connection := self._connection) is not None:
+            self.soon(connection.abort)
+
+    def close(self) -> None:
+        """Ends the connection and its thread. A later use starts both again."""
+        with self._starting:
+            loop, self._loop = self._loop, None
+            thread, self._thread = self._thread, None
+        if loop is None or thread is None:
+            return
+        closed = asyncio.run_coroutine_threadsafe(self._closed(), loop)
+        concurrent.futures.wait([closed])
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    async def _closed(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+            try:
+                # The host counts a connection until it has seen its end.
+                await asyncio.wait_for(connection.wait_closed(), 5)
+            except TimeoutError:
+                connection.abort()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._connection, self._connecting = None, asyncio.Lock()
+                self._thread = threading.Thread(target=self._loop.run_forever, name=f"ssh to {self.name}", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    async def _connected(self) -> "asyncssh.SSHClientConnection":
+        import asyncssh
+
+        assert self._connecting is not None  # noqa: S101 (made with the loop)
+        async with self._connecting:
+            if self._connection is None or self._connection.is_closed():
+                if not self._known_hosts.exists():
+                    raise asyncssh.HostKeyNotVerifiable(f"{self._known_hosts} does not exist")
+                if self._access.key and not self._access.key.is_file():
+                    raise ConfigurationError(f"There is no key {self._access.key} to log in to {self.name} with.")
+                self._connection = await asyncssh.connect(
+                    self._host,
+                    self._port,
+                    username=self._user or (),
+                    client_keys=[str(self._access.key)] if self._access.key else (),
+                    known_hosts=str(self._known_hosts),
+                    connect_timeout=self._access.timeout,
+                    keepalive_interval=KEEPALIVE_SECONDS,
+                    keepalive_count_max=2,
+                )
+            return self._connection
+
+    @contextmanager
+    def _explained(self, what: str, timeout: float | None) -> Generator[None]:
+        """Turns what asyncssh raises into words for the operator."""
+        import asyncssh
+
+        try:
+            yield
+        except C4Error:
+            raise
+        except asyncssh.KeyExchangeFailed as error:
+            raise ConfigurationError(
+                f"{self.name} offers no host key or cipher that can be used: {error.reason}. If its host key is of "
+                "another kind now, compare it with the one that the host's administrators publish and correct "
+                f"{self._known_hosts}."
+            ) from error
+        except asyncssh.HostKeyNotVerifiable as error:
+            raise ConfigurationError(
+                f"The host key of {self.name} is not the one in {self._known_hosts}. Compare it with the one that the "
+                f"host's administrators publish and add it (ssh-keyscan -p {self._port} {self._host})."
+            ) from error
+        except asyncssh.PermissionDenied as error:
+            raise ConfigurationError(f"{self.name} refused the login: {error.reason}. {self._when_refused}") from error
+        except asyncssh.KeyImportError as error:
+            raise ConfigurationError(f"{self._access.key} cannot be used as a key: {error}.") from error
+        except TimeoutError as error:
+            raise NoAnswer(f"{what} did not answer within {timeout or self._access.timeout:g} s.") from error
+        except (OSError, asyncssh.Error) as error:
+            raise ConnectionLost(f"{self.name} cannot be reached by ssh: {error}") from error
+
+
+async def is_lost(connection: "asyncssh.SSHClientConnection") -> bool:
+    """Whether a connection on which something has failed is gone: its channels fail a moment before it says so."""
+    try:
+        await asyncio.wait_for(connection.wait_closed(), LAST_MOMENT_SECONDS)
+    except TimeoutError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Answer(Generic[T]):
+    """What was asked of a host and will come."""
+
+    _future: "concurrent.futures.Future[T | Exception]"
+    _explained: Callable[[], Any]
+
+    def wait(self) -> T:
+        """The answer, when it has come.
+
+        Raises:
+            ConnectionLost: the host cannot be reached, or the connection broke.
+            NoAnswer: no answer in time.
+            ConfigurationError: an unknown host key, or a refused login.
+        """
+        try:
+            answer = self._future.result()
+        except BaseException:
+            self.forget()  # after an interrupt it is still under way
+            raise
+        with self._explained():
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    def forget(self) -> None:
+        """Nobody waits for the answer any more."""
+        self._future.cancel()
