@@ -4,6 +4,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import groupby
@@ -88,7 +89,7 @@ def stage_day(
                 result.left += len(wanted)
                 continue
             _wait_for_room(staging, room)
-        staged = staging.write(day, inspection_id, _fetch(store, wanted))
+        staged = staging.write(day, inspection_id, fetch_images(store, wanted))
         result.inspections += 1
         result.images += staged.images - staged.failed
         result.failed += staged.failed
@@ -120,7 +121,8 @@ def _wait_for_room(staging: Staging, room: int) -> None:
         time.sleep(POLL_S)
 
 
-def _fetch(store: ImageStore, images: Sequence[Image]) -> Iterator[StagedImage]:
+def fetch_images(store: ImageStore, images: Sequence[Image]) -> Iterator[StagedImage]:
+    """An inspection's images as they arrive, with digests, or with the reason why one did not."""
     fetched_at = datetime.now(UTC)
     # The store yields every path once, in order; an image that is listed under two numbers is fetched once for each.
     for image, fetched in zip(images, store.fetch([image.path for image in images]), strict=True):
@@ -151,7 +153,8 @@ def raw_inspection_images(
     Staged files are a buffer and leave when their probabilities are durable, so a partition that is up to date holds
     nothing. Images that cannot be fetched are staged with the reason and end up in `c4 status --failures`.
     """
-    with told_to_the_operator():
+    # The pool counts steps: when this one ends, its connection must have ended, too.
+    with told_to_the_operator(), closing(image_store):
         day = stage_day(
             day_of(context),
             imaging_database,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from resources.errors import ConfigurationError
+from resources.ssh import SshAccess
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ class Settings:
     batch_size: int | None
     staging_gigabytes: float
     retry_seconds: int
+    ssh: SshAccess
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -68,6 +70,9 @@ class Settings:
         def one_of(name: str, values: tuple[str, ...]) -> str:
             return read(name, values[0], str, " or ".join(values), lambda value: value in values)
 
+        def file(name: str) -> Path | None:
+            return Path(value).expanduser() if (value := text(name, "")) else None
+
         home = Path(text("C4_HOME", "~/.c4")).expanduser().absolute()
         return cls(
             home=home,
@@ -79,7 +84,7 @@ class Settings:
             dagster_home=Path(text("DAGSTER_HOME", str(home / "dagster"))).expanduser().absolute(),
             model=text("C4_MODEL", "marco"),
             executor=one_of("C4_EXECUTOR", EXECUTORS),
-            slurm_config=path if (path := Path(text("C4_SLURM_CONFIG", "")).expanduser()).name else None,
+            slurm_config=file("C4_SLURM_CONFIG"),
             crystal_threshold=read(
                 "C4_CRYSTAL_THRESHOLD",
                 "0.25",
@@ -98,4 +103,9 @@ class Settings:
             batch_size=None if text("C4_BATCH_SIZE", "auto") == "auto" else whole("C4_BATCH_SIZE", "auto"),
             staging_gigabytes=read("C4_STAGING_GIGABYTES", "50", float, "a number above 0", lambda size: size > 0),
             retry_seconds=whole("C4_RETRY_SECONDS", "10"),
+            ssh=SshAccess(
+                key=file("C4_SSH_KEY"),
+                known_hosts=file("C4_SSH_KNOWN_HOSTS"),
+                timeout=whole("C4_SSH_TIMEOUT_SECONDS", "30"),
+            ),
         )

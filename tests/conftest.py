@@ -24,6 +24,7 @@ import pytest
 from PIL import Image as Picture
 from playwright.sync_api import Browser, sync_playwright
 
+from benchmarks.sshd import Sshd, missing_programs
 from c4_assets.definitions import defs, resources_of
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.engine import Classification, Engine, pipeline
@@ -193,6 +194,15 @@ def photograph(seed: int, size: tuple[int, int] = (96, 72), form: str = "JPEG", 
     buffer = io.BytesIO()
     Picture.fromarray(pixels).convert(mode).save(buffer, form)
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def ssh_host(tmp_path_factory: pytest.TempPathFactory) -> Generator[Sshd]:
+    """A storage host: a real sshd that lets the user of the tests run commands and sftp."""
+    if missing := missing_programs():
+        unavailable(f"a storage host needs {', '.join(missing)}: run deploy/system-packages")
+    with Sshd(tmp_path_factory.mktemp("ssh") / "host") as host:
+        yield host
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.sshd import Sshd
 from resources.errors import ConfigurationError, ImageError, Unavailable
 from resources.image_store import ImageStore, LocalStore, open_image_store
 from resources.image_store.base import MAX_BYTES, safe_path
@@ -24,13 +26,22 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture(params=["folder", "file address", "fsspec"])
-def store(request: pytest.FixtureRequest, folder: Path) -> ImageStore:
-    """The same files, three ways."""
+@pytest.fixture(params=["folder", "file address", "fsspec", "ssh", "sftp"])
+def store(request: pytest.FixtureRequest, folder: Path) -> Iterator[ImageStore]:
+    """The same files, in every way."""
+    opened = _opened(request, folder)
+    yield opened
+    opened.close()
+
+
+def _opened(request: pytest.FixtureRequest, folder: Path) -> ImageStore:
     if request.param == "folder":
         return open_image_store(str(folder))
     if request.param == "file address":
         return open_image_store(f"file://{folder}")
+    if request.param in ("ssh", "sftp"):
+        host: Sshd = request.getfixturevalue("ssh_host")
+        return open_image_store(f"{request.param}://{host.user}@{host.host}:{host.port}{folder}", host.access)
     root = f"memory://{uuid.uuid4().hex}/root"
     files = fsspec.filesystem("memory")
     files.pipe(f"{root}/../secret.jpg", b"secret")
@@ -53,10 +64,11 @@ def test_a_missing_file_is_its_own_error_and_the_others_come(store: ImageStore) 
     assert "plate/none.jpg is not in the image store" in str(second.error)
 
 
-OUTSIDE = ["../secret.jpg", "plate/../../secret.jpg", "/etc/passwd", "", ".", "plate/..", "a\0b", "..\\secret.jpg"]
+OUTSIDE = ["../secret.jpg", "plate/../../secret.jpg", "/etc/passwd", "", ".", "plate/..", "..\\secret.jpg"]
+NO_NAMES = ["a\0b", "\ud800.jpg"]
 
 
-@pytest.mark.parametrize("path", OUTSIDE)
+@pytest.mark.parametrize("path", OUTSIDE + NO_NAMES)
 def test_a_path_that_leads_out_of_the_store_is_refused(store: ImageStore, path: str) -> None:
     (image,) = store.fetch([path])
     assert image.data is None

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
         ("C4_ENGINE", "torch"),
         ("C4_PRECISION", "int8"),
         ("C4_STAGING_GIGABYTES", "-1"),
+        ("C4_SSH_TIMEOUT_SECONDS", "0"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_name(name: str, value: str) -> None:

@@ -30,7 +30,7 @@ def import_(
 ) -> None:
     """Register a folder's images: each plate as one inspection. Doing it again adds only what is new."""
     settings = Settings.from_environment()
-    store = open_image_store(settings.image_store_url)
+    store = open_image_store(settings.image_store_url, settings.ssh)
     if not isinstance(store, LocalStore):
         raise ConfigurationError("c4 import registers folders; C4_IMAGE_STORE_URL is not one.")
     result = import_folder(

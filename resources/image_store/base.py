@@ -37,6 +37,10 @@ class ImageStore(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Gives back what is kept open between inspections. A later fetch opens it again."""
+        ...
+
 
 def safe_path(path: str) -> PurePosixPath:
     """A path from the database, checked: relative, and without a way out of the store.
@@ -45,7 +49,8 @@ def safe_path(path: str) -> PurePosixPath:
         ImageError: the path is empty, absolute, or has a part that leads upwards or cannot be a name.
     """
     parts = PurePosixPath(path)
-    if not path or parts.is_absolute() or "\0" in path or "\\" in path or ".." in parts.parts or not parts.name:
+    impossible = "\0" in path or "\\" in path or any("\ud800" <= character <= "\udc7f" for character in path)
+    if not path or parts.is_absolute() or impossible or ".." in parts.parts or not parts.name:
         raise ImageError(f"the path {path!r} is not one below the image store's root; correct it in the database")
     return parts
 

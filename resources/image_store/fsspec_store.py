@@ -36,6 +36,9 @@ class FsspecStore:
             )
         return fetch_each(paths, self._read)
 
+    def close(self) -> None:
+        """See :meth:`ImageStore.close`."""
+
     def _read(self, path: str) -> bytes:
         files, root = self._opened
         address = f"{root.rstrip('/')}/{safe_path(path)}"

@@ -30,6 +30,9 @@ class LocalStore:
             )
         return fetch_each(paths, self._read)
 
+    def close(self) -> None:
+        """See :meth:`ImageStore.close`."""
+
     def _read(self, path: str) -> bytes:
         file = self.root / safe_path(path)
         try:

@@ -1,0 +1,132 @@
+"""Single files over sftp: where a host runs no tar, and for everything that tar cannot tell."""
+
+import asyncio
+import stat
+
+import asyncssh
+
+from resources.errors import ConfigurationError, ImageError, Unavailable
+from resources.image_store.base import checked_size
+from resources.image_store.tar_stream import encoded
+from resources.ssh import ConnectionLost, is_lost
+
+
+class NoSftp(ConfigurationError):
+    """The host does not offer sftp to this account."""
+
+
+class SftpFiles:
+    """The files below a folder of a host. Everything is called on the loop of the connection.
+
+    Args:
+        root: the folder, absolute.
+        timeout: seconds that one question may take.
+    """
+
+    def __init__(self, host: str, root: str, timeout: float) -> None:
+        self._host, self._root, self._timeout = host, root, timeout
+        self._opening = asyncio.Lock()
+        self._opened: tuple[asyncssh.SSHClientConnection, asyncssh.SFTPClient, bytes] | None = None
+
+    async def real_name(self, connection: asyncssh.SSHClientConnection, path: str) -> str:
+        """A path below the root without any link in it, relative to the root.
+
+        Raises:
+            ImageError: it leads out of the root, or nowhere.
+        """
+        client, root = await self._client(connection)
+        try:
+            async with asyncio.timeout(self._timeout):
+                real = await client.realpath(root + b"/" + encoded(path))
+        except asyncssh.SFTPError as error:
+            raise self._told(path, error) from error
+        return _below(path, real, root, self._host).decode("utf-8", "surrogateescape")
+
+    async def read(self, connection: asyncssh.SSHClientConnection, path: str, name: str) -> bytes:
+        """The bytes of a file.
+
+        Args:
+            path: as messages call it.
+            name: where it is, relative to the root.
+
+        Raises:
+            ImageError: there is no such file, it leads out of the root, or it changes while it is read.
+        """
+        client, root = await self._client(connection)
+        asked = root + b"/" + encoded(name)
+        try:
+            # Both at once: a round trip less. Nothing but a file is opened, or a pipe would hold up the server.
+            async with asyncio.timeout(self._timeout):
+                real, status = await asyncio.gather(client.realpath(asked), client.stat(asked))
+            _below(path, real, root, self._host)
+            if not stat.S_ISREG(status.permissions or 0):
+                raise ImageError(f"{path} is not a file")
+            checked_size(path, status.size or 0)
+            return await self._whole(client, real, path, status.size or 0)
+        except asyncssh.SFTPError as error:
+            raise self._told(path, error) from error
+
+    async def _whole(self, client: asyncssh.SFTPClient, real: bytes, path: str, size: int) -> bytes:
+        blocks: list[bytes] = []
+        arrived = 0
+        most = client.limits.max_read_len
+        async with asyncio.timeout(self._timeout):
+            file = await client.open(real, "rb", encoding=None, block_size=0)
+        try:
+            # One byte more than there should be shows a file that grows.
+            while arrived <= size:
+                async with asyncio.timeout(self._timeout):
+                    block = bytes(await file.read(min(most, size + 1 - arrived), arrived))
+                blocks.append(block)
+                arrived += len(block)
+                if not block or arrived == size:
+                    break
+        finally:
+            async with asyncio.timeout(self._timeout):
+                await file.close()
+        if arrived != size:
+            raise ImageError(f"{path} changed while it was read; it is read again by the next run")
+        return b"".join(blocks)
+
+    async def _client(self, connection: asyncssh.SSHClientConnection) -> tuple[asyncssh.SFTPClient, bytes]:
+        async with self._opening:
+            if self._opened is None or self._opened[0] is not connection:
+                self._opened = (connection, *await self._open(connection))
+            return self._opened[1], self._opened[2]
+
+    async def _open(self, connection: asyncssh.SSHClientConnection) -> tuple[asyncssh.SFTPClient, bytes]:
+        try:
+            async with asyncio.timeout(self._timeout):
+                client = await connection.start_sftp_client(path_encoding=None)
+        except (asyncssh.ChannelOpenError, asyncssh.SFTPError) as error:
+            if await is_lost(connection):
+                raise ConnectionLost(f"The connection was lost ({error.reason})") from error
+            raise NoSftp(
+                f"{self._host} lets this account use neither tar nor sftp ({error.reason}): allow one of them there, "
+                "or name another account in C4_IMAGE_STORE_URL."
+            ) from error
+        async with asyncio.timeout(self._timeout):
+            root = bytes(await client.realpath(encoded(self._root)))
+            there = await client.isdir(root)
+        if not there:
+            raise Unavailable(
+                f"The image store {self._host} has no folder {self._root}: mount it there, or correct "
+                "C4_IMAGE_STORE_URL. No image was marked as failed."
+            )
+        return client, root
+
+    def _told(self, path: str, error: asyncssh.SFTPError) -> Exception:
+        """What an error of sftp means: of the image, or of the connection."""
+        if isinstance(error, asyncssh.SFTPNoConnection | asyncssh.SFTPConnectionLost):
+            return ConnectionLost(f"The connection was lost ({error.reason})")
+        if isinstance(error, asyncssh.SFTPNoSuchFile | asyncssh.SFTPNoSuchPath):
+            return ImageError(f"{path} is not in the image store {self._host}:{self._root}; copy it there")
+        return ImageError(f"{path} cannot be opened: {error.reason}")
+
+
+def _below(path: str, real: bytes, root: bytes, host: str) -> bytes:
+    """What of a real path is below the real root."""
+    base = root.rstrip(b"/") + b"/"
+    if not (real + b"/").startswith(base):
+        raise ImageError(f"{path} is a link that leads out of the image store {host}:{root.decode(errors='replace')}")
+    return real[len(base) :]

@@ -1,0 +1,296 @@
+"""Images on another machine, over one ssh connection.
+
+The images of an inspection come as one ``tar`` stream: a round trip for all of them instead of several for each. Where
+the account may run no commands they come by sftp, many at a time. A connection that is lost is made again, and only
+what has not arrived is asked for again.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from resources.errors import ConfigurationError, ImageError, Unavailable
+from resources.image_store.base import FetchedImage, checked_size, safe_path
+from resources.ssh import Answer, ConnectionLost, NoAnswer, SshAccess, SshConnection, is_lost
+
+if TYPE_CHECKING:
+    import asyncssh
+
+    from resources.image_store.sftp_files import SftpFiles
+    from resources.image_store.tar_stream import ArrivingTar, Entry
+
+T = TypeVar("T")
+
+log = logging.getLogger("c4.fetch")
+
+RETRIES = 3
+"""How often in a row a lost connection is made again without one image having come in between."""
+
+FIRST_WAIT_SECONDS = 0.5
+"""Before the first retry, on average; twice as long before each further one."""
+
+IN_FLIGHT = 16
+"""Files that are asked for at once over sftp, which also bounds what is held in memory."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An image on its way.
+
+    Attributes:
+        path: as the database has it.
+        name: by which it is asked for, relative to the root.
+        real: whether ``name`` is known to have no link in it.
+        error: why it is not to be asked for at all.
+    """
+
+    path: str
+    name: str = ""
+    real: bool = False
+    error: str | None = None
+
+
+class SshStore:
+    """The files below a folder of a host: ``ssh://[user@]host[:port]/folder``, or ``sftp://…`` to use no tar.
+
+    At most one connection is open at a time, from the first fetch until :meth:`close`.
+
+    Raises:
+        ConfigurationError: the address has no host or folder, or has a password in it.
+    """
+
+    def __init__(self, url: str, access: SshAccess) -> None:
+        host, user, port, self._root, self._tar_runs = _parsed(url)
+        self._timeout = access.timeout
+        self._connection = SshConnection(
+            host,
+            user,
+            port,
+            access,
+            when_refused="Name an account that may read the images in C4_IMAGE_STORE_URL and its key in C4_SSH_KEY "
+            "(or load the key into the agent), and add the public key to its authorized_keys there.",
+        )
+        self._look = f"See whether it is up and lets you in (ssh -p {port} {self._connection.name})"
+        self._sftp: SftpFiles | None = None
+
+    def fetch(self, paths: Sequence[str]) -> Iterator[FetchedImage]:
+        """See :meth:`ImageStore.fetch`.
+
+        Raises:
+            Unavailable: the host cannot be reached, or is silent for too long, or has no such folder.
+            ConfigurationError: its host key is not the known one, it refuses the login, or it lets us read nothing.
+        """
+        wanted = [_wanted(path) for path in paths]
+        done = losses = 0
+        while done < len(wanted):
+            try:
+                for image in self._by_tar(wanted, done) if self._tar_runs else self._by_sftp(wanted[done:]):
+                    yield image
+                    done += 1
+                    losses = 0
+            except ConnectionLost as error:
+                losses += 1
+                if losses > RETRIES:
+                    raise self._given_up(error) from error
+                seconds = FIRST_WAIT_SECONDS * 2 ** (losses - 1) * random.uniform(0.5, 1.5)  # noqa: S311
+                log.warning("%s; trying again in %.1f s. %d of %d images are here.", error, seconds, done, len(wanted))
+                time.sleep(seconds)
+            except NoAnswer as error:
+                self._connection.drop()
+                raise self._given_up(error) from error
+
+    def close(self) -> None:
+        """See :meth:`ImageStore.close`."""
+        self._connection.close()
+        self._sftp = None
+
+    def _given_up(self, error: Unavailable) -> Unavailable:
+        return Unavailable(
+            f"The image store {self._connection.name} does not answer: {str(error).rstrip('.')}. {self._look}, or "
+            "raise C4_SSH_TIMEOUT_SECONDS. No image was marked as failed."
+        )
+
+    def _by_tar(self, wanted: list[Wanted], first: int) -> Iterator[FetchedImage]:
+        """Yields from the first on; ends early where the rest has to be asked for again in another way."""
+        from resources.image_store.tar_stream import NoTar, entries
+
+        asked = [index for index in range(first, len(wanted)) if wanted[index].error is None]
+        if not asked:
+            yield from self._by_sftp(wanted[first:])
+            return
+        files = [f"./{wanted[index].name}" for index in asked]
+        # The root shows that tar runs there, and a folder that is a link shows as one.
+        names = [".", *_folders(files), *files]
+        ahead = len(names) - len(files)
+        done = first
+        try:
+            with self._tar(names) as tar:
+                for entry in entries(tar, names):
+                    if entry.at < ahead and not entry.is_link:
+                        continue
+                    index = asked[max(entry.at - ahead, 0)]
+                    yield from self._by_sftp(wanted[done:index])  # tar left them out; sftp says why
+                    if entry.is_link:
+                        self._follow(wanted, index, names[entry.at])
+                        return
+                    yield self._taken(wanted[index], entry)
+                    done = index + 1
+                    if entry.is_too_large:
+                        return
+        except NoTar as error:
+            self._without_tar(error)
+            return
+        yield from self._by_sftp(wanted[done:])
+
+    @contextmanager
+    def _tar(self, names: Sequence[str]) -> "Generator[ArrivingTar]":
+        """A tar on the host that begins to send those files; it ends with the context."""
+        import asyncssh
+
+        from resources.image_store.tar_stream import WINDOW, ArrivingTar, NoTar, tar_command
+
+        tar = ArrivingTar(names, self._timeout, self._connection.soon)
+
+        async def begin(connection: asyncssh.SSHClientConnection) -> None:
+            try:
+                opening = connection.create_session(lambda: tar, tar_command(self._root), encoding=None, window=WINDOW)
+                await asyncio.wait_for(opening, self._timeout)
+            except asyncssh.ChannelOpenError as error:
+                if tar.begun:
+                    return  # and lost since: what has arrived is there to be read
+                if await is_lost(connection):
+                    raise ConnectionLost(f"The connection was lost ({error.reason})") from error
+                raise NoTar(error.reason) from error
+
+        self._connection.ask(begin, "tar").wait()
+        try:
+            yield tar
+        finally:
+            tar.leave()
+
+    def _taken(self, one: Wanted, entry: "Entry") -> FetchedImage:
+        if entry.size is None:
+            return FetchedImage(one.path, None, f"{one.path} is not a file")
+        try:
+            checked_size(one.path, entry.size)
+        except ImageError as error:
+            return FetchedImage(one.path, None, str(error))
+        return FetchedImage(one.path, entry.data) if entry.sound else next(self._by_sftp([one]))
+
+    def _by_sftp(self, wanted: Sequence[Wanted]) -> Iterator[FetchedImage]:
+        """Several at a time, in order; as many as that are in memory."""
+        ahead = deque[tuple[Wanted, Answer[bytes] | None]]()
+        try:
+            for one in wanted:
+                ahead.append((one, None if one.error else self._ask_sftp(partial(_bytes_of, one))))
+                if len(ahead) == IN_FLIGHT:
+                    yield self._read(*ahead.popleft())
+            while ahead:
+                yield self._read(*ahead.popleft())
+        finally:
+            for _, answer in ahead:
+                if answer:
+                    answer.forget()
+
+    def _read(self, one: Wanted, answer: Answer[bytes] | None) -> FetchedImage:
+        from resources.image_store.sftp_files import NoSftp
+
+        try:
+            return FetchedImage(one.path, answer.wait()) if answer else FetchedImage(one.path, None, one.error)
+        except ImageError as error:
+            return FetchedImage(one.path, None, str(error))
+        except NoSftp:
+            if not self._tar_runs:
+                raise
+            return FetchedImage(one.path, None, f"{one.path} cannot be read by tar; sftp, which could say why, is off")
+
+    def _follow(self, wanted: list[Wanted], first: int, link: str) -> None:
+        """Replaces names with those that have no links in them, from the first on, once a link was met.
+
+        A name that should have had none any more is given up: it must not lead out of the root.
+        """
+
+        async def real_name(one: Wanted, files: "SftpFiles", connection: "asyncssh.SSHClientConnection") -> Wanted:
+            if one.error:
+                return one
+            if one.real:
+                behind = f"./{one.name}/".startswith(f"{link}/")
+                return replace(one, error=f"{one.path} is behind a link that changes") if behind else one
+            try:
+                return replace(one, name=await files.real_name(connection, one.path), real=True)
+            except ImageError as error:
+                return replace(one, error=str(error))
+
+        async def real_names(files: "SftpFiles", connection: "asyncssh.SSHClientConnection") -> list[Wanted]:
+            return await asyncio.gather(*(real_name(one, files, connection) for one in wanted[first:]))
+
+        wanted[first:] = self._ask_sftp(real_names).wait()
+
+    def _without_tar(self, error: Exception) -> None:
+        """Goes on without tar, if sftp works; a root that is missing is no reason for it."""
+
+        async def looked(files: "SftpFiles", connection: "asyncssh.SSHClientConnection") -> None:
+            await files.real_name(connection, ".")
+
+        self._ask_sftp(looked).wait()
+        self._tar_runs = False
+        log.warning(
+            "%s runs no tar for this account (%s): images come by sftp, %d at a time.",
+            self._connection.name,
+            error,
+            IN_FLIGHT,
+        )
+
+    def _ask_sftp(
+        self, use: "Callable[[SftpFiles, asyncssh.SSHClientConnection], Coroutine[Any, Any, T]]"
+    ) -> "Answer[T]":
+        from resources.image_store.sftp_files import SftpFiles
+
+        files = self._sftp = self._sftp or SftpFiles(self._connection.name, self._root, self._timeout)
+        return self._connection.ask(lambda connection: use(files, connection), "sftp")
+
+
+async def _bytes_of(one: Wanted, files: "SftpFiles", connection: "asyncssh.SSHClientConnection") -> bytes:
+    return await files.read(connection, one.path, one.name)
+
+
+def _parsed(url: str) -> tuple[str, str | None, int, str, bool]:
+    """Host, user, port and folder of an address, and whether tar may be tried."""
+    rule = "C4_IMAGE_STORE_URL cannot be used: an address over ssh is ssh://[user@]host[:port]/folder"
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 22
+    except ValueError as error:
+        raise ConfigurationError(f"{rule} ({error}).") from None
+    if parts.password is not None:
+        raise ConfigurationError(f"{rule}, without a password: log in with a key (C4_SSH_KEY) or an agent.")
+    folder = unquote(parts.path)
+    if not parts.hostname or folder in ("", "/") or "\0" in folder or parts.query or parts.fragment:
+        raise ConfigurationError(f"{rule}.")
+    user = unquote(parts.username) if parts.username else None
+    return parts.hostname, user, port, folder, parts.scheme == "ssh"
+
+
+def _wanted(path: str) -> Wanted:
+    try:
+        return Wanted(path, str(safe_path(path)))
+    except ImageError as error:
+        return Wanted(path, error=str(error))
+
+
+def _folders(names: Sequence[str]) -> list[str]:
+    """Every folder that names lie in, each once and after the one that it lies in; the root is left out."""
+    return list(
+        dict.fromkeys(
+            f"./{folder}" for name in names for folder in reversed(PurePosixPath(name).parents) if folder.name
+        )
+    )

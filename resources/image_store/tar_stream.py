@@ -1,0 +1,228 @@
+"""Many files over one ssh channel: a ``tar`` on the host, read while it arrives.
+
+Nothing of a path reaches the host's shell: the names travel through the channel, each ended by a zero byte and begun by
+``./``, so that tar takes none for an option.
+"""
+
+import shlex
+import tarfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import IO, cast
+
+import asyncssh
+from asyncssh.constants import EXTENDED_DATA_STDERR
+
+from resources.errors import C4Error
+from resources.image_store.base import MAX_BYTES
+from resources.ssh import ConnectionLost
+
+WINDOW = 8 * 1024**2
+"""Bytes that may be on the way unacknowledged. With asyncssh's own 2 MiB, a round trip of 12 ms and not the machine
+decides how fast images come; more than this brings nothing there."""
+
+QUEUED_BYTES = 4 * 1024**2
+"""Bytes that wait to be read, at most; the window comes on top. Then the host has to wait."""
+
+CHUNK = 32 * 1024
+"""Bytes that are read at once: as many as an ssh packet brings."""
+
+WORDS = 4096
+"""Bytes of a line on stderr that are kept, at most."""
+
+CHANGES = (b"file changed as we read it", b"File shrank by", b"Read error at byte")
+"""What GNU tar says (in the locale C) of a file that is not in the archive as it is on disk."""
+
+
+class NoTar(C4Error):
+    """No tar that can be used runs on the host for this account. Raised before anything has come."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file, folder, link or anything else of an archive.
+
+    Attributes:
+        at: its place among the names that were asked for.
+        is_link: whether it is a symbolic link.
+        size: in bytes; None of anything but a file.
+        data: of a file; None if it is too large. Leave the archive then, or all of it comes.
+        sound: False if the bytes may not be those of the file: tar fills one that shrinks while it is read up with
+            zeros, so whatever ends in a zero has to be looked at again.
+    """
+
+    at: int
+    is_link: bool = False
+    size: int | None = None
+    data: bytes | None = None
+    sound: bool = True
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether it is a file larger than :data:`MAX_BYTES`."""
+        return self.size is not None and self.data is None
+
+
+def tar_command(root: str) -> str:
+    """The shell line that writes an archive of the files whose names come through its input.
+
+    ``--hard-dereference``: a second name of a file brings its bytes again. ``--numeric-owner``: nobody is looked up.
+    """
+    tar = "env -u TAR_OPTIONS LC_ALL=C tar --create --file=- --format=gnu --no-recursion --hard-dereference"
+    return f"{tar} --numeric-owner --no-unquote --directory={shlex.quote(root)} --null --files-from=-"
+
+
+class ArrivingTar(asyncssh.SSHClientSession[bytes]):
+    """The bytes of an archive, from the thread of the connection to the one that reads.
+
+    Args:
+        names: of the files, relative to the root.
+        patience: seconds without a byte after which the host counts as silent.
+        on_loop: calls something in the connection's thread.
+    """
+
+    def __init__(self, names: Sequence[str], patience: float, on_loop: Callable[[Callable[[], object]], None]) -> None:
+        self._names = b"".join(encoded(name) + b"\0" for name in names)
+        self._patience, self._on_loop = patience, on_loop
+        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
+        self._news = threading.Condition()
+        self._chunks: deque[bytes] = deque()
+        self._queued = 0
+        self._paused = self._ended = False
+        self._lost: Exception | None = None
+        self._unfinished = self._last_words = b""
+        self._status: int | None = None
+        self.begun = False
+        """Whether tar runs, or has run."""
+        self.changes = 0
+        """How many files tar has said of that they changed."""
+
+    def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
+        self._channel = chan
+
+    def session_started(self) -> None:
+        assert self._channel is not None  # noqa: S101 (was made before)
+        self.begun = True
+        self._channel.write(self._names)
+        self._channel.write_eof()
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        if datatype == EXTENDED_DATA_STDERR:
+            *lines, unfinished = (self._unfinished + data).split(b"\n")
+            self._unfinished = unfinished[-WORDS:]
+            self._last_words = lines[-1] if lines else self._last_words
+            self.changes += sum(any(said in line for said in CHANGES) for line in lines)
+            return
+        assert self._channel is not None  # noqa: S101
+        with self._news:
+            self._chunks.append(data)
+            self._queued += len(data)
+            if self._queued >= QUEUED_BYTES and not self._paused:
+                self._paused = True
+                self._channel.pause_reading()
+            self._news.notify()
+
+    def exit_status_received(self, status: int) -> None:
+        self._status = status
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        with self._news:
+            self._ended, self._lost = True, exc
+            self._news.notify()
+
+    def read(self, _size: int = -1) -> bytes:
+        """The next bytes, as many as have come together; none at the end.
+
+        Raises:
+            ConnectionLost: the connection broke, or was given up: nothing has come for as long as that may be.
+        """
+        with self._news:
+            if not self._news.wait_for(lambda: self._chunks or self._ended, self._patience):
+                if self._channel is not None:
+                    self._on_loop(self._channel.get_connection().abort)
+                raise ConnectionLost(f"Nothing has come for {self._patience:g} s")
+            if not self._chunks:
+                if self._lost is not None:
+                    raise ConnectionLost(f"The connection was lost ({self._lost})") from self._lost
+                return b""
+            data = self._chunks.popleft()
+            self._queued -= len(data)
+            resume = self._paused and self._queued < QUEUED_BYTES / 2
+            self._paused = self._paused and not resume
+        if resume and self._channel is not None:
+            self._on_loop(self._channel.resume_reading)
+        return data
+
+    def finish(self) -> None:
+        """Waits until tar has ended and said everything. It has no more to send than the end of its last block."""
+        left = QUEUED_BYTES
+        while left > 0 and (data := self.read()):
+            left -= len(data)
+
+    def leave(self) -> None:
+        """Ends tar, if it has not ended by itself."""
+        if self._channel is not None:
+            self._on_loop(self._channel.abort)
+
+    @property
+    def words(self) -> str:
+        """How tar ended, for messages."""
+        said = self._last_words.decode(errors="replace").strip()
+        return f"exit status {self._status}" + (f", «{said}»" if said else "")
+
+
+def entries(tar: ArrivingTar, names: Sequence[str]) -> Iterator[Entry]:
+    """What has arrived of the names, in their order; those that tar could not read are left out.
+
+    An entry is handed on when the one behind it begins, because then tar has said whether it changed.
+
+    Raises:
+        NoTar: what came is no archive, from the very start.
+        ConnectionLost: the connection broke. Everything that is complete beyond doubt has been handed on.
+    """
+    at, held, changes = -1, None, 0
+    try:
+        with _opened(tar) as archive:
+            for member in archive:
+                if held:
+                    yield replace(held, sound=held.sound and tar.changes == changes)
+                    held = None
+                at, changes = names.index(member.name, at + 1), tar.changes
+                entry = _entry(archive, member, at)
+                if entry.data is None:
+                    yield entry
+                else:
+                    held = entry
+        tar.finish()
+    except (tarfile.TarError, ValueError) as error:
+        if at < 0:
+            tar.finish()
+            raise NoTar(tar.words) from error
+    except ConnectionLost:
+        if held and held.sound:
+            yield held
+        raise
+    if held:
+        yield replace(held, sound=held.sound and tar.changes == changes)
+
+
+def _opened(tar: ArrivingTar) -> tarfile.TarFile:
+    file = cast("IO[bytes]", tar)  # the stream mode does nothing but read
+    return tarfile.open(fileobj=file, mode="r|", bufsize=CHUNK, encoding="utf-8", errors="surrogateescape")
+
+
+def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo, at: int) -> Entry:
+    opened = archive.extractfile(member) if member.isreg() else None
+    if opened is None:
+        return Entry(at, is_link=member.issym() or member.islnk())
+    if member.size > MAX_BYTES:
+        return Entry(at, size=member.size)
+    data = opened.read(member.size)
+    return Entry(at, size=member.size, data=data, sound=not data.endswith(b"\0"))
+
+
+def encoded(name: str) -> bytes:
+    """A name as the host knows it."""
+    return name.encode("utf-8", "surrogateescape")
