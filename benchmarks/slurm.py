@@ -7,9 +7,7 @@ both executors. Questions are counted while 50 sleeping jobs are followed, as th
 """
 
 import argparse
-import json
 import os
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -23,6 +21,7 @@ from typing import Any
 import dagster as dg
 import yaml
 
+from benchmarks.report import Row, report
 from deploy.slurm.one_machine_cluster import Cluster, Shape
 from resources.slurm.client import SlurmClient
 from resources.slurm.executor import slurm_executor
@@ -117,7 +116,7 @@ def calls_a_minute(site: Site, folder: Path) -> dict[str, float]:
     return counted
 
 
-def measure(folder: Path) -> list[dict[str, Any]]:
+def measure(folder: Path) -> list[Row]:
     """All figures, on a cluster that is started and stopped in a folder."""
     home = folder / "dagster"
     home.mkdir()
@@ -138,22 +137,12 @@ def measure(folder: Path) -> list[dict[str, Any]]:
         calls = calls_a_minute(Site.load(site_file), folder)
     finally:
         cluster.stop()
-    rows = [
-        {
-            "name": f"{name}, Slurm",
-            "value": round(slurm[name], 2),
-            "unit": "s",
-            "ratio": round(local[name] / slurm[name], 2),
-        }
-        for name in slurm
-    ]
-    rows += [
-        {"name": f"{name}, multiprocess", "value": round(local[name], 2), "unit": "s", "ratio": 1.0} for name in local
-    ]
+    rows = [Row(f"{name}, Slurm", round(slurm[name], 2), "s", round(local[name] / slurm[name], 2)) for name in slurm]
+    rows += [Row(f"{name}, multiprocess", round(local[name], 2), "s", 1.0) for name in local]
     total = sum(calls.values())
     name = f"questions to Slurm with {IN_FLIGHT} steps in flight ({', '.join(sorted(calls))})"
     one_a_step = IN_FLIGHT * 60 / Site.load(site_file).poll_seconds
-    return [*rows, {"name": name, "value": round(total, 1), "unit": "a minute", "ratio": round(one_a_step / total, 1)}]
+    return [*rows, Row(name, round(total, 1), "a minute", round(one_a_step / total, 1))]
 
 
 def main() -> None:
@@ -163,14 +152,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(Path(folder))
-    baseline = "Dagster's multiprocess executor; for questions: one a step and poll"
-    if arguments.json:
-        sys.stdout.write(json.dumps({"benchmark": "slurm", "baseline": baseline, "rows": rows}) + "\n")
-        return
-    for row in rows:
-        sys.stdout.write(
-            f"{row['name']:<70} {row['value']:>8} {row['unit']:<9} {row['ratio']:>6} times better than the baseline\n"
-        )
+    report("slurm", "Dagster's multiprocess executor; for questions: one a step and poll", rows, arguments.json)
 
 
 if __name__ == "__main__":
