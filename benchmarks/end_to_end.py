@@ -23,12 +23,12 @@ from pathlib import Path
 from statistics import median
 
 import dagster as dg
-from benchmarks.delaying_proxy import DelayingProxy
-from benchmarks.sshd import Sshd
 
 from benchmarks.classify import five_megapixels
+from benchmarks.delaying_proxy import DelayingProxy
 from benchmarks.paper_method import Order
 from benchmarks.report import Row, report
+from benchmarks.sshd import Sshd
 from c4_assets.command.ui import prepare_dagster_home
 from c4_assets.marco.model import fetch, weights_sha256
 from c4_assets.marco.network import frozen_network
