@@ -38,7 +38,7 @@ def resources_of(settings: Settings) -> Mapping[str, object]:
     classifier = Classifier(settings)
     return {
         "settings": settings,
-        "imaging_database": ImagingDatabase(settings.imaging_database_url),
+        "imaging_database": ImagingDatabase.of(settings),
         "image_store": open_image_store(settings.image_store_url, settings.ssh),
         "staging": Staging(settings.staging, classifier.version.name),
         "score_archive": ScoreArchive(settings.archive, classifier.version.name),

@@ -20,5 +20,9 @@ class Unavailable(C4Error):
     retryable = True
 
 
+class DataError(C4Error):
+    """Something outside holds or was given a value that cannot be used. Neither waiting nor a setting helps."""
+
+
 class ImageError(C4Error):
     """One image cannot be scored. The message is kept with the image; the others are not affected."""

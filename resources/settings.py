@@ -19,10 +19,14 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 @dataclass(frozen=True)
 class Settings:
-    """What a deployment decides. The database address may hold a password, so it is left out of ``repr``."""
+    """What a deployment decides. Passwords, and the addresses that may hold one, are left out of ``repr``."""
 
     home: Path
     imaging_database_url: str = field(repr=False)
+    imaging_database_password: str | None = field(repr=False)
+    database_timeout_seconds: int
+    oracle_wallet: Path | None
+    oracle_wallet_password: str | None = field(repr=False)
     image_store_url: str = field(repr=False)
     staging: Path
     archive: Path
@@ -77,6 +81,10 @@ class Settings:
         return cls(
             home=home,
             imaging_database_url=text("C4_IMAGING_DATABASE_URL", f"sqlite:///{home / 'imaging.db'}"),
+            imaging_database_password=text("C4_IMAGING_DATABASE_PASSWORD", "") or None,
+            database_timeout_seconds=whole("C4_DATABASE_TIMEOUT_SECONDS", "60"),
+            oracle_wallet=path if (path := Path(text("C4_ORACLE_WALLET", "")).expanduser()).name else None,
+            oracle_wallet_password=text("C4_ORACLE_WALLET_PASSWORD", "") or None,
             image_store_url=text("C4_IMAGE_STORE_URL", str(home / "images")),
             staging=Path(text("C4_STAGING", str(home / "staging"))).expanduser().absolute(),
             archive=Path(text("C4_ARCHIVE", str(home / "archive"))).expanduser().absolute(),

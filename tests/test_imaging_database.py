@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, text
 
 from resources.errors import ConfigurationError, Unavailable
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.contract import check
 from resources.imaging_database.schema import metadata
 from resources.imaging_database.work import failures
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
@@ -26,7 +27,7 @@ def test_the_migrations_make_exactly_the_tables_that_the_code_uses(facility: Fac
         context = MigrationContext.configure(connection, opts={"version_table": "c4_schema_version"})
         assert compare_metadata(context, metadata) == []
     facility.database.upgrade()
-    assert facility.database.missing_tables() == []
+    assert check(facility.database) == []
 
 
 def test_upgrading_and_downgrading_leaves_nothing_behind() -> None:

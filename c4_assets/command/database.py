@@ -1,19 +1,23 @@
 """``c4 db``: the imaging database's own tables."""
 
+from typing import Annotated
+
 import typer
 
 from c4_assets.command.console import console
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.contract import Finding, check
+from resources.imaging_database.ddl import dialect_of, script
 from resources.imaging_database.register import seed_classes
 from resources.settings import Settings
 
-app = typer.Typer(help="Create and fill C4's tables in the imaging database.", no_args_is_help=True)
+app = typer.Typer(help="Create, fill and check C4's tables in the imaging database.", no_args_is_help=True)
 
 
 @app.command()
 def upgrade() -> None:
     """Create C4's tables or bring them up to date. Doing it again changes nothing."""
-    database = ImagingDatabase(Settings.from_environment().imaging_database_url)
+    database = ImagingDatabase.of(Settings.from_environment())
     database.upgrade()
     console.print(f"The tables in {database.address} are up to date.")
 
@@ -21,13 +25,43 @@ def upgrade() -> None:
 @app.command("seed-classes")
 def seed() -> None:
     """Add the four categories and common nuanced classes to score_classes, where they are missing."""
-    database = ImagingDatabase(Settings.from_environment().imaging_database_url)
+    database = ImagingDatabase.of(Settings.from_environment())
     console.print(f"{seed_classes(database)} classes were added.")
+
+
+@app.command("check")
+def check_contract() -> None:
+    """Say what the database lacks of what C4 needs, with the statement that mends it. Nothing is written."""
+    database = ImagingDatabase.of(Settings.from_environment())
+    findings = check(database)
+    needed = [finding for finding in findings if finding.needed]
+    _print(f"{database.address} lacks:", needed)
+    _print("C4 works without these, but look at them:", [finding for finding in findings if not finding.needed])
+    if needed:
+        raise typer.Exit(1)
+    console.print(f"{database.address} keeps the contract.", markup=False)
+
+
+def _print(title: str, findings: list[Finding]) -> None:
+    if findings:
+        console.print(f"{title}\n", markup=False)
+    for finding in findings:
+        console.print(f"* {finding.what}", markup=False, soft_wrap=True)
+        console.print(finding.mend, markup=False, soft_wrap=True, highlight=False)
+        console.print()
+
+
+@app.command()
+def ddl(
+    kind: Annotated[str, typer.Option("--for", help="oracle or postgresql.")] = "oracle",
+) -> None:
+    """Print the statements that make C4's own tables, for a database whose LIMS provides the others as views."""
+    typer.echo("\n".join(script(dialect_of(kind))).rstrip())
 
 
 def ready(settings: Settings) -> ImagingDatabase:
     """The imaging database, with its tables made where it is the embedded default and new."""
-    database = ImagingDatabase(settings.imaging_database_url)
+    database = ImagingDatabase.of(settings)
     if settings.imaging_database_url.startswith("sqlite"):
         database.upgrade()
         seed_classes(database)

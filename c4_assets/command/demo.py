@@ -82,7 +82,7 @@ def _scored_weeks(settings: Settings) -> list[date]:
 
     from resources.imaging_database.schema import scores
 
-    with ImagingDatabase(settings.imaging_database_url).reading() as connection:
+    with ImagingDatabase.of(settings).reading() as connection:
         times = connection.scalars(select(scores.c.scored_at).where(scores.c.scorer_version.is_(None)).distinct())
         return sorted({at.date() - timedelta(days=at.weekday()) for at in times})
 

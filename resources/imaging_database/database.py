@@ -2,120 +2,106 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, StatementError
 
-from resources.errors import C4Error, ConfigurationError, Unavailable
-from resources.imaging_database import schema
-
-SQLITE_WAIT_S = 30
-"""How long a writer waits for another one of the same SQLite file."""
+from resources.errors import ConfigurationError
+from resources.imaging_database.connecting import Connecting, open_engine, tell_action
+from resources.imaging_database.faults import explained
+from resources.settings import Settings
 
 
 class ImagingDatabase:
     """The imaging database at a SQLAlchemy address. Nothing is opened before the first use.
 
     Raises (from :meth:`reading` and :meth:`writing`):
-        ConfigurationError: the address cannot be used, or the database lacks C4's tables.
-        Unavailable: the database does not answer; nothing was written.
+        Unavailable: the database does not answer or cannot write now; nothing was written.
+        ConfigurationError: address, login or grants are wrong, or the database lacks C4's tables.
+        DataError: the database does not take a value.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL, connecting: Connecting | None = None) -> None:
         try:
             self._url = make_url(url)
             self._url.get_dialect()
         except (ArgumentError, NoSuchModuleError, ValueError) as error:
             raise ConfigurationError(
-                "C4_IMAGING_DATABASE_URL is not a SQLAlchemy address such as sqlite:////data/imaging.db "
-                "or postgresql+psycopg2://user@host/database."
+                "C4_IMAGING_DATABASE_URL is not a SQLAlchemy address such as sqlite:////data/imaging.db, "
+                "postgresql+psycopg2://user@host/database or oracle+oracledb://user@host/?service_name=name."
             ) from error
+        self._connecting = connecting or Connecting()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "ImagingDatabase":
+        """The imaging database of a deployment."""
+        connecting = Connecting(
+            timeout_s=settings.database_timeout_seconds,
+            password=settings.imaging_database_password,
+            wallet=settings.oracle_wallet,
+            wallet_password=settings.oracle_wallet_password,
+        )
+        return cls(settings.imaging_database_url, connecting)
 
     @property
     def address(self) -> str:
         """The address without its password, for messages."""
         return self._url.render_as_string(hide_password=True)
 
+    @property
+    def dialect(self) -> str:
+        """The kind of database: ``sqlite``, ``postgresql``, ``oracle``."""
+        return self._url.get_backend_name()
+
     @cached_property
     def engine(self) -> Engine:
-        """The connection pool."""
-        if self._url.get_backend_name() != "sqlite":
-            return _engine(self._url, pool_pre_ping=True)
-        engine = _engine(self._url, connect_args={"timeout": SQLITE_WAIT_S})
-        event.listen(engine, "connect", _prepare_sqlite)
-        return engine
+        """What makes the connections."""
+        return open_engine(self._url, self._connecting)
 
     @contextmanager
-    def reading(self) -> Generator[Connection, None, None]:
-        """A connection that sees C4's tables."""
+    def reading(self, action: str = "read") -> Generator[Connection, None, None]:
+        """A connection that sees C4's tables. ``action`` is what the DBA sees of the session."""
         with self._translated(), self.engine.connect() as connection:
+            tell_action(connection, action)
             yield connection
 
     @contextmanager
-    def writing(self) -> Generator[Connection, None, None]:
+    def writing(self, action: str = "write") -> Generator[Connection, None, None]:
         """One transaction: all of the block is written, or nothing."""
         with self._translated(), self.engine.begin() as connection:
+            tell_action(connection, action)
             yield connection
-
-    def missing_tables(self) -> list[str]:
-        """Names of the contract's relations that the database does not have."""
-        try:
-            found = inspect(self.engine)
-            present = {*found.get_table_names(), *found.get_view_names()}
-        except DBAPIError as error:
-            raise Unavailable(f"The imaging database {self.address} does not answer: {error.orig}.") from error
-        return sorted(set(schema.metadata.tables) - present)
 
     def upgrade(self) -> None:
         """Creates C4's tables or brings them up to date (Alembic). Doing it again changes nothing."""
         from alembic import command
         from alembic.config import Config
 
-        if self._url.get_backend_name() == "sqlite" and self._url.database:
+        if self.dialect == "sqlite" and self._url.database:
             _make_folder(Path(self._url.database).parent)
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self.writing() as connection:
+        # An index over 50 million rows takes longer than any answer should.
+        patient = ImagingDatabase(self._url, replace(self._connecting, timeout_s=None))
+        with patient.writing("upgrade") as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+        patient.engine.dispose()
 
     @contextmanager
     def _translated(self) -> Generator[None, None, None]:
         try:
             yield
-        except DBAPIError as error:
-            raise self._explained(error) from error
-
-    def _explained(self, error: DBAPIError) -> C4Error:
-        cause = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
-        if isinstance(error, OperationalError | ProgrammingError) and self._lacks_tables():
-            return ConfigurationError(
-                f"The imaging database {self.address} lacks C4's tables ({cause}). Create them with `c4 db upgrade`, "
-                "or map them with views (docs/imaging-database.md)."
-            )
-        return Unavailable(
-            f"The imaging database {self.address} did not do what was asked: {cause}. Nothing was written; the next "
-            "run carries on."
-        )
-
-    def _lacks_tables(self) -> bool:
-        try:
-            return bool(self.missing_tables())
-        except Unavailable:
-            return False  # it does not answer at all
-
-
-def _engine(url: Any, **options: Any) -> Engine:
-    try:
-        return create_engine(url, **options)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"The database driver {error.name!r} is not installed: pip install {error.name} into C4's environment."
-        ) from error
+        except StatementError as error:
+            raise explained(error, self.address) from error
+        except OSError as error:
+            if self.dialect != "oracle":
+                raise
+            raise explained(error, self.address) from error
 
 
 def _make_folder(folder: Path) -> None:
@@ -126,10 +112,3 @@ def _make_folder(folder: Path) -> None:
             f"The folder {folder} of the imaging database cannot be made ({error.strerror}): set C4_HOME or "
             "C4_IMAGING_DATABASE_URL to a place where C4 may write."
         ) from error
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    # WAL lets the sensor read while a run writes; foreign keys are off in SQLite unless asked for.
-    connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")

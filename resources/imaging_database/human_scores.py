@@ -72,7 +72,7 @@ def newest_human_scores(database: ImagingDatabase, scorer: str, since: datetime,
             images.c.drop_number,
             images.c.path,
             human.c.scorer,
-            func.coalesce(human_class.c.name, literal("class ") + human.c.score_class_id.cast(String)),
+            func.coalesce(human_class.c.name, literal("class ") + human.c.score_class_id.cast(String(24))),
             human_class.c.category,
             human.c.scored_at,
             machine_class.c.category,
@@ -90,7 +90,7 @@ def newest_human_scores(database: ImagingDatabase, scorer: str, since: datetime,
         .where(human.c.age == 1)
         .order_by(human.c.scored_at, human.c.image_id)
     )
-    with database.reading() as connection:
+    with database.reading("ashes") as connection:
         return [
             ScoredTwice(*row[:12], probabilities=None if row[11] is None else tuple(row[12:]))
             for row in connection.execute(query)

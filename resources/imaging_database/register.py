@@ -9,7 +9,7 @@ from sqlalchemy import select
 from resources.categories import CATEGORIES
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, inspections, plates, score_classes, scores
-from resources.imaging_database.statements import insert_absent
+from resources.imaging_database.statements import batches, insert_absent
 
 NUANCED_CLASSES = {
     "single crystal": "crystals",
@@ -48,7 +48,7 @@ def seed_classes(database: ImagingDatabase) -> int:
     """Adds the four categories and :data:`NUANCED_CLASSES` where they are missing. Returns how many were."""
     classes = {**{category: category for category in CATEGORIES}, **NUANCED_CLASSES}
     rows = [{"name": name, "category": category} for name, category in classes.items()]
-    with database.writing() as connection:
+    with database.writing("register") as connection:
         return insert_absent(connection, score_classes, rows)
 
 
@@ -56,7 +56,7 @@ def register_inspection(
     database: ImagingDatabase, plate: str, imaged_at: datetime, imager: str | None, new: Sequence[NewImage]
 ) -> Registered:
     """Registers one imaging of one plate. What is registered stays as it is, so doing it again changes nothing."""
-    with database.writing() as connection:
+    with database.writing("register") as connection:
         insert_absent(connection, plates, [{"barcode": plate}])
         plate_id = connection.scalar(select(plates.c.id).where(plates.c.barcode == plate))
         insert_absent(connection, inspections, [{"plate_id": plate_id, "imaged_at": imaged_at, "imager": imager}])
@@ -74,16 +74,15 @@ def record_human_scores(
 
     Returns how many scores were entered.
     """
-    with database.writing() as connection:
+    with database.writing("register") as connection:
         of_inspection = select(images.c.path, images.c.id).where(images.c.inspection_id == inspection_id)
         image_ids = {row.path: row.id for row in connection.execute(of_inspection)}
         classes = connection.execute(select(score_classes.c.name, score_classes.c.id))
         class_ids = {row.name: row.id for row in classes}
-        known = set(
-            connection.scalars(
-                select(scores.c.image_id).where(scores.c.scorer == scorer, scores.c.image_id.in_(image_ids.values()))
-            )
-        )
+        known: set[int] = set()
+        for batch in batches(image_ids.values()):
+            of_batch = select(scores.c.image_id).where(scores.c.scorer == scorer, scores.c.image_id.in_(batch))
+            known.update(connection.scalars(of_batch))
         rows = [
             {
                 "image_id": image_ids[path],

@@ -1,7 +1,8 @@
 """The relations of the imaging database that C4 reads and writes.
 
-A site maps its LIMS to ``plates``, ``inspections``, ``images``, ``score_classes`` and ``scores`` with views or
-tables of these names; the embedded default creates them. Times are UTC without an offset.
+A site maps its LIMS to ``plates``, ``inspections``, ``images`` and ``score_classes`` with views or tables of these
+names; ``scores`` and the ``c4_`` tables are C4's own. The embedded default creates them all. Times are UTC without an
+offset.
 """
 
 from datetime import UTC, datetime
@@ -23,20 +24,36 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.dialects import oracle
+from sqlalchemy.types import TypeEngine
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware ``datetime`` in Python, UTC without an offset in the database. A naive one is refused."""
+    """An aware ``datetime`` in Python, UTC without an offset in the database. A naive one is refused.
+
+    Args:
+        fraction: keep microseconds. Without them the column is a ``DATE`` in Oracle, as in most LIMS: Oracle converts
+            every row of a ``DATE`` column that is compared with a ``TIMESTAMP``, and passes its index over.
+    """
 
     impl = DateTime
     cache_ok = True
+
+    def __init__(self, fraction: bool = True) -> None:
+        super().__init__()
+        self.fraction = fraction
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        precise = dialect.name == "oracle" and self.fraction
+        return dialect.type_descriptor(oracle.TIMESTAMP() if precise else DateTime())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
         if value.tzinfo is None:
             raise ValueError(f"the time {value} has no time zone")
-        return value.astimezone(UTC).replace(tzinfo=None)
+        utc = value.astimezone(UTC).replace(tzinfo=None)
+        return utc if self.fraction or dialect.name != "oracle" else utc.replace(microsecond=0)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC)
@@ -53,6 +70,8 @@ metadata = MetaData(
 
 # SQLite numbers rows by itself only where the key is INTEGER.
 _key = BigInteger().with_variant(Integer, "sqlite")
+# Oracle's FLOAT is a decimal number.
+_probability = Float().with_variant(oracle.BINARY_DOUBLE(), "oracle")
 
 
 def _reference(name: str, target: str) -> Column[Any]:
@@ -71,7 +90,7 @@ inspections = Table(
     metadata,
     Column("id", _key, primary_key=True),
     _reference("plate_id", "plates.id"),
-    Column("imaged_at", UtcDateTime, nullable=False, index=True),
+    Column("imaged_at", UtcDateTime(fraction=False), nullable=False, index=True),
     Column("imager", String(64)),
     UniqueConstraint("plate_id", "imaged_at"),
 )
@@ -86,6 +105,8 @@ images = Table(
     # Relative to the image store's root, with forward slashes.
     Column("path", String(1024), nullable=False),
     UniqueConstraint("inspection_id", "path"),
+    # It alone answers which images an inspection has: the poll reads no row.
+    Index("ix_images_inspection_id_id", "inspection_id", "id"),
 )
 
 score_classes = Table(
@@ -106,8 +127,8 @@ c4_scorer_versions = Table(
     Column("preprocessing", String(64), nullable=False),
     Column("engine", String(64), nullable=False),
     Column("precision", String(16), nullable=False),
-    Column("crystal_threshold", Float, nullable=False),
-    Column("first_used_at", UtcDateTime, nullable=False),
+    Column("crystal_threshold", _probability, nullable=False),
+    Column("first_used_at", UtcDateTime(), nullable=False),
 )
 
 scores = Table(
@@ -118,16 +139,17 @@ scores = Table(
     _reference("score_class_id", "score_classes.id"),
     # A person's name, or the scorer version's.
     Column("scorer", String(64), nullable=False),
-    Column("scored_at", UtcDateTime, nullable=False),
+    Column("scored_at", UtcDateTime(), nullable=False),
     # Only machine scores have what follows.
     Column("scorer_version", String(64), ForeignKey("c4_scorer_versions.name")),
     Column("crystal", Boolean),
-    Column("p_clear", Float),
-    Column("p_crystals", Float),
-    Column("p_other", Float),
-    Column("p_precipitate", Float),
+    Column("p_clear", _probability),
+    Column("p_crystals", _probability),
+    Column("p_other", _probability),
+    Column("p_precipitate", _probability),
     Column("run_id", String(64)),
-    # An image may have many human scores: they have no scorer version, and NULLs do not collide.
+    # An image may have many human scores: they have no scorer version, and NULLs do not collide. In Oracle they do:
+    # ``ddl.py`` has what stands there in place of this constraint.
     UniqueConstraint("image_id", "scorer_version"),
     Index("ix_scores_scorer_version_scored_at", "scorer_version", "scored_at"),
 )
@@ -139,5 +161,5 @@ c4_image_failures = Table(
     Column("scorer_version", String(64), ForeignKey("c4_scorer_versions.name"), primary_key=True),
     Column("reason", String(1000), nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("failed_at", UtcDateTime, nullable=False),
+    Column("failed_at", UtcDateTime(), nullable=False),
 )

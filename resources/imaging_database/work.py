@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from sqlalchemy import ColumnElement, and_, exists, func, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import c4_image_failures, c4_scorer_versions, images, inspections, plates, scores
@@ -87,7 +87,7 @@ def pending_by_day(
     if until is not None:
         query = query.where(inspections.c.imaged_at < until)
     days: dict[date, int] = {}
-    with database.reading() as connection:
+    with database.reading("poll") as connection:
         for imaged_at, count in connection.execute(query):
             days[imaged_at.date()] = days.get(imaged_at.date(), 0) + count
     return days
@@ -114,7 +114,7 @@ def pending_images(database: ImagingDatabase, scorer: str, max_attempts: int, da
         .where(_unscored(scorer), _not_given_up(scorer, max_attempts))
         .order_by(inspections.c.imaged_at, images.c.inspection_id, images.c.id)
     )
-    with database.reading() as connection:
+    with database.reading("list images") as connection:
         return _once_each(Image(*row) for row in connection.execute(query))
 
 
@@ -125,45 +125,36 @@ def _once_each(rows: Iterable[Image]) -> list[Image]:
 def progress_by_day(
     database: ImagingDatabase, scorer: str, max_attempts: int, since: datetime | None = None
 ) -> list[Progress]:
-    """How far a scorer version has come, for every day that has images, oldest first."""
+    """How far a scorer version has come, for every day that has images, oldest first.
+
+    Args:
+        since: time of imaging to begin with. Without it, all of history is counted, which takes minutes in a large
+            database: see :func:`newest_days`.
+    """
     failure = c4_image_failures
-    scored = exists().where(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer)
-    attempts = (
-        select(failure.c.attempts)
-        .where(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer)
-        .scalar_subquery()
-    )
-    each = (
-        select(
-            inspections.c.id.label("inspection_id"),
-            inspections.c.imaged_at,
-            images.c.id.label("image_id"),
-            scored.label("scored"),
-            attempts.label("attempts"),
-        )
-        .distinct()
-        .join(images, images.c.inspection_id == inspections.c.id)
-    )
-    if since is not None:
-        each = each.where(inspections.c.imaged_at >= since)
-    row = each.subquery()
+    unscored = scores.c.id.is_(None)
 
     def count(condition: ColumnElement[bool]) -> ColumnElement[int]:
-        return func.count(row.c.image_id).filter(condition)
+        return func.count(case((condition, images.c.id)).distinct())
 
     query = (
         select(
-            row.c.imaged_at,
-            func.count(row.c.image_id),
-            count(row.c.scored),
-            count(and_(~row.c.scored, row.c.attempts >= max_attempts)),
-            count(and_(~row.c.scored, row.c.attempts < max_attempts)),
+            inspections.c.imaged_at,
+            func.count(images.c.id.distinct()),
+            func.count(scores.c.image_id.distinct()),
+            count(and_(unscored, failure.c.attempts >= max_attempts)),
+            count(and_(unscored, failure.c.attempts < max_attempts)),
         )
-        .group_by(row.c.inspection_id, row.c.imaged_at)
-        .order_by(row.c.imaged_at)
+        .join(images, images.c.inspection_id == inspections.c.id)
+        .outerjoin(scores, and_(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer))
+        .outerjoin(failure, and_(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer))
+        .group_by(inspections.c.id, inspections.c.imaged_at)
+        .order_by(inspections.c.imaged_at)
     )
+    if since is not None:
+        query = query.where(inspections.c.imaged_at >= since)
     days: dict[date, Progress] = {}
-    with database.reading() as connection:
+    with database.reading("status") as connection:
         for imaged_at, listed, done, failed, retrying in connection.execute(query):
             day = imaged_at.date()
             old = days.get(day, Progress(day, 0, 0, 0, 0, 0))
@@ -176,6 +167,23 @@ def progress_by_day(
                 old.retrying + retrying,
             )
     return list(days.values())
+
+
+def newest_days(database: ImagingDatabase, count: int) -> datetime | None:
+    """The first moment of the oldest among the ``count`` newest days on which anything was imaged, UTC.
+
+    Each day is one step down the index of ``imaged_at``, however long history is. ``None`` without any inspection.
+    """
+    start: datetime | None = None
+    newest = select(func.max(inspections.c.imaged_at))
+    with database.reading("status") as connection:
+        for _ in range(count):
+            before = newest if start is None else newest.where(inspections.c.imaged_at < start)
+            imaged_at: datetime | None = connection.scalar(before)
+            if imaged_at is None:
+                break
+            start, _end = day_bounds(imaged_at.date())
+    return start
 
 
 def failures(database: ImagingDatabase, scorer: str) -> list[Failure]:
@@ -194,7 +202,7 @@ def failures(database: ImagingDatabase, scorer: str) -> list[Failure]:
         .where(c4_image_failures.c.scorer_version == scorer, _unscored(scorer))
         .order_by(c4_image_failures.c.failed_at.desc(), images.c.id)
     )
-    with database.reading() as connection:
+    with database.reading("status") as connection:
         return [
             Failure(Image(*row[:6]), row.imaged_at.date(), row.reason, row.attempts, row.failed_at)
             for row in connection.execute(query)
@@ -203,7 +211,7 @@ def failures(database: ImagingDatabase, scorer: str) -> list[Failure]:
 
 def forget_failures(database: ImagingDatabase, scorer: str) -> int:
     """Gives every failed image of a scorer version its attempts back. Returns how many there were."""
-    with database.writing() as connection:
+    with database.writing("retry") as connection:
         return connection.execute(
             c4_image_failures.delete().where(c4_image_failures.c.scorer_version == scorer)
         ).rowcount
@@ -211,6 +219,6 @@ def forget_failures(database: ImagingDatabase, scorer: str) -> int:
 
 def scorer_versions(database: ImagingDatabase) -> list[str]:
     """Names of the scorer versions that have written to the database, oldest first."""
-    with database.reading() as connection:
+    with database.reading("status") as connection:
         query = select(c4_scorer_versions.c.name).order_by(c4_scorer_versions.c.first_used_at)
         return list(connection.scalars(query))

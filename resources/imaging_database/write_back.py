@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Column, Connection, Select, bindparam, select
 
 from resources.categories import Probabilities
 from resources.errors import ConfigurationError
@@ -68,27 +68,24 @@ def write_back(
 
     Raises:
         ConfigurationError: ``score_classes`` lacks a category.
-        Unavailable: the database failed; nothing was written.
+        Unavailable, DataError: the database failed or does not take a value; nothing was written.
     """
     version = scorer_version["name"]
     # Every writer takes the images in the same order: two of them can wait for each other, but not both at once.
     machine_scores = sorted(machine_scores, key=lambda score: score.image_id)
     failed = sorted(failed, key=lambda attempt: attempt.image_id)
-    with database.writing() as connection:
+    scored_ids = [score.image_id for score in machine_scores]
+    with database.writing("write back") as connection:
         insert_absent(connection, c4_scorer_versions, [scorer_version])
         classes = _class_ids(connection, {score.category for score in machine_scores})
-        listed = _listed(connection, [row.image_id for row in (*machine_scores, *failed)])
-        rows = [_row(s, version, classes, run_id) for s in machine_scores if s.image_id in listed]
-        written = insert_absent(connection, scores, rows)
+        listed = _found(connection, select(images.c.id), images.c.id, [*scored_ids, *(a.image_id for a in failed)])
+        of_version = select(scores.c.image_id).where(scores.c.scorer_version == version)
+        known = _found(connection, of_version, scores.c.image_id, scored_ids)
+        rows = [_row(score, version, classes, run_id) for score in machine_scores if score.image_id in listed]
+        # Most of a day that is written again is there. What another run writes meanwhile, the constraint keeps out.
+        written = insert_absent(connection, scores, [row for row in rows if row["image_id"] not in known])
         attempts = [attempt for attempt in failed if attempt.image_id in listed]
-        for attempt in attempts:
-            _count_attempt(connection, version, attempt)
-        for batch in batches([row["image_id"] for row in rows]):
-            connection.execute(
-                c4_image_failures.delete().where(
-                    c4_image_failures.c.scorer_version == version, c4_image_failures.c.image_id.in_(batch)
-                )
-            )
+        _keep_failures(connection, version, [row["image_id"] for row in rows], attempts)
     return Written(
         scores=written,
         already_scored=len(rows) - written,
@@ -125,26 +122,43 @@ def _class_ids(connection: Connection, categories: set[str]) -> dict[str, int]:
     return found
 
 
-def _listed(connection: Connection, image_ids: list[int]) -> set[int]:
+def _found(connection: Connection, query: Select[tuple[int]], column: Column[int], image_ids: list[int]) -> set[int]:
+    """Those of the images that a query selects."""
     found: set[int] = set()
-    for batch in batches(image_ids):
-        found.update(connection.scalars(select(images.c.id).where(images.c.id.in_(batch))))
+    for batch in batches(sorted(image_ids)):
+        found.update(connection.scalars(query.where(column.in_(batch)).order_by(column)))
     return found
 
 
-def _count_attempt(connection: Connection, version: str, attempt: FailedAttempt) -> None:
+def _keep_failures(connection: Connection, version: str, scored: list[int], attempts: Sequence[FailedAttempt]) -> None:
+    """Counts attempts and forgets those of images that have a score."""
     failure = c4_image_failures
-    row = {
+    of_version = select(failure.c.image_id).where(failure.c.scorer_version == version)
+    touched = [*scored, *(attempt.image_id for attempt in attempts)]
+    # Locked in one order before anything is changed, or one writer's attempts and another one's scores could cross.
+    known = _found(connection, of_version.with_for_update(), failure.c.image_id, touched)
+    rows = [_failure(version, attempt) for attempt in attempts]
+    insert_absent(connection, failure, rows)
+    again = (
+        failure.update()
+        .where(failure.c.image_id == bindparam("image"), failure.c.scorer_version == version)
+        .where(failure.c.failed_at < bindparam("failed_at"))
+        .values(attempts=failure.c.attempts + 1, reason=bindparam("reason"), failed_at=bindparam("failed_at"))
+    )
+    if rows:
+        values = [{"image": r["image_id"], "reason": r["reason"], "failed_at": r["failed_at"]} for r in rows]
+        connection.execute(again, values)
+    for batch in batches(sorted(known & set(scored))):
+        connection.execute(failure.delete().where(failure.c.scorer_version == version, failure.c.image_id.in_(batch)))
+
+
+def _failure(version: str, attempt: FailedAttempt) -> dict[str, Any]:
+    # A reason may quote a damaged file. PostgreSQL takes neither NUL nor half a character, Oracle no empty text.
+    printable = attempt.reason.replace("\0", "").encode(errors="replace").decode()
+    return {
         "image_id": attempt.image_id,
         "scorer_version": version,
-        "reason": attempt.reason[:1000],
+        "reason": printable[:1000] or "no reason was given",
         "attempts": 1,
         "failed_at": attempt.failed_at,
     }
-    if not insert_absent(connection, failure, [row]):
-        connection.execute(
-            failure.update()
-            .where(failure.c.image_id == attempt.image_id, failure.c.scorer_version == version)
-            .where(failure.c.failed_at < attempt.failed_at)
-            .values(attempts=failure.c.attempts + 1, reason=row["reason"], failed_at=attempt.failed_at)
-        )

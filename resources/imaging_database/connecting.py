@@ -1,0 +1,211 @@
+"""How C4 connects to each kind of database: nothing may hang for ever, and the DBA sees who is there.
+
+A connection is opened when it is needed and closed after: C4 asks rarely, and an idle connection is one that somebody
+else lacks.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Timer
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
+
+from resources.errors import ConfigurationError
+from resources.imaging_database.statements import keep_good_rows
+
+if TYPE_CHECKING:
+    import oracledb
+    from psycopg2.extensions import connection as PostgresConnection  # noqa: N812 (psycopg2 names it so)
+
+SQLITE_WAIT_S = 30
+"""How long a writer waits for another one of the same SQLite file."""
+
+CONNECT_S = 20
+"""Longest wait for a connection."""
+
+ORACLE_CONNECTIONS = 8
+"""Most connections of one process to Oracle."""
+
+LEEWAY_S = 5
+"""How much later than the server C4 gives up waiting for PostgreSQL: the server's own words say more."""
+
+PROGRAM = "c4"
+
+
+@dataclass(frozen=True)
+class Connecting:
+    """What a deployment decides about its connections.
+
+    Args:
+        timeout_s: longest wait for one answer of the database; ``None`` waits for ever.
+        password: takes the place of the one in the address.
+        wallet: folder with ``tnsnames.ora`` and, for TLS, ``ewallet.pem`` (Oracle).
+    """
+
+    timeout_s: int | None = None
+    password: str | None = field(default=None, repr=False)
+    wallet: Path | None = None
+    wallet_password: str | None = field(default=None, repr=False)
+
+
+def open_engine(url: URL, connecting: Connecting) -> Engine:
+    """An engine for the address. No connection is made yet.
+
+    Raises:
+        ConfigurationError: the database's driver is not installed.
+    """
+    if connecting.password is not None:
+        url = url.set(password=connecting.password)
+    try:
+        return _ENGINES.get(url.get_backend_name(), _any)(url, connecting)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"The database driver {error.name!r} is not installed: pip install {error.name} into C4's environment."
+        ) from error
+
+
+def tell_action(connection: Connection, action: str) -> None:
+    """Shows the DBA what this session is about, in ``V$SESSION.ACTION`` or ``pg_stat_activity.application_name``."""
+    if connection.dialect.name == "oracle":
+        connection.connection.dbapi_connection.action = action[:64]  # type: ignore[union-attr]
+    elif connection.dialect.name == "postgresql":
+        connection.execute(
+            text("select set_config('application_name', :name, false)"), {"name": f"{PROGRAM} {action}"[:63]}
+        )
+
+
+def _any(url: URL, _connecting: Connecting) -> Engine:
+    return create_engine(url, pool_pre_ping=True)
+
+
+def _sqlite(url: URL, _connecting: Connecting) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_S})
+
+    def prepare(connection: Any, _record: Any) -> None:
+        # WAL lets the sensor read while a run writes; foreign keys are off in SQLite unless asked for.
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    event.listen(engine, "connect", prepare)
+    return engine
+
+
+def _postgresql(url: URL, connecting: Connecting) -> Engine:
+    options: dict[str, Any] = {"application_name": PROGRAM, "connect_timeout": CONNECT_S}
+    if connecting.timeout_s is not None:
+        milliseconds = connecting.timeout_s * 1000
+        options |= {
+            "options": f"-c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout={milliseconds}",
+            # A peer that is gone answers no probe.
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+        }
+        if url.get_driver_name() == "psycopg2":
+            options["connection_factory"] = _bounded_postgresql(connecting.timeout_s + LEEWAY_S)
+    return create_engine(url, poolclass=NullPool, connect_args=options)
+
+
+def _bounded_postgresql(seconds: float) -> Callable[..., "PostgresConnection"]:
+    """A class of connections that end when one answer takes longer than so many seconds.
+
+    A server that hangs (its disk, its pooler) enforces no ``statement_timeout``, and libpq waits for it for ever: its
+    kernel still answers keepalives.
+    """
+    from psycopg2 import OperationalError, extensions
+
+    @contextmanager
+    def bounded(connection: extensions.connection) -> Generator[None, None, None]:
+        ended: list[bool] = []
+
+        def end() -> None:
+            ended.append(True)
+            with socket.socket(fileno=os.dup(connection.fileno())) as peer:
+                peer.shutdown(socket.SHUT_RDWR)
+
+        timer = Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except OperationalError as error:
+            if ended:
+                raise OperationalError(f"no answer in {seconds:g} s") from error
+            raise
+        finally:
+            timer.cancel()
+
+    class BoundedCursor(extensions.cursor):
+        def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 (psycopg2 names it so)
+            with bounded(self.connection):
+                super().execute(query, vars)
+
+    class BoundedConnection(extensions.connection):
+        def cursor(self, *arguments: Any, **named: Any) -> Any:
+            return super().cursor(*arguments, **{"cursor_factory": BoundedCursor, **named})
+
+        def commit(self) -> None:
+            with bounded(self):
+                super().commit()
+
+        def rollback(self) -> None:
+            with bounded(self):
+                super().rollback()
+
+    return BoundedConnection
+
+
+def _oracle(url: URL, connecting: Connecting) -> Engine:
+    pools: list[oracledb.ConnectionPool] = []
+
+    def connect() -> "oracledb.Connection":
+        if not pools:
+            pools.append(_oracle_pool(engine, url, connecting))
+        connection = pools[0].acquire()
+        connection.call_timeout = (connecting.timeout_s or 0) * 1000
+        connection.module = PROGRAM
+        return connection
+
+    # Of all ways to connect only the driver's own pool gives up on a listener that accepts and says nothing.
+    engine = create_engine(url, creator=connect, poolclass=NullPool, max_identifier_length=128)
+    event.listen(engine, "do_execute", keep_good_rows)
+    event.listen(engine, "do_executemany", keep_good_rows)
+
+    @event.listens_for(engine, "engine_disposed")
+    def close(_engine: Engine) -> None:
+        while pools:
+            pools.pop().close(force=True)
+
+    return engine
+
+
+def _oracle_pool(engine: Engine, url: URL, connecting: Connecting) -> "oracledb.ConnectionPool":
+    import oracledb
+
+    options = dict(engine.dialect.create_connect_args(url)[1])
+    if connecting.wallet is not None:
+        folder = str(connecting.wallet)
+        options |= {"config_dir": folder, "wallet_location": folder, "wallet_password": connecting.wallet_password}
+    return oracledb.create_pool(
+        **options,
+        min=0,
+        max=ORACLE_CONNECTIONS,
+        getmode=oracledb.POOL_GETMODE_TIMEDWAIT,
+        wait_timeout=CONNECT_S * 1000,
+        tcp_connect_timeout=CONNECT_S,
+        # A connection is asked whether it lives each time it is taken out, and closed when nobody needs it.
+        ping_interval=0,
+        ping_timeout=CONNECT_S * 1000,
+        timeout=60,
+        expire_time=1,
+        program=PROGRAM,
+    )
+
+
+_ENGINES = {"sqlite": _sqlite, "postgresql": _postgresql, "oracle": _oracle}

@@ -1,0 +1,232 @@
+"""Does a site's database keep the contract? Relations, columns, types, indexes and grants, and what mends them.
+
+Nothing is written: grants are tried with statements about no row.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Executable,
+    Float,
+    Integer,
+    String,
+    Table,
+    false,
+    insert,
+    inspect,
+    select,
+)
+from sqlalchemy.exc import DBAPIError, NoSuchTableError
+
+from resources.categories import CATEGORIES
+from resources.imaging_database import schema
+from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.ddl import OWN_TABLES, add_column, statements_for
+from resources.imaging_database.faults import LACKING, NOT_ALLOWED, Fault, fault_of
+from resources.imaging_database.schema import UtcDateTime
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that the database lacks, and the statement or the advice that mends it."""
+
+    what: str
+    mend: str
+    needed: bool = True
+    """``False`` for what C4 works without, but slowly, and for what it cannot see."""
+
+
+_INDEXES: Mapping[str, Sequence[tuple[str, ...]]] = {
+    # By leading columns: what the poll, the write-back and Ashes look rows up in.
+    "plates": [("id",)],
+    "inspections": [("id",), ("imaged_at",)],
+    "images": [("id",), ("inspection_id", "id")],
+    "scores": [("image_id", "scorer_version"), ("scorer_version", "scored_at")],
+    "c4_image_failures": [("image_id", "scorer_version")],
+}
+
+_UNIQUE: Mapping[str, tuple[str, ...]] = {
+    "scores": ("image_id", "scorer_version"),
+    "c4_image_failures": ("image_id", "scorer_version"),
+    "c4_scorer_versions": ("name",),
+}
+"""Without these, two runs at once would write the same row twice."""
+
+_WRITES: Mapping[str, Sequence[str]] = {
+    "c4_scorer_versions": ["insert"],
+    "scores": ["insert"],
+    "c4_image_failures": ["insert", "update", "delete"],
+}
+
+# What the drivers call the types, by what C4 calls them: OIDs of PostgreSQL, names of python-oracledb. SQLite has none.
+_TYPES: Mapping[str, frozenset[Any]] = {
+    "whole number": frozenset({20, 21, 23, 1700, "DB_TYPE_NUMBER"}),
+    "text": frozenset({25, 1043, "DB_TYPE_VARCHAR", "DB_TYPE_NVARCHAR"}),
+    "time without time zone": frozenset({1114, "DB_TYPE_DATE", "DB_TYPE_TIMESTAMP"}),
+    "number": frozenset({700, 701, 1700, "DB_TYPE_NUMBER", "DB_TYPE_BINARY_DOUBLE", "DB_TYPE_BINARY_FLOAT"}),
+    "truth value": frozenset({16, "DB_TYPE_NUMBER", "DB_TYPE_BOOLEAN"}),
+}
+
+
+def check(database: ImagingDatabase) -> list[Finding]:
+    """What the database lacks, in the order in which it is best mended. Empty if it keeps the contract.
+
+    Raises:
+        Unavailable, ConfigurationError: the database cannot be asked.
+    """
+    findings: list[Finding] = []
+    with database.reading("check") as connection:
+        for table in schema.metadata.sorted_tables:
+            found = list(_columns(connection, table))
+            findings += found or [*_indexes(connection, table), *_grants(connection, table)]
+        if not any(finding.needed for finding in findings):
+            findings += _classes(connection)
+    return findings
+
+
+def _columns(connection: Connection, table: Table) -> Iterator[Finding]:
+    """What is missing of a relation and its columns, or of the right to read them."""
+    fault, types = _try(connection, select(table).where(false()))
+    if fault is None:
+        yield from _types(table, types)
+    elif fault is NOT_ALLOWED:
+        yield Finding(f"the right to read {table.name}", _grant("select", table, connection))
+    else:
+        missing = [column for column in table.columns if _try(connection, select(column).where(false()))[0]]
+        if len(missing) == len(table.columns):
+            yield Finding(f"the relation {table.name} (or the right to read it)", _creation(table, connection))
+        for column in missing if len(missing) < len(table.columns) else []:
+            mend = (
+                add_column(table.name, column.name, connection.dialect)
+                if table.name in OWN_TABLES
+                else f"add {column.name} ({_type(column)}) to the view {table.name}"
+            )
+            yield Finding(f"the column {table.name}.{column.name}", mend)
+
+
+def _types(table: Table, types: Sequence[Any]) -> Iterator[Finding]:
+    for column, code in zip(table.columns, types, strict=True):
+        found = getattr(code, "name", code)
+        if found is not None and found not in _TYPES[_type(column)]:
+            yield Finding(
+                f"a {_type(column)} in {table.name}.{column.name}",
+                f"the driver calls its type {found}: cast it in the view, or change the column",
+            )
+
+
+def _type(column: Column[Any]) -> str:
+    families = {
+        Boolean: "truth value",
+        Integer: "whole number",
+        Float: "number",
+        UtcDateTime: "time without time zone",
+        String: "text",
+    }
+    return next(name for family, name in families.items() if isinstance(column.type, family))
+
+
+def _indexes(connection: Connection, table: Table) -> Iterator[Finding]:
+    unique, wanted = _UNIQUE.get(table.name), _INDEXES.get(table.name, ())
+    try:
+        if table.name in inspect(connection).get_view_names():
+            raise NoSuchTableError
+        keys = list(_keys(connection, table))
+    except NoSuchTableError:
+        for columns in wanted:
+            yield Finding(
+                f"a look at the indexes of {table.name}, which is no table",
+                f"see that what is behind it has an index on {', '.join(columns)}",
+                needed=False,
+            )
+        return
+    if unique and not any(_guards(key, unique, table.name) for is_unique, key in keys if is_unique):
+        yield Finding(f"a unique key of {table.name} on {', '.join(unique)}", _unique_index(table, connection))
+    for columns in wanted:
+        if not any(key[: len(columns)] == list(columns) for _, key in keys):
+            name = f"ix_{table.name}_{'_'.join(columns)}"
+            mend = f"CREATE INDEX {name} ON {table.name} ({', '.join(columns)})"
+            yield Finding(f"an index of {table.name} on {', '.join(columns)}", mend, needed=False)
+
+
+def _keys(connection: Connection, table: Table) -> Iterator[tuple[bool, list[str]]]:
+    """Every key of a table: whether it is unique, and its columns."""
+    found = inspect(connection)
+    yield True, list(found.get_pk_constraint(table.name)["constrained_columns"])
+    for constraint in found.get_unique_constraints(table.name):
+        yield True, list(constraint["column_names"])
+    for index in found.get_indexes(table.name):
+        yield bool(index["unique"]), [name for name in index["column_names"] if name]
+
+
+def _guards(key: Sequence[str], columns: Sequence[str], table: str) -> bool:
+    # Oracle tells of an index over an expression its plain columns only, or gives the expression a name of its own.
+    return list(key) == list(columns) or (table == "scores" and key[-1:] == ["scorer_version"] and key[0] != "id")
+
+
+def _unique_index(table: Table, connection: Connection) -> str:
+    statements = statements_for(table.name, connection.dialect)
+    if unique := [statement for statement in statements if statement.startswith("CREATE UNIQUE INDEX")]:
+        return unique[0]
+    columns = _UNIQUE[table.name]
+    return f"CREATE UNIQUE INDEX uq_{table.name}_{'_'.join(columns)} ON {table.name} ({', '.join(columns)})"
+
+
+def _grants(connection: Connection, table: Table) -> Iterator[Finding]:
+    nothing = select(*(column for column in table.columns if column.name != "id")).where(false())
+    attempts: dict[str, Executable] = {
+        "insert": insert(table).from_select([c.name for c in table.columns if c.name != "id"], nothing),
+        "update": table.update().where(false()).values({c: c for c in table.columns if not c.primary_key}),
+        "delete": table.delete().where(false()),
+    }
+    for right in _WRITES.get(table.name, ()):
+        fault, _ = _try(connection, attempts[right])
+        if fault is not None:
+            yield Finding(f"the right to {right} rows of {table.name}", _grant(right, table, connection))
+
+
+def _classes(connection: Connection) -> Iterator[Finding]:
+    classes = schema.score_classes
+    known = set(connection.scalars(select(classes.c.name).where(classes.c.name.in_(CATEGORIES))))
+    for category in CATEGORIES:
+        if category not in known:
+            mend = "add it to score_classes, with itself as its category: `c4 db seed-classes`, or in the LIMS"
+            yield Finding(f"a class named {category}", mend)
+    strange = select(classes.c.name, classes.c.category).where(classes.c.category.not_in(CATEGORIES))
+    for name, category in connection.execute(strange):
+        yield Finding(
+            f"a category for the class {name}: {category!r} is none of {', '.join(CATEGORIES)}",
+            "correct it in score_classes, or leave it empty",
+            needed=False,
+        )
+
+
+def _try(connection: Connection, statement: Executable) -> tuple[Fault | None, Sequence[Any]]:
+    """What goes wrong with a statement about no row, and the driver's types of its columns.
+
+    Raises:
+        DBAPIError: the database did not get as far as the statement.
+    """
+    try:
+        with connection.begin_nested():
+            result = connection.execute(statement)
+            return None, [entry[1] for entry in result.cursor.description or ()] if result.cursor else []
+    except DBAPIError as error:
+        if (fault := fault_of(error)) not in (LACKING, NOT_ALLOWED):
+            raise
+        return fault, []
+
+
+def _grant(right: str, table: Table, connection: Connection) -> str:
+    return f"GRANT {right.upper()} ON {table.name} TO {connection.engine.url.username or 'the user of C4'}"
+
+
+def _creation(table: Table, connection: Connection) -> str:
+    if table.name in OWN_TABLES:
+        return ";\n".join(statements_for(table.name, connection.dialect))
+    columns = ",\n    ".join(f"… AS {column.name} /* {_type(column)} */" for column in table.columns)
+    return f"CREATE VIEW {table.name} AS SELECT\n    {columns}\nFROM …"

@@ -1,0 +1,84 @@
+"""The statements that make C4's own tables where a site's LIMS provides the others as views."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Column, Dialect, Identity, Index, MetaData, Table, UniqueConstraint, func, make_url, null
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
+from sqlalchemy.sql.ddl import DDLElement
+
+from resources.imaging_database import schema
+
+OWN_TABLES = ("c4_scorer_versions", "scores", "c4_image_failures")
+"""What C4 writes, in the order in which they are made."""
+
+
+def dialect_of(name: str) -> Dialect:
+    """SQLAlchemy's dialect ``sqlite``, ``postgresql`` or ``oracle``, as of a database of today."""
+    dialect = make_url(f"{name}://").get_dialect()()
+    dialect.max_identifier_length = 128 if name == "oracle" else dialect.max_identifier_length
+    return dialect
+
+
+def own_table(name: str, dialect: Dialect) -> Table:
+    """One of C4's tables as it is made at a site.
+
+    It has no foreign key to what the site provides, because a view can be the target of none. In Oracle, two rows
+    collide that have the same image and no scorer version; there an index has human scores with no part at all, and
+    such keys it leaves out. The plain index beside it is what the poll looks images up in.
+    """
+    oracle = dialect.name == "oracle"
+    original = schema.metadata.tables[name]
+    table = Table(
+        name,
+        MetaData(naming_convention=schema.metadata.naming_convention),
+        *(_column(column, dialect) for column in original.columns),
+    )
+    for constraint in original.constraints:
+        if isinstance(constraint, UniqueConstraint) and not (oracle and name == "scores"):
+            table.append_constraint(UniqueConstraint(*(table.c[column.name] for column in constraint.columns)))
+    for index in original.indexes:
+        Index(index.name, *(table.c[column.name] for column in index.columns))
+    if oracle and name == "scores":
+        of_machine = func.nvl2(table.c.scorer_version, table.c.image_id, null())
+        Index("uq_scores_image_id_scorer_version", of_machine, table.c.scorer_version, unique=True)
+        Index("ix_scores_image_id_scorer_version", table.c.image_id, table.c.scorer_version)
+    return table
+
+
+def _column(column: Column[Any], dialect: Dialect) -> Column[Any]:
+    numbered = column.primary_key and column.name == "id"
+    return Column(
+        column.name,
+        column.type,
+        # Unlike a sequence beside the table, it needs no grant of its own. SQLite numbers rows anyway.
+        *([Identity()] if numbered and dialect.name != "sqlite" else []),
+        primary_key=column.primary_key,
+        nullable=column.nullable,
+        autoincrement="auto" if numbered else False,
+    )
+
+
+def add_column(table: str, column: str, dialect: Dialect) -> str:
+    """What adds a missing column to one of C4's tables."""
+    definition = CreateColumn(own_table(table, dialect).c[column]).compile(dialect=dialect)
+    return f"ALTER TABLE {table} ADD {definition}"
+
+
+def statements_for(name: str, dialect: Dialect) -> Sequence[str]:
+    """What makes one of C4's tables and its indexes, one statement an item, without an end mark."""
+    table = own_table(name, dialect)
+    indexes = sorted(table.indexes, key=lambda index: str(index.name))
+    return [_compiled(element, dialect) for element in (CreateTable(table), *map(CreateIndex, indexes))]
+
+
+def script(dialect: Dialect) -> Iterator[str]:
+    """The lines of a script that makes all of C4's own tables."""
+    for name in OWN_TABLES:
+        for statement in statements_for(name, dialect):
+            yield f"{statement};"
+            yield ""
+
+
+def _compiled(element: DDLElement, dialect: Dialect) -> str:
+    return str(element.compile(dialect=dialect)).strip().replace("\t", "    ").replace(" \n", "\n")
