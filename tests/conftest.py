@@ -34,6 +34,9 @@ from resources.imaging_database.register import NewImage, register_inspection, s
 from resources.imaging_database.work import Progress, progress_by_day
 from resources.score_archive import ScoreArchive
 from resources.settings import Settings
+from tests.databases import database_url, kind, mirrored_server, postgresql_server
+
+__all__ = ["database_url", "kind", "mirrored_server", "postgresql_server"]
 
 CI = os.environ.get("CI") == "true"
 
