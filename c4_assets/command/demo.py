@@ -12,7 +12,7 @@ from rich.table import Table
 from c4_assets.command.console import console, print_error, progress
 from c4_assets.command.database import ready
 from c4_assets.command.model import model_at_hand
-from c4_assets.command.run import EVER, dagster_instance, execute, score_days, why
+from c4_assets.command.run import dagster_instance, execute, score_days, why
 from c4_assets.marco.classifier import Classifier
 from resources.categories import CATEGORIES
 from resources.errors import C4Error, ConfigurationError
@@ -42,7 +42,7 @@ def demo() -> None:
     model_at_hand(settings)
     _render(LocalStore.at(settings.image_store_url))
     register(database, datetime.now(UTC))
-    waiting = pending_by_day(database, Classifier(settings).version.name, settings.max_attempts, EVER)
+    waiting = pending_by_day(database, Classifier(settings).version.name, settings.max_attempts)
     if not waiting:
         console.print("Every image has its score already: nothing was scored twice.")
     written = score_days(settings, waiting) if waiting else {}

@@ -12,13 +12,11 @@ from c4_assets.command.database import ready
 from c4_assets.command.model import model_at_hand
 from c4_assets.marco.classifier import Classifier
 from resources.errors import ConfigurationError
-from resources.imaging_database.work import pending_by_day
+from resources.imaging_database.work import day_bounds, pending_by_day
 from resources.settings import Settings
 
 if TYPE_CHECKING:
     import dagster as dg
-
-EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def run(
@@ -29,8 +27,10 @@ def run(
     if pending == bool(day):
         raise ConfigurationError("Say which days: --pending, or --date 2026-03-31.")
     settings = Settings.from_environment()
-    waiting = pending_by_day(ready(settings), Classifier(settings).version.name, settings.max_attempts, EVER)
-    days = {_date(text): 0 for text in day} if day else dict(waiting)
+    asked = sorted(_date(text) for text in day or ())
+    span = (day_bounds(asked[0])[0], day_bounds(asked[-1])[1]) if asked else (None, None)
+    waiting = pending_by_day(ready(settings), Classifier(settings).version.name, settings.max_attempts, *span)
+    days = dict.fromkeys(asked, 0) if asked else dict(waiting)
     chosen = {each: waiting.get(each, 0) for each in days}
     if not any(chosen.values()):
         console.print("Nothing to score: every image has a score or has failed for good (`c4 status`).")

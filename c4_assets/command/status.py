@@ -11,29 +11,39 @@ import typer
 from c4_assets.command.console import console
 from c4_assets.command.database import ready
 from c4_assets.marco.classifier import Classifier
+from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import (
     Failure,
     Progress,
     failures,
     forget_failures,
+    newest_days,
     progress_by_day,
     scorer_versions,
 )
 from resources.settings import Settings
 
+SHOWN_DAYS = 30
+
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     days: Annotated[int | None, typer.Option(help="Only images of the last so many days.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every day of history. A large database counts for minutes.")
+    ] = False,
     show_failures: Annotated[
         bool, typer.Option("--failures", help="List the images that failed, with the reason.")
     ] = False,
 ) -> None:
-    """Show how many images are listed, scored, failed and pending, for each scorer version and day of imaging."""
+    """Show how many images are listed, scored, failed and pending, for each scorer version and day of imaging.
+
+    Without an option it shows the 30 newest days on which anything was imaged.
+    """
     settings = Settings.from_environment()
     database = ready(settings)
     current = Classifier(settings).version.name
-    since = datetime.now(UTC) - timedelta(days=days) if days else None
+    since = None if everything else _since(database, days)
     versions = sorted({*scorer_versions(database), current}, key=lambda name: (name != current, name))
     progress = {name: progress_by_day(database, name, settings.max_attempts, since) for name in versions}
     failed = {name: failures(database, name) for name in versions}
@@ -46,6 +56,12 @@ def status(
         if show_failures:
             _print_failures(failed[name], settings.max_attempts)
     _print_hints(progress[current], failed[current], settings, show_failures)
+    if not (everything or days) and len(progress[current]) == SHOWN_DAYS:
+        console.print(f"These are the {SHOWN_DAYS} newest days; --all counts all of history.")
+
+
+def _since(database: ImagingDatabase, days: int | None) -> datetime | None:
+    return datetime.now(UTC) - timedelta(days=days) if days else newest_days(database, SHOWN_DAYS)
 
 
 def retry() -> None:

@@ -188,10 +188,18 @@ def _of_postgresql(cause: Any) -> Fault:
 
 
 def _of_oracle(cause: Any) -> Fault:
+    if _timed_out(cause):
+        return SILENT  # the driver calls it a connection that was closed
     # A failure to connect wraps the listener's answer: «DPY-6005: cannot connect … ORA-12514 …».
     codes: list[str] = re.findall(r"(?:ORA|DPY)-\d+", str(cause))
     known = [_ORACLE[code] for code in codes if code in _ORACLE]
     return next((fault for fault in known if fault is not UNREACHABLE), known[0] if known else OTHER)
+
+
+def _timed_out(cause: BaseException | None) -> bool:
+    while cause is not None and not isinstance(cause, TimeoutError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 def _of_sqlite(cause: Any) -> Fault:

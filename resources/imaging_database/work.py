@@ -1,13 +1,16 @@
 """What is there to do: images that a scorer version has not scored, and how far it has come."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import c4_image_failures, c4_scorer_versions, images, inspections, plates, scores
+
+PIECE = timedelta(days=100)
+"""How much of history one statement goes through, so that it ends well within ``C4_DATABASE_TIMEOUT_SECONDS``."""
 
 
 @dataclass(frozen=True)
@@ -68,28 +71,50 @@ def _not_given_up(scorer: str, max_attempts: int) -> ColumnElement[bool]:
     )
 
 
+def _pieces(
+    connection: Connection, since: datetime | None, until: datetime | None
+) -> Iterator[tuple[datetime, datetime]]:
+    """Cuts a span of imaging times into pieces that one statement goes through in a bounded time, oldest first."""
+    first: datetime | None = connection.scalar(select(func.min(inspections.c.imaged_at)))
+    last: datetime | None = connection.scalar(select(func.max(inspections.c.imaged_at)))
+    if first is None or last is None:
+        return
+    start = first if since is None else max(since, first)
+    after = last + timedelta(seconds=1)
+    stop = after if until is None else min(until, after)
+    while start < stop:
+        yield start, min(start + PIECE, stop)
+        start += PIECE
+
+
 def pending_by_day(
-    database: ImagingDatabase, scorer: str, max_attempts: int, since: datetime, until: datetime | None = None
+    database: ImagingDatabase,
+    scorer: str,
+    max_attempts: int,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> dict[date, int]:
     """Counts the pending images of every day (UTC) that has any, oldest first.
 
+    What it costs grows with the images of the span and not with history: each is looked up in an index.
+
     Args:
         scorer: name of the scorer version.
-        since, until: times of imaging to look at, ``until`` excluded and open by default.
+        since, until: times of imaging to look at, ``until`` excluded; open by default.
     """
     query = (
         select(inspections.c.imaged_at, func.count(images.c.id.distinct()))
         .join(images, images.c.inspection_id == inspections.c.id)
-        .where(inspections.c.imaged_at >= since, _unscored(scorer), _not_given_up(scorer, max_attempts))
+        .where(_unscored(scorer), _not_given_up(scorer, max_attempts))
         .group_by(inspections.c.id, inspections.c.imaged_at)
         .order_by(inspections.c.imaged_at)
     )
-    if until is not None:
-        query = query.where(inspections.c.imaged_at < until)
     days: dict[date, int] = {}
     with database.reading("poll") as connection:
-        for imaged_at, count in connection.execute(query):
-            days[imaged_at.date()] = days.get(imaged_at.date(), 0) + count
+        for start, end in _pieces(connection, since, until):
+            of_piece = query.where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
+            for imaged_at, count in connection.execute(of_piece):
+                days[imaged_at.date()] = days.get(imaged_at.date(), 0) + count
     return days
 
 
@@ -129,7 +154,7 @@ def progress_by_day(
 
     Args:
         since: time of imaging to begin with. Without it, all of history is counted, which takes minutes in a large
-            database: see :func:`newest_days`.
+            database; :func:`newest_days` gives a time to begin with.
     """
     failure = c4_image_failures
     unscored = scores.c.id.is_(None)
@@ -151,21 +176,14 @@ def progress_by_day(
         .group_by(inspections.c.id, inspections.c.imaged_at)
         .order_by(inspections.c.imaged_at)
     )
-    if since is not None:
-        query = query.where(inspections.c.imaged_at >= since)
     days: dict[date, Progress] = {}
     with database.reading("status") as connection:
-        for imaged_at, listed, done, failed, retrying in connection.execute(query):
-            day = imaged_at.date()
-            old = days.get(day, Progress(day, 0, 0, 0, 0, 0))
-            days[day] = Progress(
-                day,
-                old.inspections + 1,
-                old.listed + listed,
-                old.scored + done,
-                old.failed + failed,
-                old.retrying + retrying,
-            )
+        for start, end in _pieces(connection, since, None):
+            of_piece = query.where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
+            for imaged_at, *counts in connection.execute(of_piece):
+                day = imaged_at.date()
+                _, *before = astuple(days.get(day, Progress(day, 0, 0, 0, 0, 0)))
+                days[day] = Progress(day, *(old + new for old, new in zip(before, (1, *counts), strict=True)))
     return list(days.values())
 
 

@@ -1,0 +1,427 @@
+"""Every way in which the imaging database goes away: the words that the operator reads, and that nothing is lost.
+
+The listeners are scripted and the relay breaks on command; the servers that are killed, stopped and filled are real.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import uuid
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster import DagsterEventType
+from sqlalchemy import event, make_url, text
+
+from c4_assets.command.run import why
+from resources.errors import C4Error, ConfigurationError, Unavailable
+from resources.imaging_database import ImagingDatabase, connecting
+from resources.imaging_database.connecting import Connecting
+from resources.imaging_database.work import failures
+from resources.imaging_database.write_back import FailedAttempt, Written, write_back
+from tests.conftest import Facility, photograph, unavailable
+from tests.listeners import Relay, hang_up, listener, refuse_as_oracle, say_nothing
+from tests.postgresql import Server, running_server
+from tests.test_imaging_database import NOW, score, version
+
+POSTGRESQL = "postgresql+psycopg2://c4:hush@127.0.0.1:{}/lims"
+ORACLE = "oracle+oracledb://c4:hush@127.0.0.1:{}/?service_name=lims"
+
+FILES = {**{f"{n}.jpg": photograph(n) for n in range(3)}, "missing.jpg": None}
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting is for production: the same waits, shorter."""
+    monkeypatch.setattr(connecting, "CONNECT_S", 2)
+    monkeypatch.setattr(connecting, "LEEWAY_S", 0.5)
+
+
+def refusal(address: str, timeout_s: int = 1) -> C4Error:
+    """What an operator reads when the database is asked."""
+    database = ImagingDatabase(address, Connecting(timeout_s))
+    with pytest.raises(C4Error) as error, database.reading() as connection:
+        connection.execute(text("select barcode from plates"))
+    assert "hush" not in str(error.value)
+    assert make_url(address).render_as_string(hide_password=True) in str(error.value)
+    return error.value
+
+
+@pytest.mark.parametrize("address", [POSTGRESQL, ORACLE])
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [(say_nothing, "was silent for longer than C4_DATABASE_TIMEOUT_SECONDS"), (hang_up, "does not answer")],
+)
+def test_a_listener_that_says_nothing_or_hangs_up_is_not_waited_for(
+    address: str, answer: Callable[[Any], None], words: str
+) -> None:
+    with listener(answer) as port:
+        error = refusal(address.format(port))
+    assert isinstance(error, Unavailable)
+    assert words in str(error)
+    assert "the next run carries on" in str(error)
+
+
+@pytest.mark.parametrize("address", [POSTGRESQL, ORACLE])
+def test_a_port_where_nobody_listens_is_an_outage(address: str) -> None:
+    error = refusal(address.format(9))
+    assert isinstance(error, Unavailable)
+    assert "does not answer" in str(error)
+
+
+@pytest.mark.parametrize("address", [POSTGRESQL, ORACLE])
+def test_a_host_that_nobody_knows_is_a_wrong_setting(address: str) -> None:
+    error = refusal(address.replace("127.0.0.1", "lims.invalid").format(9))
+    assert isinstance(error, ConfigurationError)
+    assert "is not where C4_IMAGING_DATABASE_URL says" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (12514, ConfigurationError, "is not where C4_IMAGING_DATABASE_URL says"),
+        (12505, ConfigurationError, "is not where C4_IMAGING_DATABASE_URL says"),
+        (12516, Unavailable, "has no connection left"),
+        (12528, Unavailable, "does not answer"),
+    ],
+)
+def test_what_oracles_listener_refuses_with_decides_who_has_to_act(code: int, kind: type[C4Error], words: str) -> None:
+    with listener(refuse_as_oracle(code)) as port:
+        error = refusal(ORACLE.format(port))
+    assert isinstance(error, kind)
+    assert words in str(error)
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "oracle-protocol"])
+def test_a_wrong_password_is_a_wrong_setting(database_url: str) -> None:
+    wrong = make_url(database_url).set(password="hush").render_as_string(hide_password=False)
+    error = refusal(wrong, 30)
+    assert isinstance(error, ConfigurationError)
+    assert "refuses C4's login" in str(error)
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "oracle-protocol"])
+def test_the_password_may_come_apart_from_the_address(database_url: str) -> None:
+    url = make_url(database_url)
+    settings = Connecting(30, password=str(url.password))
+    database = ImagingDatabase(url.set(password=None).render_as_string(), settings)
+    with database.reading() as connection:
+        assert connection.execute(text("select barcode from plates")).all() == []
+    database.engine.dispose()
+    assert str(url.password) not in repr(settings) + database.address
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "oracle-protocol"])
+def test_the_dba_sees_who_is_there_and_what_for(kind: str, database_url: str) -> None:
+    database = ImagingDatabase(database_url, Connecting(30))
+    query, expected = {
+        "postgresql": ("select application_name from pg_stat_activity where pid = pg_backend_pid()", [("c4 poll",)]),
+        "oracle-protocol": (
+            "select sys_context('USERENV', 'MODULE'), sys_context('USERENV', 'ACTION') from dual",
+            [("c4", "poll")],
+        ),
+    }[kind]
+    with database.reading("poll") as connection:
+        assert connection.execute(text(query)).all() == expected
+    database.engine.dispose()
+
+
+@pytest.fixture
+def relay(database_url: str) -> Generator[Relay, None, None]:
+    """Stands before the database."""
+    relay = Relay(make_url(database_url).port or 0)
+    yield relay
+    relay.close()
+
+
+@pytest.fixture
+def relayed(make_facility: Callable[..., Facility], database_url: str, relay: Relay) -> Facility:
+    """A facility with four images, whose database is reached through the relay."""
+    through = make_url(database_url).set(port=relay.port).render_as_string(hide_password=False)
+    facility = make_facility(imaging_database_url=through, database_timeout_seconds=2)
+    facility.add_plate("P1", FILES)
+    return facility
+
+
+def write(facility: Facility) -> Written:
+    return write_back(facility.database, version(facility), [score(1), score(2)], [FailedAttempt(4, "gone", NOW)], "r")
+
+
+def at_each_point(facility: Facility, reached: Callable[[], None]) -> None:
+    """Calls ``reached`` before every statement and commit."""
+    event.listen(facility.database.engine, "before_cursor_execute", lambda *_: reached())
+    event.listen(facility.database.engine, "commit", lambda _: reached())
+
+
+def rows(facility: Facility) -> tuple[int, int]:
+    return len(facility.rows("select * from scores")), len(facility.rows("select * from c4_image_failures"))
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "oracle-protocol"])
+def test_a_connection_lost_at_any_statement_of_the_write_back_leaves_nothing_written(
+    relayed: Facility, relay: Relay
+) -> None:
+    breaking_at, reached = 0, 0
+
+    def cut() -> None:
+        nonlocal reached
+        reached += 1
+        if reached == breaking_at:
+            relay.cut()
+
+    at_each_point(relayed, cut)
+    written, points = None, 0
+    while written is None:
+        points += 1
+        breaking_at, reached = points, 0
+        try:
+            written = write(relayed)
+        except Unavailable as error:
+            assert "does not answer" in str(error)
+        breaking_at = 0
+        assert rows(relayed) == ((0, 0) if written is None else (2, 1))
+    assert points > 8, "reading, inserting, counting and the commit are all points of this test"
+    assert written == Written(scores=2, already_scored=0, failures=1, withdrawn=0)
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "oracle-protocol"])
+def test_a_commit_whose_answer_is_lost_is_repeated_without_doubling_anything(relayed: Facility, relay: Relay) -> None:
+    event.listen(relayed.database.engine, "commit", lambda _: relay.lose_the_next_answer())
+    with pytest.raises(Unavailable):
+        write(relayed)
+    relay.up()
+    assert rows(relayed) == (2, 1)
+    relayed.database.engine.dispose()
+    own = ImagingDatabase.of(relayed.settings)
+    again = write_back(own, version(relayed), [score(1), score(2)], [FailedAttempt(4, "gone", NOW)], "r")
+    own.engine.dispose()
+    assert again == Written(scores=0, already_scored=2, failures=1, withdrawn=0)
+    assert [failure.attempts for failure in failures(relayed.database, relayed.scorer)] == [1]
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "oracle-protocol"])
+def test_a_database_that_falls_silent_in_the_middle_of_a_statement_is_given_up(relayed: Facility, relay: Relay) -> None:
+    statements = count(1)
+    at_each_point(relayed, lambda: relay.freeze() if next(statements) == 5 else None)
+    with pytest.raises(Unavailable, match="was silent for longer than C4_DATABASE_TIMEOUT_SECONDS"):
+        write(relayed)
+    relay.up()
+    assert write(relayed).scores == 2
+
+
+def heard(facility: Facility, listener: Callable[[DagsterEventType, str], None]) -> None:
+    """Tells ``listener`` of each event of the runs to come: its kind and its step."""
+    instance: Any = facility.instance
+    handle = instance.handle_new_event
+
+    def hear(entry: dg.EventLogEntry, **named: Any) -> None:
+        handle(entry, **named)
+        if (happened := entry.dagster_event) and happened.step_key:
+            listener(happened.event_type, happened.step_key)
+
+    instance.handle_new_event = hear
+
+
+def assert_complete(facility: Facility) -> None:
+    """Three images scored once, the missing one on record."""
+    assert [row.image_id for row in facility.rows("select image_id from scores order by image_id")] == [1, 2, 3]
+    assert [failure.image.image_id for failure in failures(facility.database, facility.scorer)] == [4]
+    assert len(facility.engine.seen) == 3, "nothing is classified twice"
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server, None, None]:
+    """A server that the tests of this file may kill."""
+    with running_server(tmp_path_factory.mktemp("own") / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def breakable(make_facility: Callable[..., Facility], own_server: Server) -> Facility:
+    """A facility with four images on a server that may be killed."""
+    address = own_server.address(f"imaging-{uuid.uuid4().hex}")
+    facility = make_facility(imaging_database_url=address, database_timeout_seconds=1)
+    facility.add_plate("P1", FILES)
+    return facility
+
+
+STAGES = ["raw_inspection_images", "marco_probabilities", "class_predictions", "db_scores"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_server_killed_when_a_stage_begins_and_restarted_later_costs_a_retry(
+    breakable: Facility, own_server: Server, stage: str
+) -> None:
+    def kill_and_restart(what: DagsterEventType, step: str) -> None:
+        if what == DagsterEventType.STEP_START and step == stage:
+            own_server.stop(signal.SIGQUIT)
+        if what == DagsterEventType.STEP_UP_FOR_RETRY:
+            own_server.start()
+
+    heard(breakable, kill_and_restart)
+    result = breakable.score()
+    retried = [e.step_key for e in result.all_events if e.event_type == DagsterEventType.STEP_UP_FOR_RETRY]
+    assert retried == [stage if stage == STAGES[0] else STAGES[-1]], "the other stages do not need the database"
+    assert_complete(breakable)
+
+
+def test_a_server_that_stays_away_fails_the_run_with_the_reason_and_the_next_run_completes(
+    breakable: Facility, own_server: Server
+) -> None:
+    def kill(what: DagsterEventType, step: str) -> None:
+        if what == DagsterEventType.STEP_START and step == "db_scores":
+            own_server.stop(signal.SIGQUIT)
+
+    heard(breakable, kill)
+    result = breakable.score(raise_on_error=False)
+    assert not result.success
+    assert "does not answer" in why(result)
+    own_server.start()
+    breakable.instance = dg.DagsterInstance.ephemeral()
+    breakable.score()
+    assert_complete(breakable)
+
+
+@pytest.mark.parametrize("stage", [STAGES[0], STAGES[-1]])
+def test_a_server_that_hangs_is_given_up_and_the_run_completes_when_it_wakes(
+    breakable: Facility, own_server: Server, stage: str
+) -> None:
+    """Stopped processes: the kernel still takes connections and acknowledges what is sent, and nobody answers."""
+    stopped: list[int] = []
+
+    def hang_and_wake(what: DagsterEventType, step: str) -> None:
+        if what == DagsterEventType.STEP_START and step == stage:
+            stopped.extend(own_server.processes())
+            for process in stopped:
+                os.kill(process, signal.SIGSTOP)
+        if what == DagsterEventType.STEP_UP_FOR_RETRY:
+            for process in stopped:
+                os.kill(process, signal.SIGCONT)
+
+    heard(breakable, hang_and_wake)
+    result = breakable.score()
+    (retry,) = (e for e in result.all_events if e.event_type == DagsterEventType.STEP_UP_FOR_RETRY)
+    assert "was silent for longer than C4_DATABASE_TIMEOUT_SECONDS" in str(retry.step_retry_data.error)
+    assert_complete(breakable)
+
+
+@contextmanager
+def no_connection_left(server: Server, name: str) -> Generator[None, None, None]:
+    server.execute(f'alter database "{name}" connection limit 0')
+    yield
+    server.execute(f'alter database "{name}" connection limit -1')
+
+
+@contextmanager
+def read_only(server: Server, name: str) -> Generator[None, None, None]:
+    server.execute(f'alter database "{name}" set default_transaction_read_only = on')
+    yield
+    server.execute(f'alter database "{name}" reset default_transaction_read_only')
+
+
+@contextmanager
+def out_of_space(server: Server, name: str) -> Generator[None, None, None]:
+    """The table of scores on a file system that is full."""
+    folder = Path("/var/tmp", f"c4-tests-{uuid.uuid4().hex}")
+    folder.mkdir()
+    try:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False)
+        if mounted.returncode:
+            unavailable("a small file system cannot be mounted: run the tests as root")
+        shutil.chown(folder, "postgres", "postgres")
+        server.execute(f"create tablespace small location '{folder}'")
+        server.execute("alter table scores set tablespace small", name)
+        with (folder / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space left"):
+            while True:
+                filler.write(b"\0" * 4096)
+        yield
+        (folder / "filler").unlink()
+    finally:
+        server.execute("alter table scores set tablespace pg_default", name)
+        server.execute("checkpoint")
+        server.execute("drop tablespace if exists small")
+        subprocess.run(["umount", folder], check=True)
+        folder.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (no_connection_left, "has no connection left"),
+        (read_only, "is read-only"),
+        (out_of_space, "is out of space"),
+    ],
+)
+def test_a_database_that_cannot_write_now_says_what_to_ask_for_and_the_next_run_completes(
+    make_facility: Callable[..., Facility], own_server: Server, trouble: Callable[..., Any], words: str
+) -> None:
+    name = f"imaging-{uuid.uuid4().hex}"
+    url = make_url(own_server.address(name))
+    make_facility(imaging_database_url=url.render_as_string(hide_password=False))
+    usual = f"usual-{name}"  # a superuser gets in anyway
+    own_server.execute(f"create role \"{usual}\" login password 'hush'")
+    for rights in ("all on all tables", "all on all sequences"):
+        own_server.execute(f'grant {rights} in schema public to "{usual}"', name)
+    own_server.execute(f'grant all on schema public to "{usual}"', name)
+    address = url.set(username=usual, password="hush").render_as_string(hide_password=False)
+    facility = make_facility(imaging_database_url=address)
+    facility.add_plate("P1", FILES)
+    with trouble(own_server, name), pytest.raises(Unavailable, match=words) as error:
+        write(facility)
+    assert "hush" not in str(error.value)
+    facility.score()
+    assert_complete(facility)
+    facility.database.engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["oracle-protocol"])
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(1653, "is out of space"), (16000, "is read-only"), (20, "has no connection left"), (3113, "does not answer")],
+)
+def test_what_oracle_refuses_the_insert_with_is_told_and_the_next_run_completes(
+    make_facility: Callable[..., Facility], database_url: str, code: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seerdb.server.backend import BackendError
+
+    from tests import oracle
+
+    facility = make_facility(imaging_database_url=database_url)
+    facility.add_plate("P1", FILES)
+
+    def refuse(sql: str) -> None:
+        if re.match(r"INSERT INTO scores\b", sql):
+            raise BackendError("said by the test", ora_code=code)
+
+    with monkeypatch.context() as context:
+        context.setattr(oracle, "refuse_what_oracle_refuses", refuse)
+        with pytest.raises(Unavailable, match=words):
+            write(facility)
+    facility.score()
+    assert_complete(facility)
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ("SELECT barcode FROM plates LIMIT 3", 933),
+        ("SELECT barcode FROM plates FETCH FIRST 3 ROWS ONLY FOR UPDATE", 2014),
+        (f"SELECT barcode FROM plates WHERE id IN ({', '.join(map(str, range(1001)))})", 1795),
+        ("CREATE TABLE mine (id NUMBER(19), level NUMBER(3))", 904),
+        (f"SELECT id {'a' * 129} FROM plates", 972),
+        ("INSERT INTO plates (barcode) VALUES ('x') ON CONFLICT DO NOTHING", 933),
+    ],
+)
+@pytest.mark.parametrize("kind", ["oracle-protocol"])
+def test_the_stand_in_for_oracle_refuses_what_oracle_refuses(database_url: str, statement: str, code: int) -> None:
+    database = ImagingDatabase(database_url, Connecting(30))
+    with pytest.raises(C4Error, match=f"ORA-{code:05d}"), database.reading() as connection:
+        connection.execute(text(statement))
+    database.engine.dispose()
