@@ -210,17 +210,21 @@ def ssh_host(tmp_path_factory: pytest.TempPathFactory) -> Generator[Sshd]:
 
 @pytest.fixture
 def make_facility(tmp_path: Path) -> Generator[Callable[..., Facility], None, None]:
-    """Makes facilities; a second one with the same home shares everything but its settings."""
+    """Makes facilities; a second one with the same home shares everything but its settings.
+
+    Without ``own_database`` the tables are there: a LIMS provides them.
+    """
     made: list[Facility] = []
 
-    def make(**changes: Any) -> Facility:
+    def make(own_database: bool = True, **changes: Any) -> Facility:
         settings = replace(Settings.from_environment({"C4_HOME": str(tmp_path / "home")}), **changes)
         classifier = StandInClassifier(settings)
         resources: dict[str, Any] = {**resources_of(settings), "classifier": classifier}
         Path(settings.image_store_url).mkdir(parents=True, exist_ok=True)
         database: ImagingDatabase = resources["imaging_database"]
-        database.upgrade()
-        seed_classes(database)
+        if own_database:
+            database.upgrade()
+            seed_classes(database)
         made.append(Facility(settings, resources, dg.DagsterInstance.ephemeral()))
         return made[-1]
 

@@ -222,7 +222,8 @@ def _try(connection: Connection, statement: Executable) -> tuple[Fault | None, S
 
 
 def _grant(right: str, table: Table, connection: Connection) -> str:
-    return f"GRANT {right.upper()} ON {table.name} TO {connection.engine.url.username or 'the user of C4'}"
+    user = connection.dialect.identifier_preparer.quote(connection.engine.url.username or "c4")
+    return f"GRANT {right.upper()} ON {table.name} TO {user}"
 
 
 def _creation(table: Table, connection: Connection) -> str:

@@ -1,0 +1,218 @@
+"""A LIMS of a site's own: views that C4 can only read, the least rights it works with, and ``c4 db check``."""
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from c4_assets.command.run import why
+from resources.imaging_database.contract import check
+from resources.imaging_database.ddl import dialect_of, script
+from resources.imaging_database.work import pending_by_day
+from tests.conftest import Facility, c4, noon, photograph
+from tests.postgresql import Server
+
+ORACLE = Path(__file__).parents[1] / "deploy" / "oracle"
+
+LIMS = """
+create table lims.plate (plate_id numeric(19) primary key, barcode varchar(64) not null);
+create table lims.imaging_task (
+    task_id numeric(19) primary key, plate_id numeric(19) not null, date_imaged timestamp(0), imager_name varchar(64)
+);
+create index imaging_task_date on lims.imaging_task (date_imaged);
+create table lims.drop_image (
+    image_id numeric(19) primary key, task_id numeric(19) not null, well_name varchar(8) not null,
+    drop_number numeric(3) not null, relative_path varchar(1024) not null
+);
+create index drop_image_task on lims.drop_image (task_id, image_id);
+create table lims.score_option (option_id numeric(19) primary key, option_name varchar(64) not null);
+insert into lims.score_option values (1, 'clear drop'), (2, 'needles');
+"""
+
+RIGHTS = {
+    "plates": "select",
+    "inspections": "select",
+    "images": "select",
+    "score_classes": "select",
+    "c4_scorer_versions": "select, insert",
+    "scores": "select, insert",
+    "c4_image_failures": "select, insert, update, delete",
+}
+"""As in grants.sql."""
+
+
+def statements(script: str) -> Iterator[str]:
+    """Of an SQL file, without comments."""
+    bare = re.sub(r"^\s*--.*$", "", script, flags=re.MULTILINE)
+    return (statement.strip() for statement in bare.split(";") if statement.strip())
+
+
+class Site:
+    """A PostgreSQL database with a LIMS, deploy/oracle's views over it, and a login for C4."""
+
+    def __init__(self, server: Server) -> None:
+        self.server, self.name = server, f"site-{uuid.uuid4().hex}"
+        self.login = f"c4-{self.name}"
+        address = make_url(server.address(self.name))
+        self.address = address.set(username=self.login, password="secret").render_as_string(hide_password=False)
+        self.run("create schema lims")
+        views = (ORACLE / "views.sql").read_text().replace(" FROM dual", "")
+        for statement in statements(LIMS + views + "".join(script(dialect_of("postgresql")))):
+            self.run(statement)
+        self.run(f"create role \"{self.login}\" login password 'secret'")
+        for relation, rights in RIGHTS.items():
+            self.run(f'grant {rights} on {relation} to "{self.login}"')
+
+    def run(self, statement: str) -> None:
+        """Runs a statement as the DBA."""
+        self.server.execute(statement, self.name)
+
+    def add_plate(self, store: Path, number: int, files: dict[str, bytes], imaged_at: datetime) -> None:
+        self.run(f"insert into lims.plate values ({number}, 'P{number}')")
+        at = imaged_at.replace(tzinfo=None)
+        self.run(f"insert into lims.imaging_task values ({number}, {number}, '{at}', 'left')")
+        for image, (name, data) in enumerate(files.items(), start=number * 100):
+            store.mkdir(parents=True, exist_ok=True)
+            (store / name).write_bytes(data)
+            self.run(f"insert into lims.drop_image values ({image}, {number}, 'A01', 1, '{name}')")
+
+
+@pytest.fixture
+def site(postgresql_server: Server) -> Site:
+    return Site(postgresql_server)
+
+
+@pytest.fixture
+def facility(make_facility: Callable[..., Facility], site: Site) -> Facility:
+    return make_facility(own_database=False, imaging_database_url=site.address)
+
+
+def test_with_views_that_it_can_only_read_and_the_least_rights_c4_scores_and_repeats_nothing(
+    site: Site, facility: Facility
+) -> None:
+    site.add_plate(facility.images, 7, {"a.jpg": photograph(1), "b.jpg": photograph(2), "c.jpg": b"no image"}, noon(1))
+    assert pending_by_day(facility.database, facility.scorer, 3, noon(30)) == {noon(1).date(): 3}
+    for _ in range(2):
+        facility.score()
+    rows = facility.rows("select s.image_id, c.name from scores s join score_classes c on c.id = s.score_class_id")
+    assert sorted(row.image_id for row in rows) == [700, 701]
+    assert facility.rows("select image_id, attempts from c4_image_failures") == [(702, 2)]
+
+
+def test_a_site_that_lacks_nothing_is_told_what_c4_cannot_see(facility: Facility) -> None:
+    findings = check(facility.database)
+    assert [finding.what for finding in findings if finding.needed] == []
+    unseen = {finding.what for finding in findings}
+    assert {"a look at the indexes of images, which is no table"} <= unseen
+
+
+BROKEN = {
+    "drop table c4_image_failures": "the relation c4_image_failures (or the right to read it)",
+    "drop table scores": "the relation scores (or the right to read it)",
+    "alter table scores drop column run_id": "the column scores.run_id",
+    "alter table scores drop constraint uq_scores_image_id_scorer_version": (
+        "a unique key of scores on image_id, scorer_version"
+    ),
+    "drop index ix_scores_scorer_version_scored_at": "an index of scores on scorer_version, scored_at",
+    'revoke select on images from "{login}"': "the right to read images",
+    'revoke insert on scores from "{login}"': "the right to insert rows of scores",
+    'revoke delete on c4_image_failures from "{login}"': "the right to delete rows of c4_image_failures",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_the_statement_that_the_check_prints_mends_what_it_names(site: Site, facility: Facility, broken: str) -> None:
+    before = check(facility.database)
+    site.run(broken.format(login=site.login))
+    found = [finding for finding in check(facility.database) if finding not in before]
+    assert BROKEN[broken] in [finding.what for finding in found]
+    for finding in found:
+        for statement in statements(finding.mend):
+            site.run(statement)
+    for relation, rights in RIGHTS.items():  # a table that was made again has lost its grants
+        site.run(f'grant {rights} on {relation} to "{site.login}"')
+    assert check(facility.database) == before
+
+
+def test_a_column_of_the_wrong_type_and_a_missing_one_of_a_view_are_named(site: Site, facility: Facility) -> None:
+    columns = "task_id as id, plate_id, date_imaged::timestamptz as imaged_at"
+    site.run("drop view inspections")
+    site.run(f"create view inspections as select {columns} from lims.imaging_task")
+    site.run(f'grant select on inspections to "{site.login}"')
+    assert [(finding.what, finding.mend) for finding in check(facility.database) if finding.needed] == [
+        ("the column inspections.imager", "add imager (text) to the view inspections")
+    ]
+    site.run("drop view inspections")
+    site.run(f"create view inspections as select {columns}, imager_name as imager from lims.imaging_task")
+    site.run(f'grant select on inspections to "{site.login}"')
+    (finding,) = (finding for finding in check(facility.database) if finding.needed)
+    assert finding.what == "a time without time zone in inspections.imaged_at"
+
+
+def test_classes_without_the_categories_or_with_others_are_named(site: Site, facility: Facility) -> None:
+    site.run("update class_categories set category = 'fancy' where class_name = 'needles'")
+    found = [finding.what for finding in check(facility.database)]
+    assert "a category for the class needles: 'fancy' is none of clear, crystals, other, precipitate" in found
+
+
+def test_a_right_that_is_missing_in_the_middle_of_a_run_says_how_to_find_out_which(
+    site: Site, facility: Facility
+) -> None:
+    site.add_plate(facility.images, 7, {"a.jpg": photograph(1)}, noon(1))
+    site.run(f'revoke insert on scores from "{site.login}"')
+    result = facility.score(raise_on_error=False)
+    assert "does not allow what C4 needs" in why(result)
+    assert "c4 db check" in why(result)
+
+
+def test_the_command_prints_what_is_missing_and_says_so_with_its_status(
+    site: Site, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("C4_IMAGING_DATABASE_URL", site.address)
+    good = c4(tmp_path / "home", "db", "check", models=models)
+    assert "keeps the contract" in good.stdout
+    site.run("drop table scores")
+    bad = c4(tmp_path / "home", "db", "check", models=models, check=False)
+    assert bad.returncode == 1
+    assert "CREATE TABLE scores" in bad.stdout
+    assert "secret" not in bad.stdout + bad.stderr
+
+
+def test_deploy_oracle_has_the_tables_that_the_code_uses() -> None:
+    written = list(statements((ORACLE / "tables.sql").read_text()))
+    assert written == list(statements("\n".join(script(dialect_of("oracle")))))
+
+
+@pytest.mark.parametrize("kind", ["oracle-protocol"])
+def test_deploy_oracles_tables_and_views_are_all_that_c4_needs(
+    mirrored_server: Server, make_facility: Callable[..., Facility], kind: str
+) -> None:
+    from tests.oracle import mirror
+
+    name = f"site-{uuid.uuid4().hex}"
+    mirrored_server.address(name)
+    for statement in statements("create schema lims;" + LIMS):
+        mirrored_server.execute(statement, name)
+    with mirror(mirrored_server.conninfo(name)) as address:
+        engine = create_engine(address, max_identifier_length=128)
+        with engine.begin() as connection:
+            for file in ("tables.sql", "views.sql"):
+                for statement in statements((ORACLE / file).read_text()):
+                    connection.execute(text(statement))
+        engine.dispose()
+        facility = make_facility(own_database=False, imaging_database_url=address)
+        imaged_at = noon(1).replace(tzinfo=None)
+        for statement in (
+            "insert into lims.plate values (7, 'P7')",
+            f"insert into lims.imaging_task values (7, 7, '{imaged_at}', 'left')",
+            "insert into lims.drop_image values (700, 7, 'A01', 1, 'a.jpg')",
+        ):
+            mirrored_server.execute(statement, name)
+        facility.images.joinpath("a.jpg").write_bytes(photograph(1))
+        assert [finding.what for finding in check(facility.database) if finding.needed] == []
+        facility.score()
+        assert facility.rows("select image_id from scores") == [(700,)]
