@@ -1,4 +1,4 @@
-"""The sensor's poll and ``c4 status`` look rows up and do not read tables through: what the databases say themselves."""
+"""The sensor's poll and ``c4 status`` look rows up and read no table through: what the databases say themselves."""
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence

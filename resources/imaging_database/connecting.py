@@ -97,11 +97,13 @@ def _sqlite(url: URL, _connecting: Connecting) -> Engine:
 
 
 def _postgresql(url: URL, connecting: Connecting) -> Engine:
-    options: dict[str, Any] = {"application_name": PROGRAM, "connect_timeout": CONNECT_S}
+    # Compiling a plan takes longer than all of C4's statements run.
+    options: dict[str, Any] = {"application_name": PROGRAM, "connect_timeout": CONNECT_S, "options": "-c jit=off"}
     if connecting.timeout_s is not None:
         milliseconds = connecting.timeout_s * 1000
+        options["options"] += f" -c statement_timeout={milliseconds}"
+        options["options"] += f" -c idle_in_transaction_session_timeout={milliseconds}"
         options |= {
-            "options": f"-c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout={milliseconds}",
             # A peer that is gone answers no probe.
             "keepalives_idle": 30,
             "keepalives_interval": 10,

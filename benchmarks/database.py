@@ -1,0 +1,196 @@
+"""What the imaging database costs: the sensor's poll and ``c4 status`` over history, and the write-back of scores.
+
+    python -m benchmarks.database         (as root or as an ordinary user: starts a PostgreSQL on this machine)
+
+History is generated in the database: 0.5 and 5 million images at one rate, so that the sensor's window of 30 days holds
+the same number of both, and 5 million at ten times that rate, which is that of a facility with 50 million images in
+twenty years. A day of 20,000 scores is written as C4 does it, with pandas, and row by row as a script does; the server
+waits for its disk at every commit, as in production. Times include connecting.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from sqlalchemy import create_engine, text
+
+from benchmarks.facility import fill
+from benchmarks.report import Row, report
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.connecting import Connecting
+from resources.imaging_database.schema import scores
+from resources.imaging_database.work import newest_days, pending_by_day, progress_by_day
+from resources.imaging_database.write_back import MachineScore, write_back
+from tests.postgresql import running_server
+
+SCORER = "marco-benchmark"
+WINDOW_DAYS = 30
+POLLS = 15
+WRITES = 3
+ROWS = 20_000
+RATE = 685
+"""Images a day: 5 million in twenty years."""
+
+HISTORIES = {
+    "0.5M": (500_000, RATE),
+    "5M": (5_000_000, RATE),
+    "5M, 6850 a day": (5_000_000, 10 * RATE),
+}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long a call takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def poll(database: ImagingDatabase) -> object:
+    """What the sensor asks every hour."""
+    return pending_by_day(database, SCORER, 3, datetime.now(UTC) - timedelta(days=WINDOW_DAYS))
+
+
+def status(database: ImagingDatabase) -> object:
+    """What ``c4 status`` asks for one scorer version."""
+    return progress_by_day(database, SCORER, 3, newest_days(database, 30))
+
+
+def latencies(databases: Mapping[str, ImagingDatabase]) -> list[Row]:
+    """Medians of interleaved questions, in milliseconds, beside the shortest history."""
+    found: list[Row] = []
+    for name, ask in (("poll", poll), ("status", status)):
+        times: dict[str, list[float]] = {history: [] for history in databases}
+        for _ in range(POLLS):
+            for history, database in databases.items():
+                times[history].append(seconds(lambda ask=ask, database=database: ask(database)))
+        medians = {history: median(each) * 1000 for history, each in times.items()}
+        shortest = medians[next(iter(databases))]
+        found += [
+            Row(f"{name}@{history}", round(ms, 1), "ms", round(shortest / ms, 2)) for history, ms in medians.items()
+        ]
+    return found
+
+
+class Day:
+    """A day of scores that are not in the database yet, and the ways to write them."""
+
+    def __init__(self, database: ImagingDatabase, address: str) -> None:
+        with database.reading() as connection:
+            last: int = connection.scalar(text("select max(id) from images")) or 0
+        now = datetime.now(UTC)
+        self._database = database
+        self._plain = create_engine(address)
+        self._scores = [
+            MachineScore(image, "clear", False, (0.7, 0.1, 0.1, 0.1), now) for image in range(last - ROWS + 1, last + 1)
+        ]
+        self._version = {
+            "name": SCORER,
+            "model": "marco",
+            "weights_sha256": "",
+            "preprocessing": "",
+            "engine": "",
+            "precision": "",
+            "crystal_threshold": 0.25,
+            "first_used_at": now,
+        }
+        self._rows: list[dict[str, Any]] = [
+            {
+                "image_id": score.image_id,
+                "score_class_id": 1,
+                "scorer": SCORER,
+                "scored_at": now.replace(tzinfo=None),
+                "scorer_version": SCORER,
+                "crystal": False,
+                "p_clear": 0.7,
+                "p_crystals": 0.1,
+                "p_other": 0.1,
+                "p_precipitate": 0.1,
+                "run_id": "run",
+            }
+            for score in self._scores
+        ]
+
+    def ours(self) -> None:
+        """As C4: one transaction, insert if absent."""
+        written = write_back(self._database, self._version, self._scores, [], "run")
+        assert written.scores == ROWS  # noqa: S101
+
+    def again(self) -> None:
+        """As C4 when everything is there already."""
+        assert write_back(self._database, self._version, self._scores, [], "run").already_scored == ROWS  # noqa: S101
+
+    def row_by_row(self) -> None:
+        """As a script: a statement and a commit a row."""
+        raw = self._plain.raw_connection()
+        cursor = raw.cursor()
+        columns = list(self._rows[0])
+        places = ", ".join(f"%({column})s" for column in columns)
+        for row in self._rows:
+            cursor.execute(f"insert into scores ({', '.join(columns)}) values ({places})", row)  # noqa: S608
+            raw.commit()
+        raw.close()
+
+    def to_sql(self) -> None:
+        """As a notebook."""
+        import pandas as pd
+
+        pd.DataFrame(self._rows).to_sql("scores", self._plain, if_exists="append", index=False)
+
+    def remove(self) -> None:
+        """Makes the day new again."""
+        first = self._rows[0]["image_id"]
+        with self._database.writing() as connection:
+            connection.execute(scores.delete().where(scores.c.image_id >= first, scores.c.scorer_version == SCORER))
+
+
+def writes(day: Day) -> list[Row]:
+    """Medians of interleaved rounds, in rows a second, beside row by row."""
+    ways = {"write-row-by-row": day.row_by_row, "write-to_sql": day.to_sql, "write-ours": day.ours}
+    times: dict[str, list[float]] = {name: [] for name in [*ways, "write-ours, all there"]}
+    for _ in range(WRITES):
+        for name, way in ways.items():
+            day.remove()
+            times[name].append(seconds(way))
+        times["write-ours, all there"].append(seconds(day.again))
+    slowest = median(times["write-row-by-row"])
+    return [
+        Row(name, round(ROWS / median(each)), "rows/s", round(slowest / median(each), 1))
+        for name, each in times.items()
+    ]
+
+
+def measure(folder: Path) -> list[Row]:
+    """All figures, on a server that is started and stopped in a folder."""
+    with running_server(folder / "server", "shared_buffers=512MB", "max_wal_size=8GB") as server:
+        databases: dict[str, ImagingDatabase] = {}
+        for history, (images, a_day) in HISTORIES.items():
+            address = server.address(history)
+            ImagingDatabase(address).upgrade()
+            fill(ImagingDatabase(address), images, a_day, SCORER)
+            databases[history] = ImagingDatabase(address, Connecting(timeout_s=60))
+        found = latencies(databases)
+        address = server.address("writes")
+        database = ImagingDatabase(address, Connecting(timeout_s=60))
+        database.upgrade()
+        fill(database, 1_000_000, RATE, SCORER, pending=ROWS)
+        return [*found, *writes(Day(database, address))]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="What the imaging database costs.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(Path(folder))
+    baseline = "a history of 0.5 million images; for writes: an insert and a commit a row"
+    report("database", baseline, rows, arguments.json)
+
+
+if __name__ == "__main__":
+    main()
