@@ -1,4 +1,5 @@
--- C4's own tables, made as c4_owner (users.sql). Printed by `c4 db ddl --for oracle`.
+-- C4's own tables, printed by `c4 db ddl --for oracle`. Run by a DBA after
+--   ALTER SESSION SET CURRENT_SCHEMA = c4_owner;
 --
 -- nvl2 leaves a human score, which has no scorer version, out of the unique index: two keys of which every part is
 -- missing do not collide in Oracle, two with the same image and no version would.
@@ -13,6 +14,15 @@ CREATE TABLE c4_scorer_versions (
     crystal_threshold BINARY_DOUBLE NOT NULL,
     first_used_at TIMESTAMP NOT NULL,
     CONSTRAINT pk_c4_scorer_versions PRIMARY KEY (name)
+);
+
+CREATE TABLE c4_image_failures (
+    image_id NUMBER(19) NOT NULL,
+    scorer_version VARCHAR2(64 CHAR) NOT NULL,
+    reason VARCHAR2(1000 CHAR) NOT NULL,
+    attempts INTEGER NOT NULL,
+    failed_at TIMESTAMP NOT NULL,
+    CONSTRAINT pk_c4_image_failures PRIMARY KEY (image_id, scorer_version)
 );
 
 CREATE TABLE scores (
@@ -36,12 +46,3 @@ CREATE INDEX ix_scores_image_id_scorer_version ON scores (image_id, scorer_versi
 CREATE INDEX ix_scores_scorer_version_scored_at ON scores (scorer_version, scored_at);
 
 CREATE UNIQUE INDEX uq_scores_image_id_scorer_version ON scores (nvl2(scorer_version, image_id, NULL), scorer_version);
-
-CREATE TABLE c4_image_failures (
-    image_id NUMBER(19) NOT NULL,
-    scorer_version VARCHAR2(64 CHAR) NOT NULL,
-    reason VARCHAR2(1000 CHAR) NOT NULL,
-    attempts INTEGER NOT NULL,
-    failed_at TIMESTAMP NOT NULL,
-    CONSTRAINT pk_c4_image_failures PRIMARY KEY (image_id, scorer_version)
-);

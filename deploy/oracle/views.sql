@@ -1,4 +1,5 @@
--- Views over an invented LIMS, made as c4_owner: put your tables and columns in the place of lims.*.
+-- Views over an invented LIMS: put your tables and columns in the place of lims.*. Run by a DBA after
+--   ALTER SESSION SET CURRENT_SCHEMA = c4_owner;
 --
 -- Keep an indexed column of the LIMS bare where C4 looks rows up: plate_id, date_imaged, task_id, image_id. A function
 -- around it hides the index. Times are UTC: a LIMS that stores local time needs a column of its own for it, with an index.

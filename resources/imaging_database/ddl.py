@@ -9,8 +9,10 @@ from sqlalchemy.sql.ddl import DDLElement
 
 from resources.imaging_database import schema
 
-OWN_TABLES = ("c4_scorer_versions", "scores", "c4_image_failures")
-"""What C4 writes, in the order in which they are made."""
+OWN_TABLES = [
+    table.name for table in schema.metadata.sorted_tables if table.name == "scores" or table.name.startswith("c4_")
+]
+"""What C4 writes. The other relations are a site's own."""
 
 
 def dialect_of(name: str) -> Dialect:
@@ -23,7 +25,7 @@ def dialect_of(name: str) -> Dialect:
 def own_table(name: str, dialect: Dialect) -> Table:
     """One of C4's tables as it is made at a site.
 
-    It has no foreign key to what the site provides, because a view can be the target of none. In Oracle, two rows
+    It has no foreign keys, because a view can be the target of none. In Oracle, two rows
     collide that have the same image and no scorer version; there an index has human scores with no part at all, and
     such keys it leaves out. The plain index beside it is what the poll looks images up in.
     """

@@ -26,7 +26,7 @@ class Fault:
     remedy: str
 
 
-_CARRIES_ON = "Nothing was written; the next run carries on."
+_CARRIES_ON = "Nothing is half-written; the next run carries on."
 
 UNREACHABLE = Fault(
     Unavailable,
@@ -87,7 +87,7 @@ LACKING = Fault(
 DATA = Fault(
     DataError,
     "does not take a value",
-    "Nothing was written. Compare the columns with the contract: `c4 db check`.",
+    "Nothing is half-written. Compare the columns with the contract: `c4 db check`.",
 )
 
 _POSTGRESQL: Mapping[str, Fault] = {
