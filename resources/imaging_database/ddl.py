@@ -25,9 +25,9 @@ def dialect_of(name: str) -> Dialect:
 def own_table(name: str, dialect: Dialect) -> Table:
     """One of C4's tables as it is made at a site.
 
-    It has no foreign keys, because a view can be the target of none. In Oracle, two rows
-    collide that have the same image and no scorer version; there an index has human scores with no part at all, and
-    such keys it leaves out. The plain index beside it is what the poll looks images up in.
+    It has no foreign keys, because a view can be the target of none. In Oracle, two rows collide that have the same
+    image and no scorer version; there an index has human scores with no part at all, and such keys it leaves out. The
+    plain index beside it is what the poll looks images up in.
     """
     oracle = dialect.name == "oracle"
     original = schema.metadata.tables[name]
