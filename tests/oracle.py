@@ -5,6 +5,7 @@ refuse are refused with Oracle's codes. Its translation of Oracle's SQL and its 
 """
 
 import re
+import ssl
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -103,12 +104,13 @@ def _without_identity(sql: str) -> Sequence[str]:
 
 
 @contextmanager
-def mirror(conninfo: str) -> Generator[str, None, None]:
+def mirror(conninfo: str, encrypted: ssl.SSLContext | None = None) -> Generator[str, None, None]:
     """Serves a PostgreSQL database (libpq's connection string) as Oracle: a SQLAlchemy address."""
     server = MirrorServer(
         "127.0.0.1",
         0,
         backend_factory=lambda: StrictBackend(conninfo, credentials={USER: PASSWORD}, presents="12.1"),
+        ssl_context=encrypted,
     )
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import uuid
 from collections.abc import Callable, Generator
@@ -116,6 +117,45 @@ def test_the_password_may_come_apart_from_the_address(database_url: str) -> None
         assert connection.execute(text("select barcode from plates")).all() == []
     database.engine.dispose()
     assert str(url.password) not in repr(settings) + database.address
+
+
+def certificate(folder: Path) -> Path:
+    """A certificate of 127.0.0.1 that signs itself, with its key, as Oracle's wallets have it."""
+    pem = folder / "ewallet.pem"
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+    subprocess.run([*made, "-keyout", folder / "key", "-out", pem], check=True, stderr=subprocess.DEVNULL)
+    return pem
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
+def test_a_wallets_folder_has_the_name_of_the_service_and_the_certificates(
+    mirrored_server: Server, tmp_path: Path, encrypted: bool
+) -> None:
+    from tests.oracle import PASSWORD, USER, mirror
+
+    name = f"wallet-{uuid.uuid4().hex}"
+    mirrored_server.address(name, "upgraded")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if encrypted else None
+    if context:
+        context.load_cert_chain(certificate(tmp_path), tmp_path / "key")
+    with mirror(mirrored_server.conninfo(name), context) as address:
+        protocol, port = "tcps" if encrypted else "tcp", make_url(address).port
+        (tmp_path / "tnsnames.ora").write_text(
+            f"LIMS_HIGH = (DESCRIPTION=(ADDRESS=(PROTOCOL={protocol})(HOST=127.0.0.1)(PORT={port}))"
+            "(CONNECT_DATA=(SERVICE_NAME=lims)))\n"
+        )
+        settings = Connecting(30, password=PASSWORD, wallet=tmp_path)
+        database = ImagingDatabase(f"oracle+oracledb://{USER}@LIMS_HIGH", settings)
+        with database.reading() as connection:
+            assert connection.execute(text("select barcode from plates")).all() == []
+        database.engine.dispose()
+        if encrypted:
+            (tmp_path / "ewallet.pem").write_text("no certificate")
+            other = ImagingDatabase(f"oracle+oracledb://{USER}@LIMS_HIGH", settings)
+            with pytest.raises(ConfigurationError, match="C4_ORACLE_WALLET"), other.reading():
+                pass
+            other.engine.dispose()
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "oracle-protocol"])
@@ -342,10 +382,9 @@ def out_of_space(server: Server, name: str) -> Generator[None, None, None]:
             while True:
                 filler.write(b"\0" * 4096)
         yield
-        (folder / "filler").unlink()
     finally:
+        (folder / "filler").unlink(missing_ok=True)
         server.execute("alter table scores set tablespace pg_default", name)
-        server.execute("checkpoint")
         server.execute("drop tablespace if exists small")
         subprocess.run(["umount", folder], check=True)
         folder.rmdir()

@@ -7,7 +7,7 @@ else lacks.
 import os
 import socket
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Timer
@@ -120,7 +120,7 @@ def _bounded_postgresql(seconds: float) -> Callable[..., "PostgresConnection"]:
     A server that hangs (its disk, its pooler) enforces no ``statement_timeout``, and libpq waits for it for ever: its
     kernel still answers keepalives.
     """
-    from psycopg2 import OperationalError, extensions
+    from psycopg2 import InterfaceError, OperationalError, extensions
 
     @contextmanager
     def bounded(connection: extensions.connection) -> Generator[None, None, None]:
@@ -128,7 +128,7 @@ def _bounded_postgresql(seconds: float) -> Callable[..., "PostgresConnection"]:
 
         def end() -> None:
             ended.append(True)
-            with socket.socket(fileno=os.dup(connection.fileno())) as peer:
+            with suppress(InterfaceError, OSError), socket.socket(fileno=os.dup(connection.fileno())) as peer:
                 peer.shutdown(socket.SHUT_RDWR)
 
         timer = Timer(seconds, end)

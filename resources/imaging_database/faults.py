@@ -5,6 +5,7 @@ and SQLite's result codes.
 """
 
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -169,7 +170,9 @@ def _cause(error: StatementError | OSError) -> BaseException:
 
 
 def _first_line(cause: BaseException) -> str:
-    lines = str(cause).strip().splitlines()
+    lines = [line for line in str(cause).strip().splitlines() if not line.startswith("Help: ")]
+    if len(lines) > 1 and lines[0].startswith("DPY-6005"):
+        return lines[1]  # «cannot connect to database»; why stands below
     return lines[0].rstrip(".") if lines else type(cause).__name__
 
 
@@ -188,16 +191,19 @@ def _of_postgresql(cause: Any) -> Fault:
 
 
 def _of_oracle(cause: Any) -> Fault:
-    if _timed_out(cause):
-        return SILENT  # the driver calls it a connection that was closed
+    # For the driver, both of these are connections that were closed.
+    if _comes_from(cause, TimeoutError):
+        return SILENT
+    if _comes_from(cause, ssl.SSLError) and not _comes_from(cause, ssl.SSLEOFError):
+        return ENCRYPTION
     # A failure to connect wraps the listener's answer: «DPY-6005: cannot connect … ORA-12514 …».
     codes: list[str] = re.findall(r"(?:ORA|DPY)-\d+", str(cause))
     known = [_ORACLE[code] for code in codes if code in _ORACLE]
     return next((fault for fault in known if fault is not UNREACHABLE), known[0] if known else OTHER)
 
 
-def _timed_out(cause: BaseException | None) -> bool:
-    while cause is not None and not isinstance(cause, TimeoutError):
+def _comes_from(cause: BaseException | None, kind: type[BaseException]) -> bool:
+    while cause is not None and not isinstance(cause, kind):
         cause = cause.__cause__ or cause.__context__
     return cause is not None
 
