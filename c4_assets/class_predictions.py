@@ -3,13 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable
 from datetime import date
-from typing import Any
 
 import dagster as dg
 
+from c4_assets.checks.catalogue import specs_of
+from c4_assets.checks.predictions import mix_table, prediction_tables
+from c4_assets.checks.results import DataChecks, trends
 from c4_assets.contact_sheet import Tile, sheet_metadata
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco_probabilities import marco_probabilities
+from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of
 from c4_assets.shared import (
     FACILITY,
@@ -22,6 +25,7 @@ from c4_assets.shared import (
     scorer_version,
 )
 from resources.categories import CATEGORIES, PROBABILITY_COLUMNS, likeliest
+from resources.image_store import ImageStore
 from resources.score_archive import ImageOutcome, Prediction, ScoreArchive, crystal_probability
 from resources.step_resources import StepResources
 
@@ -93,17 +97,25 @@ def interesting_drops(predictions: Iterable[Prediction], most: int = 50) -> dg.M
     op_tags=StepResources(cpus=1, memory_gb=4, minutes=30).as_tag(),
     code_version=SCORER.name,
     metadata=column_schema(**OUTCOME_COLUMNS, category="string", crystal="bool", rank="int32"),
+    check_specs=specs_of("class_predictions", DAYS),
 )
 def class_predictions(
     context: dg.AssetExecutionContext,
     score_archive: dg.ResourceParam[ScoreArchive],
     classifier: dg.ResourceParam[Classifier],
-) -> dg.MaterializeResult[Any]:
+    image_store: dg.ResourceParam[ImageStore],
+    data_checks: dg.ResourceParam[DataChecks],
+) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
     """Category (the likeliest), crystal flag (at the scorer version's operating point) and rank within the inspection.
 
     The contact sheet shows the day's likeliest crystals.
     """
     predictions = predict_day(day_of(context), score_archive, classifier.version.crystal_threshold)
+    with told_to_the_operator():
+        thresholds = data_checks.thresholds.predictions
+        mix = mix_table(day_of(context), predictions, score_archive, thresholds)
+        tables = {**prediction_tables(predictions), **mix}
+        checked = data_checks.evaluate("class_predictions", context.partition_key, tables, image_store)
     histogram = Counter(p.category for p in predictions)
     return dg.MaterializeResult(
         metadata={
@@ -114,6 +126,8 @@ def class_predictions(
             "images flagged": sum(p.crystal for p in predictions),
             "crystal threshold": classifier.version.crystal_threshold,
             "scorer version": scorer_version(score_archive.scorer),
+            **trends(mix["day"], "stability_index", "jensen_shannon", "crystals"),
+            **checked.metadata,
             **column_lineage(
                 "marco_probabilities",
                 *OUTCOME_COLUMNS,
@@ -121,5 +135,6 @@ def class_predictions(
                 crystal=("p_crystals",),
                 rank=("inspection_id", "p_crystals"),
             ),
-        }
+        },
+        check_results=checked.check_results,
     )

@@ -1,10 +1,17 @@
 """Write the day's scores and failures back into the imaging database."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import dagster as dg
 
+from c4_assets.checks.catalogue import specs_of
+from c4_assets.checks.check import Tables
+from c4_assets.checks.results import DataChecks
+from c4_assets.checks.rows import row_tables
+from c4_assets.checks.thresholds import Thresholds
+from c4_assets.checks.withholding import withhold_day
 from c4_assets.class_predictions import class_predictions
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.scorer_version import ScorerVersion
@@ -12,21 +19,42 @@ from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of
 from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_lineage, column_schema, scorer_version
 from resources.categories import PROBABILITY_COLUMNS
+from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.read_back import listed_images, stored_scores
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
-from resources.score_archive import ScoreArchive
+from resources.score_archive import Prediction, ScoreArchive
 from resources.step_resources import StepResources
 
 
+@dataclass(frozen=True)
+class WrittenDay:
+    """What :func:`write_day` did: the predictions that were to be written, and the inspections that were not."""
+
+    written: Written
+    predictions: tuple[Prediction, ...]
+    withheld: frozenset[int]
+
+
 def write_day(
-    day: date, database: ImagingDatabase, archive: ScoreArchive, version: ScorerVersion, run_id: str
-) -> Written:
-    """Writes all of a day's predictions and failures; those that are in the database stay as they are.
+    day: date,
+    database: ImagingDatabase,
+    archive: ScoreArchive,
+    version: ScorerVersion,
+    run_id: str,
+    thresholds: Thresholds,
+) -> WrittenDay:
+    """Writes a day's predictions and failures; those that are in the database stay as they are.
+
+    The scores of an inspection that fails a blocking check are withheld, and that is recorded before the others are
+    written. What is judged is what is written: the predictions are read once.
 
     Raises:
         ConfigurationError, Unavailable: see :func:`resources.imaging_database.write_back.write_back`.
     """
-    predictions = archive.predictions(day)
+    predicted = archive.predictions(day)
+    withheld = withhold_day(day, database, archive, version, predicted, thresholds)
+    predictions = [p for p in predicted if p.outcome.image.inspection_id not in withheld]
     failed = [
         FailedAttempt(outcome.image.image_id, outcome.error, outcome.at)
         for outcome in archive.outcomes(day)
@@ -37,7 +65,15 @@ def write_day(
         for p in predictions
         if p.outcome.probabilities is not None
     ]
-    return write_back(database, version.as_row(), scores, failed, run_id)
+    written = write_back(database, version.as_row(), scores, failed, run_id)
+    return WrittenDay(written, tuple(predictions), frozenset(withheld))
+
+
+def read_back_tables(database: ImagingDatabase, scorer: str, predictions: Sequence[Prediction]) -> Tables:
+    """What the checks of this asset judge: predictions beside what the database holds of them now."""
+    image_ids = [prediction.outcome.image.image_id for prediction in predictions]
+    stored = stored_scores(database, scorer, image_ids)
+    return row_tables(predictions, stored, listed_images(database, image_ids))
 
 
 @dg.asset(
@@ -63,16 +99,29 @@ def write_day(
         ),
         "dagster/table_name": "scores",
     },
+    check_specs=specs_of("db_scores", DAYS),
 )
 def db_scores(
     context: dg.AssetExecutionContext,
     imaging_database: dg.ResourceParam[ImagingDatabase],
     score_archive: dg.ResourceParam[ScoreArchive],
     classifier: dg.ResourceParam[Classifier],
-) -> dg.MaterializeResult[Any]:
+    image_store: dg.ResourceParam[ImageStore],
+    data_checks: dg.ResourceParam[DataChecks],
+) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
     """The day's machine scores in the imaging database: one transaction, one row an image and scorer version."""
     with told_to_the_operator():
-        written = write_day(day_of(context), imaging_database, score_archive, classifier.version, context.run.run_id)
+        day = write_day(
+            day_of(context),
+            imaging_database,
+            score_archive,
+            classifier.version,
+            context.run.run_id,
+            data_checks.thresholds,
+        )
+        tables = read_back_tables(imaging_database, score_archive.scorer, day.predictions)
+        checked = data_checks.evaluate("db_scores", context.partition_key, tables, image_store)
+    written = day.written
     return dg.MaterializeResult(
         metadata={
             "rows written": written.scores,
@@ -80,9 +129,12 @@ def db_scores(
             "dagster/partition_row_count": written.scores + written.already_scored,
             "images failed": written.failures,
             "images no longer listed": written.withdrawn,
+            "inspections withheld": len(day.withheld),
             "scorer version": scorer_version(score_archive.scorer),
             **column_lineage(
                 "class_predictions", "image_id", "crystal", *PROBABILITY_COLUMNS, score_class_id=("category",)
             ),
-        }
+            **checked.metadata,
+        },
+        check_results=checked.check_results,
     )

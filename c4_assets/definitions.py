@@ -6,6 +6,7 @@ import dagster as dg
 
 from c4_assets import sources
 from c4_assets.ashes_disagreements import ashes_disagreements
+from c4_assets.checks.results import DataChecks
 from c4_assets.class_predictions import class_predictions
 from c4_assets.db_scores import db_scores
 from c4_assets.jobs import collect_disagreements, score_images, weekly_ashes
@@ -43,6 +44,7 @@ def resources_of(settings: Settings) -> Mapping[str, object]:
         "staging": Staging(settings.staging, classifier.version.name),
         "score_archive": ScoreArchive(settings.archive, classifier.version.name),
         "classifier": classifier,
+        "data_checks": DataChecks(settings),
     }
 
 

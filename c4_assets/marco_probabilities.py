@@ -12,6 +12,9 @@ from typing import Any
 
 import dagster as dg
 
+from c4_assets.checks.catalogue import specs_of
+from c4_assets.checks.probabilities import probability_tables, weights_table
+from c4_assets.checks.results import DataChecks, trends
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.engine import Classification, Engine
 from c4_assets.marco.preprocessing import thumbnail
@@ -29,6 +32,7 @@ from c4_assets.shared import (
     scorer_version,
 )
 from resources.errors import ConfigurationError, ImageError
+from resources.image_store import ImageStore
 from resources.score_archive import ImageOutcome, ScoreArchive, crystal_probability
 from resources.staging import StagedImage, Staging
 from resources.step_resources import StepResources
@@ -102,9 +106,18 @@ def _classify(staged: Iterable[StagedImage], engine: Callable[[], Engine]) -> li
     for classification in _lazily(engine, fetched()):
         row = in_the_engine.popleft()
         if classification.probabilities is None:
-            outcomes.append(ImageOutcome(row.image, row.fetched_at, row.sha256, error=classification.error))
+            outcomes.append(
+                ImageOutcome(row.image, row.fetched_at, row.sha256, error=classification.error, **_known(row))
+            )
             continue
-        outcome = ImageOutcome(row.image, datetime.now(UTC), row.sha256, classification.probabilities)
+        outcome = ImageOutcome(
+            row.image,
+            datetime.now(UTC),
+            row.sha256,
+            classification.probabilities,
+            appearance=classification.appearance,
+            **_known(row),
+        )
         outcomes.append(outcome)
         heappush(likeliest, (crystal_probability(outcome), row.image.image_id, row.data or b""))
         if len(likeliest) > THUMBNAILS_AN_INSPECTION:
@@ -114,6 +127,10 @@ def _classify(staged: Iterable[StagedImage], engine: Callable[[], Engine]) -> li
         if outcome.error:
             log.warning("image %d (%s): %s", outcome.image.image_id, outcome.image.path, outcome.error)
     return [replace(outcome, thumbnail=thumbnails.get(outcome.image.image_id)) for outcome in outcomes]
+
+
+def _known(row: StagedImage) -> dict[str, Any]:
+    return {"size": len(row.data or b""), "taken_at": row.taken_at}
 
 
 def _thumbnail(data: bytes) -> bytes | None:
@@ -156,13 +173,16 @@ def _same_scorer_as_staged(context: dg.AssetExecutionContext, scorer: str) -> No
     code_version=SCORER.name,
     retry_policy=GPU_RETRIES,
     metadata=column_schema(**OUTCOME_COLUMNS),
+    check_specs=specs_of("marco_probabilities", DAYS),
 )
 def marco_probabilities(
     context: dg.AssetExecutionContext,
     staging: dg.ResourceParam[Staging],
     score_archive: dg.ResourceParam[ScoreArchive],
     classifier: dg.ResourceParam[Classifier],
-) -> dg.MaterializeResult[Any]:
+    image_store: dg.ResourceParam[ImageStore],
+    data_checks: dg.ResourceParam[DataChecks],
+) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
     """The four probabilities that MARCO gives every image of the day: one Parquet file a day, kept for ever.
 
     The step resumes after the last finished inspection. Images that cannot be decoded stand in the file with the
@@ -170,7 +190,16 @@ def marco_probabilities(
     """
     with told_to_the_operator():
         _same_scorer_as_staged(context, score_archive.scorer)
-        day = classify_day(day_of(context), staging, score_archive, lambda: classifier.engine)
+        loaded = classifier.weights_on_disk() if staging.inspections(day_of(context)) else None
+        if loaded in (None, classifier.version.weights_sha256):
+            day = classify_day(day_of(context), staging, score_archive, lambda: classifier.engine)
+        else:  # scores of other weights would stand in the archive under this version's name for ever
+            day = ClassifiedDay(outcomes=tuple(score_archive.outcomes(day_of(context))))
+        tables = {
+            **weights_table(classifier.version, loaded),
+            **probability_tables(score_archive.rows(day_of(context)), data_checks.thresholds),
+        }
+        checked = data_checks.evaluate("marco_probabilities", context.partition_key, tables, image_store)
     images = [outcome for outcome in day.outcomes if outcome.error is None]
     return dg.MaterializeResult(
         metadata={
@@ -185,5 +214,8 @@ def marco_probabilities(
             "computed by": str(classifier.arithmetic),
             "peak memory (MB)": peak_memory(),
             "scorer version": scorer_version(score_archive.scorer),
-        }
+            **trends(tables["images"], "brightness", "sharpness", "black", "saturated"),
+            **checked.metadata,
+        },
+        check_results=checked.check_results,
     )

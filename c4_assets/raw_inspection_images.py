@@ -1,6 +1,7 @@
 """Fetch the images of a day that have no score yet, an inspection at a time, into the staging area."""
 
 import hashlib
+import io
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -8,16 +9,20 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import groupby
-from typing import Any
 
 import dagster as dg
 
+from c4_assets.checks.catalogue import specs_of
+from c4_assets.checks.images import image_tables, known_files
+from c4_assets.checks.results import DataChecks
+from c4_assets.importing.exif import taken_at
 from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of
 from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, peak_memory, scorer_version
 from resources.errors import Unavailable
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.inspections import inspections_of_day
 from resources.imaging_database.work import Image, pending_images
 from resources.score_archive import ScoreArchive
 from resources.settings import Settings
@@ -127,7 +132,8 @@ def fetch_images(store: ImageStore, images: Sequence[Image]) -> Iterator[StagedI
     # The store yields every path once, in order; an image that is listed under two numbers is fetched once for each.
     for image, fetched in zip(images, store.fetch([image.path for image in images]), strict=True):
         digest = None if fetched.data is None else hashlib.sha256(fetched.data).hexdigest()
-        yield StagedImage(image, fetched_at, fetched.data, fetched.error, digest)
+        taken = None if fetched.data is None else taken_at(io.BytesIO(fetched.data))
+        yield StagedImage(image, fetched_at, fetched.data, fetched.error, digest, taken)
 
 
 @dg.asset(
@@ -139,6 +145,7 @@ def fetch_images(store: ImageStore, images: Sequence[Image]) -> Iterator[StagedI
     owners=[FACILITY],
     op_tags=StepResources(cpus=2, memory_gb=4, minutes=240).as_tag(),
     retry_policy=CPU_RETRIES,
+    check_specs=specs_of("raw_inspection_images", DAYS),
 )
 def raw_inspection_images(
     context: dg.AssetExecutionContext,
@@ -147,7 +154,8 @@ def raw_inspection_images(
     staging: dg.ResourceParam[Staging],
     score_archive: dg.ResourceParam[ScoreArchive],
     settings: dg.ResourceParam[Settings],
-) -> dg.MaterializeResult[Any]:
+    data_checks: dg.ResourceParam[DataChecks],
+) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
     """Images of the day that wait for a score: one staged Arrow file an inspection.
 
     Staged files are a buffer and leave when their probabilities are durable, so a partition that is up to date holds
@@ -164,6 +172,10 @@ def raw_inspection_images(
             settings.max_attempts,
             round(settings.staging_gigabytes * 1e9),
         )
+        listed = inspections_of_day(imaging_database, day_of(context))
+        files = known_files(day_of(context), listed, staging, score_archive)
+        tables = image_tables(listed, files, data_checks.thresholds.images, datetime.now(UTC))
+        checked = data_checks.evaluate("raw_inspection_images", context.partition_key, tables, image_store)
     return dg.MaterializeResult(
         metadata={
             "pending images": day.pending,
@@ -177,5 +189,7 @@ def raw_inspection_images(
             "images per second": round(day.images / day.seconds, 1) if day.seconds else 0.0,
             "peak memory (MB)": peak_memory(),
             "scorer version": scorer_version(score_archive.scorer),
-        }
+            **checked.metadata,
+        },
+        check_results=checked.check_results,
     )

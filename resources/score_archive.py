@@ -6,13 +6,15 @@ takes to read them. While a day is being classified, its finished inspections li
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resources.appearance import Appearance
 from resources.categories import PROBABILITY_COLUMNS, Probabilities
 from resources.durable import whole_file
 from resources.imaging_database.human_scores import ScoredTwice
@@ -20,6 +22,7 @@ from resources.imaging_database.work import Image
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from filelock import FileLock
 
 THUMBNAILS_A_DAY = 48
 """Thumbnails kept of a day: those of the likeliest crystals, enough for one contact sheet."""
@@ -32,7 +35,8 @@ LOCK_WAIT_S = 600
 class ImageOutcome:
     """What became of one image. Exactly one of ``probabilities`` and ``error`` is set.
 
-    ``probabilities`` are clear, crystals, other, precipitate; ``at`` is the time of the attempt.
+    ``probabilities`` are clear, crystals, other, precipitate; ``at`` is the time of the attempt. ``size`` (bytes),
+    ``taken_at`` (what the file itself says) and ``appearance`` are what checks look at, where they are known.
     """
 
     image: Image
@@ -41,6 +45,9 @@ class ImageOutcome:
     probabilities: Probabilities | None = None
     error: str | None = None
     thumbnail: bytes | None = None
+    size: int | None = None
+    taken_at: datetime | None = None
+    appearance: Appearance | None = None
 
 
 @dataclass(frozen=True)
@@ -79,28 +86,63 @@ class ScoreArchive:
         """
         return self._union(day, sorted(self._checkpoints(day).glob("*.parquet")))
 
+    def rows(self, day: date) -> list[ImageOutcome]:
+        """What is in the day's file, row by row as it stands there."""
+        return [_outcome(row) for row in _read(self._day_file("probabilities", day))]
+
+    def forget(self, day: date, image_ids: Collection[int]) -> int:
+        """Removes images from the day, so that they are classified anew. Returns how many outcomes there were."""
+        with self._lock(day):
+            kept: list[ImageOutcome] = []
+            gone = 0
+            checkpoints = sorted(self._checkpoints(day).glob("*.parquet"))
+            for outcome in self._union(day, checkpoints):
+                if outcome.image.image_id in image_ids:
+                    gone += 1
+                else:
+                    kept.append(outcome)
+            if gone:
+                self._replace(day, kept, checkpoints)
+        return gone
+
+    def category_counts(self, day: date) -> dict[str, int]:
+        """How many images of each category the day's predictions hold."""
+        return dict(Counter(_read_columns(self._day_file("predictions", day), "category")["category"]))
+
+    def fingerprints(self, day: date) -> dict[int, bytes]:
+        """The perceptual hash of every image of the day that has one (:class:`resources.appearance.Appearance`)."""
+        columns = _read_columns(self._day_file("probabilities", day), "image_id", "perceptual_hash")
+        pairs = zip(columns["image_id"], columns["perceptual_hash"], strict=True)
+        return {image_id: fingerprint for image_id, fingerprint in pairs if fingerprint}
+
     def merge(self, day: date) -> list[ImageOutcome]:
         """Merges the day's checkpoints into its one file and returns what is in it.
 
         Interrupted at any point, the next merge does the same again. The lock keeps two merges from undoing each
         other; it is the operating system's, so it is gone with the process that held it.
         """
+        with self._lock(day):
+            checkpoints = sorted(self._checkpoints(day).glob("*.parquet"))
+            merged = self._union(day, checkpoints)
+            if checkpoints:
+                self._replace(day, merged, checkpoints)
+        return merged
+
+    def _lock(self, day: date) -> "FileLock":
         from filelock import FileLock
 
         locks = self._root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{self.scorer}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S):
-            checkpoints = sorted(self._checkpoints(day).glob("*.parquet"))
-            merged = self._union(day, checkpoints)
-            if checkpoints:
-                best = nlargest(THUMBNAILS_A_DAY, [o for o in merged if o.thumbnail], key=crystal_probability)
-                thumbnails = {outcome.image.image_id: outcome.thumbnail for outcome in best}
-                rows = [{"image_id": key, "jpeg": jpeg} for key, jpeg in thumbnails.items()]
-                _write(self._day_file("thumbnails", day), _thumbnail_schema(), rows)
-                _write(self._day_file("probabilities", day), _schema(), [_row(o) for o in merged])
-            for file in checkpoints:
-                file.unlink(missing_ok=True)
-        return merged
+        return FileLock(locks / f"{self.scorer}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S)
+
+    def _replace(self, day: date, outcomes: Sequence[ImageOutcome], checkpoints: Sequence[Path]) -> None:
+        """Puts the day's one file down and removes the checkpoints that are in it. The caller holds the lock."""
+        best = nlargest(THUMBNAILS_A_DAY, [o for o in outcomes if o.thumbnail], key=crystal_probability)
+        thumbnails = [{"image_id": outcome.image.image_id, "jpeg": outcome.thumbnail} for outcome in best]
+        _write(self._day_file("thumbnails", day), _thumbnail_schema(), thumbnails)
+        _write(self._day_file("probabilities", day), _schema(), [_row(outcome) for outcome in outcomes])
+        for file in checkpoints:
+            file.unlink(missing_ok=True)
 
     def write_predictions(self, day: date, predictions: Iterable[Prediction]) -> None:
         """Replaces the day's predictions."""
@@ -154,6 +196,9 @@ def _row(outcome: ImageOutcome) -> dict[str, Any]:
         "sha256": outcome.sha256,
         "scored_at": outcome.at,
         "error": outcome.error,
+        "size": outcome.size,
+        "taken_at": outcome.taken_at,
+        **(vars(outcome.appearance) if outcome.appearance else {}),
     }
 
 
@@ -166,7 +211,14 @@ def _outcome(row: dict[str, Any]) -> ImageOutcome:
         probabilities=None if clear is None else (clear, crystals, other, precipitate),
         error=row["error"],
         thumbnail=row.get("thumbnail"),
+        # Files of earlier releases have no columns for what follows.
+        size=row.get("size"),
+        taken_at=row.get("taken_at"),
+        appearance=None if row.get("brightness") is None else Appearance(*(row[name] for name in _APPEARANCE)),
     )
+
+
+_APPEARANCE = tuple(Appearance.__dataclass_fields__)
 
 
 def _schema(**more: str) -> "pa.Schema":
@@ -184,6 +236,10 @@ def _schema(**more: str) -> "pa.Schema":
             **{name: pa.float32() for name in PROBABILITY_COLUMNS},
             "scored_at": pa.timestamp("us", tz="UTC"),
             "error": pa.string(),
+            "size": pa.int64(),
+            "taken_at": pa.timestamp("us", tz="UTC"),
+            **dict.fromkeys(("brightness", "black", "saturated", "sharpness"), pa.float32()),
+            "perceptual_hash": pa.binary(),
             **{name: pa.type_for_alias(alias) for name, alias in more.items()},
         }
     )
@@ -233,3 +289,14 @@ def _read(file: Path) -> list[dict[str, Any]]:
         return pq.ParquetFile(file).read().to_pylist()
     except FileNotFoundError:
         return []
+
+
+def _read_columns(file: Path, *columns: str) -> dict[str, list[Any]]:
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(file).read(columns=list(columns))
+    except FileNotFoundError:
+        return {name: [] for name in columns}
+    present = table.to_pydict()
+    return {name: present.get(name, [None] * table.num_rows) for name in columns}

@@ -35,6 +35,8 @@ class Settings:
     model: str
     executor: str
     slurm_config: Path | None
+    checks_config: Path | None
+    data_docs: Path
     crystal_threshold: float
     start_date: date
     sensor_minutes: int
@@ -93,6 +95,8 @@ class Settings:
             model=text("C4_MODEL", "marco"),
             executor=one_of("C4_EXECUTOR", EXECUTORS),
             slurm_config=file("C4_SLURM_CONFIG"),
+            checks_config=file("C4_CHECKS_CONFIG"),
+            data_docs=Path(text("C4_DATA_DOCS", str(home / "data-docs"))).expanduser().absolute(),
             crystal_threshold=read(
                 "C4_CRYSTAL_THRESHOLD",
                 "0.25",

@@ -32,6 +32,19 @@ class StagedImage:
     data: bytes | None
     error: str | None = None
     sha256: str | None = None
+    taken_at: datetime | None = None
+    """When the file itself says that it was taken."""
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """What is known of a staged image without reading its bytes. ``size`` is their number."""
+
+    image_id: int
+    sha256: str | None
+    size: int | None
+    taken_at: datetime | None
+    error: str | None
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,25 @@ class Staging:
         except FileNotFoundError:
             return set()
 
+    def files(self, day: date, inspection_id: int) -> list[StagedFile]:
+        """What is known of an inspection's staged images; none if it is not staged."""
+        import pyarrow as pa
+
+        names = StagedFile.__dataclass_fields__
+        try:
+            with pa.memory_map(str(self._file(day, inspection_id))) as source:
+                reader = pa.ipc.open_file(source)
+                # What an earlier release has staged lacks some of the columns.
+                present = [name for name in reader.schema.names if name in names]
+                batches = (reader.get_batch(i).select(present) for i in range(reader.num_record_batches))
+                return [
+                    StagedFile(**{name: row.get(name) for name in names})
+                    for batch in batches
+                    for row in batch.to_pylist()
+                ]
+        except FileNotFoundError:
+            return []
+
     def read(self, day: date, inspection_id: int) -> Iterator[StagedImage]:
         """The staged images of an inspection, a batch in memory at a time.
 
@@ -115,7 +147,9 @@ class Staging:
             for i in range(reader.num_record_batches):
                 for row in reader.get_batch(i).to_pylist():
                     image = Image(*(row[name] for name in Image.__dataclass_fields__))
-                    yield StagedImage(image, row["fetched_at"], row["data"], row["error"], row["sha256"])
+                    yield StagedImage(
+                        image, row["fetched_at"], row["data"], row["error"], row["sha256"], row.get("taken_at")
+                    )
 
     def remove(self, day: date, inspection_id: int) -> None:
         """Gives an inspection's space back."""
@@ -142,6 +176,8 @@ def _schema() -> "pa.Schema":
             "path": pa.string(),
             "fetched_at": pa.timestamp("us", tz="UTC"),
             "sha256": pa.string(),
+            "size": pa.int64(),
+            "taken_at": pa.timestamp("us", tz="UTC"),
             "data": pa.large_binary(),
             "error": pa.string(),
         }
@@ -153,6 +189,8 @@ def _row(staged: StagedImage) -> dict[str, object]:
         **vars(staged.image),
         "fetched_at": staged.fetched_at,
         "sha256": staged.sha256,
+        "size": None if staged.data is None else len(staged.data),
+        "taken_at": staged.taken_at,
         "data": staged.data,
         "error": staged.error,
     }

@@ -87,12 +87,23 @@ class StandIn:
         from c4_assets.marco.preprocessing import checked_header
 
         checked_header(data)
-        digest = hashlib.sha256(data)
-        self.seen.append(digest.hexdigest())
-        return np.frombuffer(digest.digest()[:4], np.uint8).astype(np.float32) + 1
+        self.seen.append(hashlib.sha256(data).hexdigest())
+        return small_picture(data)
 
     def _network(self, batch: Any) -> Any:
-        return batch / batch.sum(axis=1, keepdims=True)
+        digests = [hashlib.sha256(picture.tobytes()).digest()[:4] for picture in batch]
+        numbers = np.array([list(digest) for digest in digests], np.float32) + 1
+        return numbers / numbers.sum(axis=1, keepdims=True)
+
+
+def small_picture(data: bytes) -> Any:
+    """What the stand-in sees of an image: float32 (64, 64, 3) in [-1, 1]; noise of one that is cut off."""
+    try:
+        with Picture.open(io.BytesIO(data)) as opened:
+            levels = np.asarray(opened.convert("RGB").resize((64, 64)), np.float32)
+    except OSError:
+        levels = np.random.default_rng(len(data)).uniform(0, 255, (64, 64, 3)).astype(np.float32)
+    return levels / np.float32(127.5) - np.float32(1)
 
 
 class StandInClassifier(Classifier):
@@ -101,6 +112,9 @@ class StandInClassifier(Classifier):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.stand_in = StandIn()
+
+    def weights_on_disk(self) -> str:
+        return self.version.weights_sha256
 
     @property
     def engine(self) -> Engine:
@@ -168,6 +182,7 @@ class Facility:
                 total.scored + day.scored,
                 total.failed + day.failed,
                 total.retrying + day.retrying,
+                total.withheld + day.withheld,
             )
         return total
 

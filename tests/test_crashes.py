@@ -9,13 +9,18 @@ import signal
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.engine.default import DefaultDialect
 
+from c4_assets.checks import results, withholding
+from c4_assets.checks.check import Check, Tables, Verdict
+from c4_assets.checks.expectations import Judgement
+from c4_assets.checks.thresholds import Thresholds
+from resources.imaging_database.withheld import withheld_inspections
 from resources.imaging_database.work import failures
 from tests.conftest import Facility, noon, photograph
 
@@ -24,6 +29,27 @@ PLATES = {
     "P2": {**{f"{n}.jpg": photograph(10 + n) for n in range(2)}, "broken.jpg": b"no image"},
 }
 SCORED, FAILED = 5, 2
+ONE_FRAME = "inspection_is_not_one_frame"
+
+
+FRAME = photograph(50)
+STUCK = {f"{n}.jpg": FRAME for n in range(2)}
+"""A plate of which the imager sent one frame twice: its scores are withheld."""
+
+
+@pytest.fixture(autouse=True)
+def judged_without_great_expectations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the data is judged nothing is written, and hundreds of runs are made here: one check, in plain Python."""
+
+    def judge(checks: Sequence[Check], tables: Tables, thresholds: Thresholds) -> Judgement:
+        def offending(check: Check) -> tuple[dict[str, Any], ...]:
+            rows = [] if check.table not in tables else tables[check.table].to_dict("records")
+            return tuple(row for row in rows if check.name == ONE_FRAME and row["one_frame_share"] == 1)
+
+        return Judgement(tuple(Verdict(check, 1, offending(check)) for check in checks), {})
+
+    for module in (withholding, results):
+        monkeypatch.setattr(module, "judge", judge)
 
 
 def in_a_child(work: Callable[[], Any]) -> int:
@@ -62,7 +88,7 @@ def prepared(make_facility: Callable[..., Facility], home: Path) -> Facility:
         staging=home / "staging",
         archive=home / "archive",
     )
-    for plate, files in PLATES.items():
+    for plate, files in {**PLATES, "P3": STUCK}.items():
         facility.add_plate(plate, files)
     facility.database.engine.dispose()
     return facility
@@ -90,9 +116,11 @@ def assert_exactly_once(facility: Facility) -> None:
     assert Counter(row.image_id for row in rows).most_common(1)[0][1] == 1
     assert len(rows) == SCORED
     progress = facility.progress()
-    assert (progress.scored, progress.retrying + progress.failed) == (SCORED, FAILED)
+    counts = (progress.scored, progress.retrying + progress.failed, progress.withheld)
+    assert counts == (SCORED, FAILED, len(STUCK))
+    assert [held.plate for held in withheld_inspections(facility.database, facility.scorer)] == ["P3"]
     outcomes = {o.image.image_id: o for o in facility.archive.outcomes(noon(1).date())}
-    assert len(outcomes) == SCORED + FAILED
+    assert len(outcomes) == SCORED + FAILED + len(STUCK)
     for row in rows:
         assert outcomes[row.image_id].probabilities == pytest.approx(tuple(row)[1:], abs=1e-7)
     assert len(list((facility.settings.archive / "probabilities").rglob("*.parquet"))) == 1

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, tzinfo
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
+from c4_assets.importing.exif import taken_at
 from c4_assets.importing.names import SUFFIXES, NamedImage, from_csv, from_names
 from resources.durable import whole_file
 from resources.errors import ConfigurationError, ImageError
@@ -15,9 +16,6 @@ from resources.image_store import LocalStore
 from resources.image_store.base import safe_path
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection
-
-_EXIF_IFD, _TAKEN, _OFFSET = 0x8769, 0x9003, 0x9011
-"""Numbers of EXIF's sub-folder, DateTimeOriginal and OffsetTimeOriginal (EXIF 2.31)."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ def _first(left_out: dict[PurePosixPath, str]) -> str:
 
 
 def _time_of_imaging(folder: Path, images: Sequence[NamedImage], timezone: tzinfo) -> tuple[datetime, str]:
-    taken = [time for image in images if (time := _exif_time(folder / image.file, timezone))]
+    taken = [time for image in images if (time := taken_at(folder / image.file, timezone))]
     if taken:
         return min(taken), "EXIF"
     named = [image.imaged_at for image in images if image.imaged_at]
@@ -126,20 +124,6 @@ def _time_of_imaging(folder: Path, images: Sequence[NamedImage], timezone: tzinf
         return min(named), "names"
     changed = min((folder / image.file).stat().st_mtime for image in images)
     return datetime.fromtimestamp(int(changed), UTC), "files"
-
-
-def _exif_time(file: Path, timezone: tzinfo) -> datetime | None:
-    from PIL import Image
-
-    try:
-        with Image.open(file) as image:
-            exif = image.getexif().get_ifd(_EXIF_IFD)
-        time = datetime.strptime(str(exif[_TAKEN]).strip("\0 "), "%Y:%m:%d %H:%M:%S")
-        if offset := str(exif.get(_OFFSET, "")).strip("\0 "):
-            return datetime.fromisoformat(f"{time.isoformat()}{offset}").astimezone(UTC)
-        return time.replace(tzinfo=timezone).astimezone(UTC)
-    except (KeyError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None  # no time, or no image: that it cannot be decoded is found when it is scored
 
 
 def _paths_in_store(

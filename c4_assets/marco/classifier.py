@@ -7,7 +7,7 @@ from pathlib import Path
 
 from c4_assets.marco import machine, openvino_engine, tensorflow_engine
 from c4_assets.marco.engine import Engine
-from c4_assets.marco.model import locate, weights_sha256
+from c4_assets.marco.model import files_sha256, locate, weights_sha256
 from c4_assets.marco.network import frozen_network
 from c4_assets.marco.preprocessing import PREPROCESSING
 from c4_assets.marco.scorer_version import ScorerVersion
@@ -92,6 +92,14 @@ class Classifier:
             precision=self.arithmetic.precision,
             crystal_threshold=self._settings.crystal_threshold,
         )
+
+    def weights_on_disk(self) -> str:
+        """Digest of the files that :attr:`engine` is made from, to be compared with the version's.
+
+        Raises:
+            ConfigurationError: the model has not been fetched.
+        """
+        return files_sha256(locate(self._settings.model, self._settings.models))
 
     @property
     def engine(self) -> Engine:

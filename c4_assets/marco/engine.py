@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c4_assets.marco import machine
+from resources.appearance import Appearance, appearance_of
 from resources.categories import Probabilities
 from resources.errors import ImageError
 
@@ -23,11 +24,13 @@ AHEAD = 2
 class Classification:
     """What an engine says of one image. Exactly one of ``probabilities`` and ``error`` is set.
 
-    ``probabilities`` are clear, crystals, other, precipitate, whatever order the model itself has.
+    ``probabilities`` are clear, crystals, other, precipitate, whatever order the model itself has. ``appearance`` is
+    taken from the pixels that entered the network.
     """
 
     probabilities: Probabilities | None
     error: str | None = None
+    appearance: Appearance | None = None
 
 
 class Engine(Protocol):
@@ -45,7 +48,7 @@ class Engine(Protocol):
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 (N, height, width, 3) to probabilities, float32 (N, 4) in the order of the categories."""
 
-Decoded = NDArray[np.float32] | ImageError
+Decoded = tuple[NDArray[np.float32], Appearance | None] | ImageError
 
 
 BYTES_AN_IMAGE = 80 * 1024**2
@@ -78,7 +81,8 @@ def pipeline(
 
     def one(data: bytes) -> Decoded:
         try:
-            return decode(data)
+            pixels = decode(data)
+            return pixels, appearance_of(pixels)
         except ImageError as error:
             return error
 
@@ -111,7 +115,7 @@ def pipeline(
 
 
 def _classified(batch: list[Decoded], network: Network) -> list[Classification]:
-    inputs = [decoded for decoded in batch if not isinstance(decoded, ImageError)]
+    inputs = [decoded[0] for decoded in batch if not isinstance(decoded, ImageError)]
     rows = iter(network(np.stack(inputs)) if inputs else ())
     results: list[Classification] = []
     for decoded in batch:
@@ -124,5 +128,5 @@ def _classified(batch: list[Decoded], network: Network) -> list[Classification]:
             reason = "the network gave no number for this image; look at it, and at the model"
             results.append(Classification(None, reason))
         else:
-            results.append(Classification(probabilities))
+            results.append(Classification(probabilities, appearance=decoded[1]))
     return results

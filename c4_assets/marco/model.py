@@ -74,10 +74,16 @@ def weights_sha256(model: str, models: Path) -> str:
         ConfigurationError: the model is neither a release nor there.
     """
     if model in RELEASES:
-        digests = RELEASES[model].sha256
-    else:
-        folder = locate(model, models)
-        digests = {file: _sha256(folder / file) for file in FILES}
+        return _digest(RELEASES[model].sha256)
+    return files_sha256(locate(model, models))
+
+
+def files_sha256(folder: Path) -> str:
+    """Digest of the files of the SavedModel in a folder."""
+    return _digest({file: _sha256(folder / file) for file in FILES})
+
+
+def _digest(digests: dict[str, str]) -> str:
     return hashlib.sha256("\n".join(f"{digests[file]}  {file}" for file in FILES).encode()).hexdigest()
 
 

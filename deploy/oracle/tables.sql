@@ -16,6 +16,19 @@ CREATE TABLE c4_scorer_versions (
     CONSTRAINT pk_c4_scorer_versions PRIMARY KEY (name)
 );
 
+CREATE TABLE c4_withheld_inspections (
+    inspection_id NUMBER(19) NOT NULL,
+    scorer_version VARCHAR2(64 CHAR) NOT NULL,
+    check_name VARCHAR2(64 CHAR) NOT NULL,
+    reason VARCHAR2(1000 CHAR) NOT NULL,
+    images INTEGER NOT NULL,
+    withheld_at TIMESTAMP NOT NULL,
+    released_by VARCHAR2(64 CHAR),
+    released_at TIMESTAMP,
+    release_reason VARCHAR2(1000 CHAR),
+    CONSTRAINT pk_c4_withheld_inspections PRIMARY KEY (inspection_id, scorer_version, check_name)
+);
+
 CREATE TABLE c4_image_failures (
     image_id NUMBER(19) NOT NULL,
     scorer_version VARCHAR2(64 CHAR) NOT NULL,

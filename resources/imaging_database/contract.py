@@ -48,11 +48,13 @@ _INDEXES: Mapping[str, Sequence[tuple[str, ...]]] = {
     "images": [("id",), ("inspection_id", "id")],
     "scores": [("image_id", "scorer_version"), ("scorer_version", "scored_at")],
     "c4_image_failures": [("image_id", "scorer_version")],
+    "c4_withheld_inspections": [("inspection_id", "scorer_version", "check_name")],
 }
 
 _UNIQUE: Mapping[str, tuple[str, ...]] = {
     "scores": ("image_id", "scorer_version"),
     "c4_image_failures": ("image_id", "scorer_version"),
+    "c4_withheld_inspections": ("inspection_id", "scorer_version", "check_name"),
     "c4_scorer_versions": ("name",),
 }
 """Without these, two runs at once would write the same row twice."""
@@ -61,6 +63,7 @@ _WRITES: Mapping[str, Sequence[str]] = {
     "c4_scorer_versions": ["insert"],
     "scores": ["insert"],
     "c4_image_failures": ["insert", "update", "delete"],
+    "c4_withheld_inspections": ["insert", "update", "delete"],
 }
 
 # What the drivers call the types, by what C4 calls them: OIDs of PostgreSQL, names of python-oracledb. SQLite has none.

@@ -163,3 +163,18 @@ c4_image_failures = Table(
     Column("attempts", Integer, nullable=False),
     Column("failed_at", UtcDateTime(), nullable=False),
 )
+
+c4_withheld_inspections = Table(
+    "c4_withheld_inspections",
+    metadata,
+    Column("inspection_id", _key, ForeignKey("inspections.id"), primary_key=True, autoincrement=False),
+    Column("scorer_version", String(64), ForeignKey("c4_scorer_versions.name"), primary_key=True),
+    Column("check_name", String(64), primary_key=True),
+    Column("reason", String(1000), nullable=False),
+    # Images that were judged: where the database lists more by now, the inspection is judged again.
+    Column("images", Integer, nullable=False),
+    Column("withheld_at", UtcDateTime(), nullable=False),
+    Column("released_by", String(64)),
+    Column("released_at", UtcDateTime()),
+    Column("release_reason", String(1000)),
+)

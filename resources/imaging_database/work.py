@@ -1,13 +1,14 @@
 """What is there to do: images that a scorer version has not scored, and how far it has come."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import c4_image_failures, c4_scorer_versions, images, inspections, plates, scores
+from resources.imaging_database.withheld import ever_withheld, judged_and_withheld
 
 PIECE = timedelta(days=100)
 """How much of history one statement goes through, so that it ends well within ``C4_DATABASE_TIMEOUT_SECONDS``."""
@@ -38,11 +39,12 @@ class Progress:
     scored: int
     failed: int
     retrying: int
+    withheld: int = 0
 
     @property
     def pending(self) -> int:
-        """Images that have neither a score nor used up their attempts (those that are retried included)."""
-        return self.listed - self.scored - self.failed
+        """Images without a score that are still to be tried (those that are retried included), or just released."""
+        return self.listed - self.scored - self.failed - self.withheld
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def pending_by_day(
     query = (
         select(inspections.c.imaged_at, func.count(images.c.id.distinct()))
         .join(images, images.c.inspection_id == inspections.c.id)
-        .where(_unscored(scorer), _not_given_up(scorer, max_attempts))
+        .where(_unscored(scorer), _not_given_up(scorer, max_attempts), ~judged_and_withheld(scorer))
         .group_by(inspections.c.id, inspections.c.imaged_at)
         .order_by(inspections.c.imaged_at)
     )
@@ -136,7 +138,7 @@ def pending_images(database: ImagingDatabase, scorer: str, max_attempts: int, da
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
-        .where(_unscored(scorer), _not_given_up(scorer, max_attempts))
+        .where(_unscored(scorer), _not_given_up(scorer, max_attempts), ~judged_and_withheld(scorer))
         .order_by(inspections.c.imaged_at, images.c.inspection_id, images.c.id)
     )
     with database.reading("list images") as connection:
@@ -183,8 +185,25 @@ def progress_by_day(
             for imaged_at, *counts in connection.execute(of_piece):
                 day = imaged_at.date()
                 _, *before = astuple(days.get(day, Progress(day, 0, 0, 0, 0, 0)))
-                days[day] = Progress(day, *(old + new for old, new in zip(before, (1, *counts), strict=True)))
+                days[day] = Progress(day, *(old + new for old, new in zip(before, (1, *counts, 0), strict=True)))
+            for imaged_at, withheld, retried in connection.execute(_withheld(scorer, max_attempts, start, end)):
+                known = days[imaged_at.date()]
+                days[known.day] = replace(known, withheld=known.withheld + withheld, retrying=known.retrying - retried)
     return list(days.values())
+
+
+def _withheld(scorer: str, max_attempts: int, start: datetime, end: datetime) -> Select[tuple[datetime, int, int]]:
+    """By time of imaging: images that are withheld, and those of them that have failed before."""
+    failure = c4_image_failures
+    return (
+        select(inspections.c.imaged_at, func.count(images.c.id.distinct()), func.count(failure.c.image_id.distinct()))
+        .join(images, images.c.inspection_id == inspections.c.id)
+        .outerjoin(failure, and_(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer))
+        .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
+        .where(inspections.c.id.in_(ever_withheld(scorer)), judged_and_withheld(scorer))
+        .where(_unscored(scorer), _not_given_up(scorer, max_attempts))
+        .group_by(inspections.c.imaged_at)
+    )
 
 
 def newest_days(database: ImagingDatabase, count: int) -> datetime | None:

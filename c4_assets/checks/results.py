@@ -1,0 +1,161 @@
+"""Verdicts as Dagster shows them: severity, offending rows in words and pictures, numbers that make a trend."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from c4_assets.checks.catalogue import checks_of
+from c4_assets.checks.check import Tables, Verdict
+from c4_assets.checks.expectations import judge
+from c4_assets.checks.thresholds import Thresholds
+from c4_assets.contact_sheet import LARGEST, Tile, sheet_metadata
+from c4_assets.marco.preprocessing import thumbnail
+from c4_assets.shared import cell
+from resources.durable import whole_file
+from resources.errors import C4Error, ImageError
+from resources.image_store import ImageStore
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMED = 50
+"""Offending rows that a result names; the table of a whole bad day would not fit an event."""
+
+THUMBNAIL_SIDE = 150
+
+
+class DataChecks:
+    """Evaluates checks at a site's thresholds. Making one reads no file."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._site = settings.checks_config
+        self._docs = settings.data_docs
+        self._thresholds: Thresholds | None = None
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The site's thresholds.
+
+        Raises:
+            ConfigurationError: the site's file cannot be used.
+        """
+        if self._thresholds is None:
+            self._thresholds = Thresholds.load(self._site)
+        return self._thresholds
+
+    def evaluate(self, asset: str, partition: str, tables: Tables, store: ImageStore) -> "Evaluated":
+        """Judges an asset's tables by its checks, and keeps Data Docs of those in which something is wrong.
+
+        Args:
+            store: where pictures of offending images are fetched from, if it answers.
+        """
+        judged = judge(checks_of(asset), tables, self.thresholds)
+        pages = {table: self._docs / asset / f"{partition} {table}.html" for table in tables}
+        for table, page in pages.items():
+            if table in judged.pages:
+                with whole_file(page) as temporary:
+                    temporary.write_text(judged.pages[table], encoding="utf-8")
+            elif page.exists():  # of an earlier run: what was wrong is mended
+                page.unlink(missing_ok=True)
+        pages = {table: pages[table] for table in judged.pages}
+        return Evaluated(judged.verdicts, pages, lambda rows: _tiles(rows, store))
+
+
+class Evaluated:
+    """The verdicts on one partition of an asset, for Dagster."""
+
+    def __init__(
+        self, verdicts: Sequence[Verdict], pages: Mapping[str, Path], pictures: "Callable[[Rows], list[Tile]]"
+    ) -> None:
+        self.verdicts = verdicts
+        self._pages = pages
+        self._pictures = pictures
+
+    @property
+    def check_results(self) -> list[dg.AssetCheckResult]:
+        """One result a check."""
+        return [self._result(verdict) for verdict in self.verdicts]
+
+    @property
+    def metadata(self) -> dict[str, int]:
+        """Numbers for the asset's own materialisation, where Dagster plots them over partitions."""
+        failed = [verdict for verdict in self.verdicts if not verdict.passed]
+        return {
+            "checks failed": len(failed),
+            "checks failed, blocking": sum(verdict.check.severity == "blocking" for verdict in failed),
+        }
+
+    def _result(self, verdict: Verdict) -> dg.AssetCheckResult:
+        check = verdict.check
+        return dg.AssetCheckResult(
+            check_name=check.name,
+            passed=verdict.passed,
+            severity=dg.AssetCheckSeverity.ERROR if check.severity == "blocking" else dg.AssetCheckSeverity.WARN,
+            description=verdict.sentence,
+            metadata={
+                "judged": verdict.judged,
+                "offending": len(verdict.rows),
+                **self._offending(verdict),
+                **({"data docs": dg.MetadataValue.path(page)} if (page := self._pages.get(check.table)) else {}),
+            },
+        )
+
+    def _offending(self, verdict: Verdict) -> dict[str, dg.MetadataValue]:
+        if verdict.met:
+            return {}
+        pictures = self._pictures(verdict.rows)
+        return {
+            "rows": dg.MetadataValue.md(table_of(verdict)),
+            **({"pictures": sheet_metadata(pictures)} if pictures else {}),
+            "what to do": dg.MetadataValue.text(f"{verdict.check.remedy[0].upper()}{verdict.check.remedy[1:]}"),
+        }
+
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def trends(table: "pd.DataFrame", *columns: str) -> dict[str, float]:
+    """Medians of columns, for a materialisation: Dagster plots them over partitions. What is not known is left out."""
+    known = {name: table[name].dropna() for name in columns if name in table}
+    return {
+        f"median {name}" if len(table) > 1 else name.replace("_", " "): round(float(values.median()), 4)
+        for name, values in known.items()
+        if len(values)
+    }
+
+
+def table_of(verdict: Verdict) -> str:
+    """The offending rows as a Markdown table."""
+    shown = verdict.check.shown
+    lines = [f"| {' | '.join(name.replace('_', ' ') for name in shown)} |", "| --- |" + " --- |" * (len(shown) - 1)]
+    lines += [f"| {' | '.join(cell(in_words(row[name])) for name in shown)} |" for row in verdict.rows[:NAMED]]
+    if len(verdict.rows) > NAMED:
+        lines.append(f"\nand {len(verdict.rows) - NAMED} more")
+    return "\n".join(lines)
+
+
+def in_words(value: object) -> str:
+    """A value of a table for people: numbers with four digits, nothing for what is missing."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _tiles(rows: Rows, store: ImageStore) -> list[Tile]:
+    rows = [row for row in rows if row.get("path")][:LARGEST]
+    try:
+        fetched = list(store.fetch([str(row["path"]) for row in rows])) if rows else []
+    except C4Error:
+        return []  # the pictures are a help, not the result
+    tiles: list[Tile] = []
+    for row, image in zip(rows, fetched, strict=True):
+        try:
+            jpeg = thumbnail(image.data or b"", THUMBNAIL_SIDE)
+        except ImageError:
+            continue
+        place = f"{row['well']}.{row['drop']}" if "well" in row else f"inspection {row['inspection_id']}"
+        tiles.append(Tile(jpeg, "", (str(row["plate"])[:22], place)))
+    return tiles

@@ -1,0 +1,91 @@
+"""Rows of the imaging database: what was predicted stands there, once and unchanged."""
+
+from collections.abc import Collection, Sequence
+
+from c4_assets.checks.check import Check, Tables, between, one_of
+from c4_assets.checks.images import DROP
+from resources.imaging_database.read_back import StoredScore
+from resources.score_archive import Prediction
+
+ASSET = "db_scores"
+
+CHECKS = (
+    Check(
+        name="rows_written_once",
+        asset=ASSET,
+        table="rows",
+        severity="blocking",
+        stops="step",
+        holds="Every prediction that is not withheld has one row in the database.",
+        remedy="look at the database: does `scores` have its unique constraint (image, scorer version), and does a "
+        "trigger or job remove rows?",
+        expectations=lambda _: [between("rows", 1, 1)],
+        shown=(*DROP, "rows"),
+    ),
+    Check(
+        name="rows_as_predicted",
+        asset=ASSET,
+        table="rows",
+        severity="blocking",
+        stops="step",
+        holds="Category and probabilities read back from the database are those that were predicted.",
+        remedy="somebody or a trigger has changed the rows, or a column rounds: see rows in C4_CHECKS_CONFIG.",
+        expectations=lambda t: [
+            one_of("same_category", [True]),
+            between("difference", most=t.rows.probability_tolerance),
+        ],
+        shown=(*DROP, "predicted", "in_the_database", "difference"),
+    ),
+    Check(
+        name="no_rows_orphaned",
+        asset=ASSET,
+        table="unlisted",
+        severity="warning",
+        holds="No score belongs to an image that the database no longer lists.",
+        remedy="the images were withdrawn after they were scored; remove their scores, or list them again.",
+        expectations=lambda _: [between("rows", most=0)],
+        shown=(*DROP, "rows"),
+    ),
+)
+
+
+def row_tables(predictions: Sequence[Prediction], stored: Sequence[StoredScore], listed: Collection[int]) -> Tables:
+    """A row a prediction of a listed image, and a row a prediction of an image that is not listed any more.
+
+    Args:
+        predictions: those that were to be written.
+        stored: what the database holds of their images.
+    """
+    import pandas as pd
+
+    by_image: dict[int, list[StoredScore]] = {}
+    for score in stored:
+        by_image.setdefault(score.image_id, []).append(score)
+    rows = [_row(prediction, by_image.get(prediction.outcome.image.image_id, [])) for prediction in predictions]
+    return {
+        "rows": pd.DataFrame([row for row in rows if row["image_id"] in listed]),
+        "unlisted": pd.DataFrame([row for row in rows if row["image_id"] not in listed]),
+    }
+
+
+def _row(prediction: Prediction, stored: Sequence[StoredScore]) -> dict[str, object]:
+    image, predicted = prediction.outcome.image, prediction.outcome.probabilities or ()
+    apart = [
+        abs(mine - theirs) if theirs is not None else 1.0
+        for score in stored
+        for mine, theirs in zip(predicted, score.probabilities, strict=True)
+    ]
+    categories = sorted({str(score.category) for score in stored})
+    return {
+        "image_id": image.image_id,
+        "inspection_id": image.inspection_id,
+        "plate": image.plate,
+        "well": image.well,
+        "drop": image.drop_number,
+        "path": image.path,
+        "rows": len(stored),
+        "predicted": prediction.category,
+        "in_the_database": ", ".join(categories),
+        "same_category": categories == [prediction.category] if stored else None,
+        "difference": max(apart) if apart else None,
+    }

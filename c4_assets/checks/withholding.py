@@ -1,0 +1,92 @@
+"""Which inspections of a day must not reach the database: judged on exactly what is about to be written.
+
+The steps before show the same checks where the data enters. That they failed is not carried from step to step: it would
+have to be kept in time with what each run knows. Here the scores themselves are judged, just before they are written,
+so that none can pass unseen, whatever other runs of the day do.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+
+from c4_assets.checks import images, predictions, probabilities
+from c4_assets.checks.catalogue import withholding_checks
+from c4_assets.checks.check import Tables, Verdict
+from c4_assets.checks.expectations import judge
+from c4_assets.checks.results import in_words
+from c4_assets.checks.thresholds import Thresholds
+from c4_assets.marco.scorer_version import ScorerVersion
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.inspections import Inspection, inspections_of_day
+from resources.imaging_database.withheld import Finding, withhold
+from resources.score_archive import ImageOutcome, Prediction, ScoreArchive
+
+NAMED = 10
+"""Images that a reason names."""
+
+
+def withhold_day(
+    day: date,
+    database: ImagingDatabase,
+    archive: ScoreArchive,
+    version: ScorerVersion,
+    predicted: Sequence[Prediction],
+    thresholds: Thresholds,
+) -> set[int]:
+    """Records which inspections of a day fail a blocking check, and returns those whose scores must not be written.
+
+    An inspection that failed before and passes now, because more of its images have come or it was scored anew, is no
+    longer withheld. One that was released is not returned.
+
+    Args:
+        predicted: what is about to be written.
+
+    Raises:
+        Unavailable: the database failed; nothing was recorded, and nothing may be written.
+    """
+    listed = inspections_of_day(database, day)
+    rows = [prediction.outcome for prediction in predicted]
+    failed = [outcome for outcome in archive.outcomes(day) if outcome.error is not None]
+    known = {row.image.image_id for row in (*rows, *failed)}
+    judged = {
+        inspection.inspection_id: sum(image.image_id in known for image in inspection.images) for inspection in listed
+    }
+    verdicts = _verdicts(listed, predicted, [*rows, *failed, *_doubled(archive.rows(day))], thresholds)
+    findings = [finding for verdict in verdicts for finding in _findings(verdict, judged)]
+    # What is no longer listed on this day cannot be recorded here, and is not written either.
+    elsewhere = {finding.inspection_id for finding in findings} - set(judged)
+    here = [finding for finding in findings if finding.inspection_id in judged]
+    return elsewhere | withhold(database, version.as_row(), judged, here)
+
+
+def _doubled(rows: Iterable[ImageOutcome]) -> list[ImageOutcome]:
+    seen: set[int] = set()
+    # Adding to a set gives None: what is new to it is left out.
+    return [row for row in rows if row.image.image_id in seen or seen.add(row.image.image_id)]
+
+
+def _verdicts(
+    listed: Sequence[Inspection],
+    predicted: Sequence[Prediction],
+    rows: Sequence[ImageOutcome],
+    thresholds: Thresholds,
+) -> Iterable[Verdict]:
+    files = {row.image.image_id: images.File.of(row) for row in rows}
+    tables: dict[str, Tables] = {
+        images.ASSET: images.image_tables(listed, files, thresholds.images, datetime.now(UTC)),
+        probabilities.ASSET: probabilities.probability_tables(rows, thresholds),
+        predictions.ASSET: predictions.prediction_tables(predicted),
+    }
+    for asset, of_asset in tables.items():
+        yield from judge(withholding_checks(asset), of_asset, thresholds).verdicts
+
+
+def _findings(verdict: Verdict, judged: dict[int, int]) -> Iterable[Finding]:
+    for inspection_id in sorted({int(row["inspection_id"]) for row in verdict.rows}):
+        rows = [row for row in verdict.rows if row["inspection_id"] == inspection_id]
+        named = "; ".join(
+            ", ".join(f"{name.replace('_', ' ')} {in_words(row[name])}" for name in verdict.check.shown)
+            for row in rows[:NAMED]
+        )
+        more = f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+        reason = f"Not so: {verdict.check.holds} Found: {named}{more}."
+        yield Finding(inspection_id, verdict.check.name, reason, judged.get(inspection_id, 0))

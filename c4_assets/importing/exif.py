@@ -1,0 +1,30 @@
+"""When a picture was taken, as the file itself says."""
+
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import IO
+
+_EXIF_IFD, _TAKEN, _OFFSET = 0x8769, 0x9003, 0x9011
+"""Numbers of EXIF's sub-folder, DateTimeOriginal and OffsetTimeOriginal (EXIF 2.31)."""
+
+
+def taken_at(file: Path | IO[bytes], timezone: tzinfo = UTC) -> datetime | None:
+    """The time in a file's EXIF data, UTC.
+
+    Args:
+        timezone: of times that do not tell theirs, which are most.
+
+    Returns:
+        ``None`` for a file without such a time, and for one that is no image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            exif = image.getexif().get_ifd(_EXIF_IFD)
+        time = datetime.strptime(str(exif[_TAKEN]).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+        if offset := str(exif.get(_OFFSET, "")).strip("\0 "):
+            return datetime.fromisoformat(f"{time.isoformat()}{offset}").astimezone(UTC)
+        return time.replace(tzinfo=timezone).astimezone(UTC)
+    except (KeyError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # that it cannot be decoded is found when it is scored

@@ -1,0 +1,69 @@
+"""What an image looks like in a few numbers: exposure, sharpness, and a fingerprint that survives re-compression.
+
+They are taken from the pixels that the classifier has decoded anyway: another decoding would cost more than all checks.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+STRIDE = 4
+"""Every so many pixels one is looked at, in both directions: a sixteenth of them tells exposure as well as all do."""
+
+BLACK, SATURATED = 16, 250
+"""Levels (0 to 255) up to which a pixel counts as black, and from which on it counts as saturated."""
+
+HASH_SIDE = 16
+"""The perceptual hash has 16 x 16 bits. With the usual 8 x 8, different empty wells of one plate are 2 bits apart and
+so taken for duplicates; with 16 x 16 they are at least 12 apart (two real plates, 288 images)."""
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """Figures of one image, of the central square that the classifier sees, in its green channel.
+
+    Attributes:
+        brightness: mean level, 0 to 255.
+        black, saturated: shares of the pixels, 0 to 1.
+        sharpness: variance of the Laplacian (Pech-Pacheco et al., 2000), in levels squared; low is blurred or empty.
+        perceptual_hash: 32 bytes; the number of bits in which two of them differ tells how alike two images are.
+    """
+
+    brightness: float
+    black: float
+    saturated: float
+    sharpness: float
+    perceptual_hash: bytes
+
+
+def appearance_of(pixels: NDArray[np.float32]) -> Appearance | None:
+    """The figures of a network input.
+
+    Args:
+        pixels: float32 (height, width, 3) in [-1, 1].
+
+    Returns:
+        ``None`` for anything that is not a colour image of at least 64 x 64 pixels.
+    """
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape[:2]) < 64:
+        return None
+    stride = STRIDE if min(pixels.shape[:2]) >= 64 * STRIDE else 1
+    levels = (pixels[::stride, ::stride, 1] + np.float32(1)) * np.float32(127.5)
+    inner = levels[1:-1, 1:-1]
+    laplacian = levels[:-2, 1:-1] + levels[2:, 1:-1] + levels[1:-1, :-2] + levels[1:-1, 2:] - 4 * inner
+    return Appearance(
+        brightness=float(levels.mean()),
+        black=float((levels <= BLACK).mean()),
+        saturated=float((levels >= SATURATED).mean()),
+        sharpness=float(laplacian.var()),
+        perceptual_hash=_perceptual_hash(levels),
+    )
+
+
+def _perceptual_hash(levels: NDArray[np.float32]) -> bytes:
+    import imagehash
+    from PIL import Image
+
+    picture = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+    return np.packbits(imagehash.phash(picture, HASH_SIDE).hash).tobytes()

@@ -1,0 +1,76 @@
+"""What the database lists of a day: inspections with all their images, whatever their state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import groupby
+
+from sqlalchemy import func, select
+
+from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.schema import images, inspections, plates
+from resources.imaging_database.work import Image, day_bounds
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One imaging of one plate.
+
+    ``most_images_before`` is the largest number of images that an earlier inspection of the plate has, 0 for the first.
+    """
+
+    inspection_id: int
+    plate: str
+    imaged_at: datetime
+    images: Sequence[Image]
+    most_images_before: int
+
+
+def inspections_of_day(database: ImagingDatabase, day: date) -> list[Inspection]:
+    """The inspections of one day (UTC) that have images, with every image once, by number."""
+    start, end = day_bounds(day)
+    listed = (
+        select(
+            inspections.c.imaged_at,
+            inspections.c.plate_id,
+            images.c.id,
+            images.c.inspection_id,
+            plates.c.barcode,
+            images.c.well,
+            images.c.drop_number,
+            images.c.path,
+        )
+        .join(inspections, inspections.c.id == images.c.inspection_id)
+        .join(plates, plates.c.id == inspections.c.plate_id)
+        .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
+        .order_by(images.c.inspection_id, images.c.id)
+    )
+    todays = inspections.alias("todays")
+    earlier = (
+        select(inspections.c.plate_id, inspections.c.imaged_at, func.count(images.c.id.distinct()))
+        .join(images, images.c.inspection_id == inspections.c.id)
+        .where(
+            inspections.c.imaged_at < end,
+            inspections.c.plate_id.in_(
+                select(todays.c.plate_id).where(todays.c.imaged_at >= start, todays.c.imaged_at < end)
+            ),
+        )
+        .group_by(inspections.c.id, inspections.c.plate_id, inspections.c.imaged_at)
+    )
+    with database.reading() as connection:
+        rows = connection.execute(listed).all()
+        counts = connection.execute(earlier).all()
+    before: dict[int, list[tuple[datetime, int]]] = {}
+    for plate_id, imaged_at, count in counts:
+        before.setdefault(plate_id, []).append((imaged_at, count))
+    return [
+        Inspection(
+            inspection_id,
+            first.barcode,
+            first.imaged_at,
+            tuple({row.id: Image(*row[2:]) for row in (first, *rest)}.values()),
+            max((count for at, count in before.get(first.plate_id, ()) if at < first.imaged_at), default=0),
+        )
+        for inspection_id, group in groupby(rows, key=lambda row: row.inspection_id)
+        for first, *rest in [list(group)]
+    ]

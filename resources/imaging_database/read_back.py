@@ -1,0 +1,50 @@
+"""What the database holds of a scorer version, read back after writing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from resources.categories import Probabilities
+from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.schema import images, score_classes, scores
+from resources.imaging_database.statements import batches
+
+
+@dataclass(frozen=True)
+class StoredScore:
+    """A row of ``scores``. ``category`` is the name of its class, ``None`` where the class is gone."""
+
+    image_id: int
+    category: str | None
+    probabilities: Probabilities
+
+
+def stored_scores(database: ImagingDatabase, scorer: str, image_ids: Iterable[int]) -> list[StoredScore]:
+    """Every row that a scorer version has of these images, doubled ones and those of images no longer listed too."""
+    found: list[StoredScore] = []
+    with database.reading() as connection:
+        for batch in batches(image_ids):
+            query = (
+                select(
+                    scores.c.image_id,
+                    score_classes.c.name,
+                    scores.c.p_clear,
+                    scores.c.p_crystals,
+                    scores.c.p_other,
+                    scores.c.p_precipitate,
+                )
+                .outerjoin(score_classes, score_classes.c.id == scores.c.score_class_id)
+                .where(scores.c.scorer_version == scorer, scores.c.image_id.in_(batch))
+            )
+            found += [StoredScore(row[0], row[1], tuple(row[2:])) for row in connection.execute(query)]
+    return found
+
+
+def listed_images(database: ImagingDatabase, image_ids: Iterable[int]) -> set[int]:
+    """Those of the images that the database lists."""
+    found: set[int] = set()
+    with database.reading() as connection:
+        for batch in batches(image_ids):
+            found.update(connection.scalars(select(images.c.id).where(images.c.id.in_(batch))))
+    return found

@@ -1,0 +1,220 @@
+"""Inspections whose scores are kept out of the database, because a data quality check says that they would mislead.
+
+A withheld inspection is a third state beside scored and failed. It lasts until somebody releases it with a reason, it
+is scored again, or it passes the check: with more images, or a corrected listing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, exists, func, select
+
+from resources.errors import ConfigurationError
+from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.schema import (
+    c4_scorer_versions,
+    c4_withheld_inspections,
+    images,
+    inspections,
+    plates,
+)
+from resources.imaging_database.statements import insert_absent
+
+LONGEST = 1000
+"""Characters of a reason that are kept."""
+
+_withheld = c4_withheld_inspections
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A blocking check that an inspection has failed, and how many of its images were judged."""
+
+    inspection_id: int
+    check: str
+    reason: str
+    images: int
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """An inspection that is withheld for one check, or was until it was released."""
+
+    inspection_id: int
+    plate: str
+    day: date
+    check: str
+    reason: str
+    images: int
+    withheld_at: datetime
+    released_by: str | None
+    released_at: datetime | None
+    release_reason: str | None
+
+
+def judged_and_withheld(scorer: str) -> ColumnElement[bool]:
+    """For queries over ``images``: the image's inspection is withheld, and that was decided knowing all its images.
+
+    Images that were listed since leave the inspection pending: the next run fetches them and judges all anew.
+    """
+    each = images.alias("of_inspection")
+    listed = (
+        select(func.count(each.c.id.distinct())).where(each.c.inspection_id == images.c.inspection_id)
+    ).scalar_subquery()
+    return exists().where(
+        _withheld.c.inspection_id == images.c.inspection_id,
+        _withheld.c.scorer_version == scorer,
+        _withheld.c.released_at.is_(None),
+        _withheld.c.images >= listed.correlate(images),
+    )
+
+
+def ever_withheld(scorer: str) -> Select[tuple[int]]:
+    """The few inspections that a scorer version withholds, to begin a query with."""
+    return select(_withheld.c.inspection_id).where(
+        _withheld.c.scorer_version == scorer, _withheld.c.released_at.is_(None)
+    )
+
+
+def withhold(
+    database: ImagingDatabase, scorer_version: dict[str, Any], judged: dict[int, int], findings: Sequence[Finding]
+) -> set[int]:
+    """Records which inspections have failed a blocking check, in one transaction, and forgets what passes now.
+
+    Made twice at once, it ends as if made once. A check that an inspection was released from is not raised again.
+
+    Args:
+        scorer_version: the row of ``c4_scorer_versions``.
+        judged: images that were judged, by inspection; those not named in ``findings`` passed.
+
+    Returns:
+        The inspections whose scores must not be written.
+
+    Raises:
+        Unavailable: the database failed; nothing was written.
+    """
+    version = scorer_version["name"]
+    now = datetime.now(UTC)
+    failed = {(finding.inspection_id, finding.check) for finding in findings}
+    with database.writing() as connection:
+        if findings:
+            insert_absent(connection, c4_scorer_versions, [scorer_version])
+        known = {
+            (row.inspection_id, row.check_name): row
+            for row in connection.execute(select(_withheld).where(_withheld.c.scorer_version == version))
+            if row.inspection_id in judged
+        }
+        insert_absent(connection, _withheld, [_row(f, version, now) for f in sorted(findings, key=_order)])
+        for finding in findings:
+            connection.execute(
+                _withheld.update()
+                .where(_one(version, finding.inspection_id, finding.check), _withheld.c.released_at.is_(None))
+                .values(reason=finding.reason[:LONGEST], images=finding.images)
+            )
+        for inspection_id, check in sorted(set(known) - failed):
+            # A run that knew fewer images does not undo what one that knew more has found.
+            connection.execute(
+                _withheld.delete().where(
+                    _one(version, inspection_id, check),
+                    _withheld.c.released_at.is_(None),
+                    _withheld.c.images <= judged[inspection_id],
+                )
+            )
+    return {f.inspection_id for f in findings if not _is_released(known.get((f.inspection_id, f.check)))}
+
+
+def _is_released(row: Any) -> bool:
+    return row is not None and row.released_at is not None
+
+
+def _order(finding: Finding) -> tuple[int, str]:
+    return finding.inspection_id, finding.check
+
+
+def _one(version: str, inspection_id: int, check: str) -> ColumnElement[bool]:
+    return (
+        (_withheld.c.inspection_id == inspection_id)
+        & (_withheld.c.scorer_version == version)
+        & (_withheld.c.check_name == check)
+    )
+
+
+def _row(finding: Finding, version: str, now: datetime) -> dict[str, Any]:
+    return {
+        "inspection_id": finding.inspection_id,
+        "scorer_version": version,
+        "check_name": finding.check,
+        "reason": finding.reason[:LONGEST],
+        "images": finding.images,
+        "withheld_at": now,
+    }
+
+
+def withheld_inspections(database: ImagingDatabase, scorer: str, released: bool = False) -> list[Withheld]:
+    """The inspections that a scorer version withholds, newest first.
+
+    Args:
+        released: also those that were released.
+    """
+    query = (
+        select(
+            _withheld.c.inspection_id,
+            plates.c.barcode,
+            inspections.c.imaged_at,
+            _withheld.c.check_name,
+            _withheld.c.reason,
+            _withheld.c.images,
+            _withheld.c.withheld_at,
+            _withheld.c.released_by,
+            _withheld.c.released_at,
+            _withheld.c.release_reason,
+        )
+        .join(inspections, inspections.c.id == _withheld.c.inspection_id)
+        .join(plates, plates.c.id == inspections.c.plate_id)
+        .where(_withheld.c.scorer_version == scorer)
+        .order_by(_withheld.c.withheld_at.desc(), _withheld.c.inspection_id, _withheld.c.check_name)
+    )
+    if not released:
+        query = query.where(_withheld.c.released_at.is_(None))
+    with database.reading() as connection:
+        return [Withheld(*row[:2], row.imaged_at.date(), *row[3:]) for row in connection.execute(query)]
+
+
+def release(database: ImagingDatabase, scorer: str, inspection_id: int, by: str, reason: str) -> list[str]:
+    """Lets an inspection's scores into the database in spite of the checks that it has failed so far.
+
+    Returns:
+        Names of those checks.
+
+    Raises:
+        ConfigurationError: the inspection is not withheld, or no reason is given.
+    """
+    if not reason.strip():
+        raise ConfigurationError("Say why the inspection is released: the reason is kept with it.")
+    of_inspection = (
+        (_withheld.c.inspection_id == inspection_id)
+        & (_withheld.c.scorer_version == scorer)
+        & _withheld.c.released_at.is_(None)
+    )
+    with database.writing() as connection:
+        names = list(connection.scalars(select(_withheld.c.check_name).where(of_inspection)))
+        if not names:
+            raise ConfigurationError(
+                f"Inspection {inspection_id} is not withheld by {scorer}: `c4 checks list` shows those that are."
+            )
+        connection.execute(
+            _withheld.update()
+            .where(of_inspection)
+            .values(released_by=by[:64], released_at=datetime.now(UTC), release_reason=reason.strip()[:LONGEST])
+        )
+    return sorted(names)
+
+
+def forget_withheld(database: ImagingDatabase, scorer: str, inspection_id: int) -> None:
+    """Makes an inspection pending again, to be judged afresh; earlier releases are forgotten as well."""
+    with database.writing() as connection:
+        connection.execute(
+            _withheld.delete().where(_withheld.c.inspection_id == inspection_id, _withheld.c.scorer_version == scorer)
+        )
