@@ -1,7 +1,7 @@
 """Ashes: what people scored in a week and see otherwise than the machine, so that the model can learn from it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ import dagster as dg
 
 from c4_assets.contact_sheet import Tile, sheet_metadata
 from c4_assets.db_scores import db_scores
+from c4_assets.human_labels import human_labels
 from c4_assets.marco.preprocessing import thumbnail
 from c4_assets.marco_probabilities import THUMBNAIL_SIDE
 from c4_assets.operator_errors import told_to_the_operator
@@ -20,6 +21,7 @@ from resources.errors import C4Error, ImageError
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.human_scores import ScoredTwice, newest_human_scores
+from resources.label_archive import left_out, read_labels
 from resources.score_archive import ScoreArchive
 from resources.step_resources import StepResources
 
@@ -32,18 +34,27 @@ class ScoredWeek:
 
     disagreements: tuple[ScoredTwice, ...]
     agreements: tuple[ScoredTwice, ...]
+    left_out: tuple[ScoredTwice, ...]
+    """The newest human score fails a blocking check of `human_labels`."""
     unmapped: tuple[ScoredTwice, ...]
     """The human class belongs to none of the four categories."""
     without_machine_score: tuple[ScoredTwice, ...]
 
 
-def compare(scored: Sequence[ScoredTwice]) -> ScoredWeek:
-    """Sorts doubly scored images; every one lands in exactly one place, missing categories first."""
+def compare(scored: Sequence[ScoredTwice], left_out: Collection[tuple[int, str, datetime]] = frozenset()) -> ScoredWeek:
+    """Sorts doubly scored images; every one lands in exactly one place, missing categories first.
+
+    Args:
+        left_out: image, person and time of the human scores that fail a blocking check.
+    """
+    failed = [row for row in scored if (row.image_id, row.human, row.human_scored_at) in left_out]
+    scored = [row for row in scored if row not in failed]
     mapped = [row for row in scored if row.human_category in CATEGORIES]
     both = [row for row in mapped if row.machine_category in CATEGORIES]
     return ScoredWeek(
         disagreements=tuple(row for row in both if row.human_category != row.machine_category),
         agreements=tuple(row for row in both if row.human_category == row.machine_category),
+        left_out=tuple(failed),
         unmapped=tuple(row for row in scored if row.human_category not in CATEGORIES),
         without_machine_score=tuple(row for row in mapped if row.machine_category not in CATEGORIES),
     )
@@ -55,7 +66,8 @@ def collect_week(start: datetime, end: datetime, database: ImagingDatabase, arch
     Raises:
         Unavailable: the database does not answer; the archive is as it was.
     """
-    week = compare(newest_human_scores(database, archive.scorer, start, end))
+    labels = read_labels(archive, start.date()).get(start.date(), [])
+    week = compare(newest_human_scores(database, archive.scorer, start, end), left_out(labels))
     archive.write_disagreements(start.date(), week.disagreements)
     return week
 
@@ -99,7 +111,7 @@ def _tiles(rows: Sequence[ScoredTwice], store: ImageStore) -> list[Tile]:
 
 @dg.asset(
     partitions_def=WEEKS,
-    deps=["human_scores", dg.AssetDep(db_scores, partition_mapping=dg.AllPartitionMapping())],
+    deps=[human_labels, dg.AssetDep(db_scores, partition_mapping=dg.AllPartitionMapping())],
     group_name=GROUP,
     kinds={"parquet"},
     owners=[FACILITY],
@@ -147,6 +159,7 @@ def ashes_disagreements(
             "agreement": round(len(week.agreements) / compared, 4) if compared else 0.0,
             "crystals missed": sum(row.human_category == "crystals" for row in week.disagreements),
             "images without a machine score": len(week.without_machine_score),
+            "images whose label is left out": len(week.left_out),
             "images of an unmapped class": len(week.unmapped),
             "unmapped classes": ", ".join(unmapped) or "none",
             "scorer version": scorer_version(score_archive.scorer),

@@ -9,6 +9,7 @@ from c4_assets.ashes_disagreements import ashes_disagreements
 from c4_assets.checks.results import DataChecks
 from c4_assets.class_predictions import class_predictions
 from c4_assets.db_scores import db_scores
+from c4_assets.human_labels import human_labels
 from c4_assets.jobs import collect_disagreements, score_images, weekly_ashes
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco_probabilities import marco_probabilities
@@ -24,7 +25,14 @@ from sensors.new_inspections import new_inspections
 
 # A step is a process. Forked from one that has imported what every step imports, it starts in a fraction of a second,
 # and only the first step of a run waits for the imports.
-IN_EVERY_STEP = [__name__, "dagster._cli", "dagster._core.storage.sqlite_storage", "pandas", "pyarrow.parquet"]
+IN_EVERY_STEP = [
+    __name__,
+    "dagster._cli",
+    "dagster._core.storage.sqlite_storage",
+    "pandas",
+    "pyarrow.parquet",
+    "great_expectations",
+]
 PRELOADED = {"start_method": {"forkserver": {"preload_modules": IN_EVERY_STEP}}}
 
 EXECUTORS = {
@@ -56,6 +64,7 @@ defs = dg.Definitions(
         marco_probabilities,
         class_predictions,
         db_scores,
+        human_labels,
         ashes_disagreements,
     ],
     jobs=[score_images, collect_disagreements],

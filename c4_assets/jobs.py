@@ -14,7 +14,7 @@ score_images = dg.define_asset_job(
 
 collect_disagreements = dg.define_asset_job(
     "collect_disagreements",
-    selection=["ashes_disagreements"],
+    selection=["human_labels", "ashes_disagreements"],
     description="Collects what people scored in a week and see otherwise than the machine.",
 )
 

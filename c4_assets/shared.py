@@ -54,6 +54,7 @@ MEANINGS = {
     "human_class": "The class that was given.",
     "human_category": "The category that the class belongs to.",
     "human_scored_at": "Time of the newest human score.",
+    "left_out": "The blocking check that leaves the label out of what a model learns from; empty for most.",
     "machine_category": "The category that the scorer version gave.",
 }
 

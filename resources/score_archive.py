@@ -162,8 +162,18 @@ class ScoreArchive:
             {**vars(row), **dict(zip(PROBABILITY_COLUMNS, row.probabilities or (None,) * 4, strict=True))}
             for row in disagreements
         ]
-        file = self._root / "disagreements" / f"scorer={self.scorer}" / f"week={week.isoformat()}"
-        _write(file / "disagreements.parquet", _disagreement_schema(), rows)
+        self.write_week("disagreements", week, _disagreement_schema(), rows)
+
+    def _week_file(self, dataset: str, week: date) -> Path:
+        return self._root / dataset / f"scorer={self.scorer}" / f"week={week.isoformat()}" / f"{dataset}.parquet"
+
+    def write_week(self, dataset: str, week: date, schema: "pa.Schema", rows: list[dict[str, Any]]) -> None:
+        """Replaces a dataset's rows of the week that begins on this day."""
+        _write(self._week_file(dataset, week), schema, rows)
+
+    def read_week(self, dataset: str, week: date) -> list[dict[str, Any]]:
+        """A dataset's rows of the week that begins on this day, or none."""
+        return _read(self._week_file(dataset, week))
 
     def _union(self, day: date, checkpoints: Sequence[Path]) -> list[ImageOutcome]:
         # The day's file comes last: a checkpoint that has gone meanwhile was merged into it before.

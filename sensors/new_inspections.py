@@ -20,7 +20,7 @@ from resources.settings import Settings
 # A run that is being cancelled may still be writing. Its day waits for it to end, or two runs would do the same work.
 IN_FLIGHT = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
 
-ASHES = dg.AssetKey("ashes_disagreements")
+WEEKLY = {dg.AssetKey("human_labels"), dg.AssetKey("ashes_disagreements")}
 
 PARTITION_TAG = "dagster/partition"
 
@@ -77,8 +77,9 @@ def days_in_flight(instance: dg.DagsterInstance) -> set[date]:
 
 def _about_a_day(run: dg.DagsterRun) -> bool:
     # The partitions of Ashes are weeks, and a week's key looks like a day's. Started by hand it is no job of ours.
-    is_ashes = run.job_name == collect_disagreements.name or run.asset_selection == {ASHES}
-    return PARTITION_TAG in run.tags and not is_ashes
+    selected = run.asset_selection
+    is_weekly = run.job_name == collect_disagreements.name or (bool(selected) and selected <= WEEKLY)
+    return PARTITION_TAG in run.tags and not is_weekly
 
 
 @dg.sensor(

@@ -23,6 +23,7 @@ from tests.conftest import c4
 ASSETS = [
     "inspections",
     "human_scores",
+    "human_labels",
     "raw_inspection_images",
     "marco_probabilities",
     "class_predictions",

@@ -4,10 +4,10 @@ import warnings
 
 import dagster as dg
 
-from c4_assets.checks import images, predictions, probabilities, rows
+from c4_assets.checks import images, labels, predictions, probabilities, rows
 from c4_assets.checks.check import Check
 
-CHECKS: tuple[Check, ...] = (*images.CHECKS, *probabilities.CHECKS, *predictions.CHECKS, *rows.CHECKS)
+CHECKS: tuple[Check, ...] = (*images.CHECKS, *probabilities.CHECKS, *predictions.CHECKS, *rows.CHECKS, *labels.CHECKS)
 
 _STOPS = {
     "inspection": "Blocking: the inspection is withheld from the database.",

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     )
     from great_expectations.data_context import EphemeralDataContext
 
+# Great Expectations reports its use to its makers unless it is told otherwise before it is imported.
+os.environ["GX_ANALYTICS_ENABLED"] = "false"
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -89,8 +92,6 @@ def _harmless(table: "pd.DataFrame") -> "pd.DataFrame":
 
 @lru_cache(maxsize=1)
 def _context() -> "EphemeralDataContext":
-    # Great Expectations reports its use to its makers unless told otherwise before it is imported.
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
         DataContextConfig,

@@ -32,7 +32,7 @@ class DataChecks:
 
     def __init__(self, settings: Settings) -> None:
         self._site = settings.checks_config
-        self._docs = settings.data_docs
+        self.docs = settings.data_docs
         self._thresholds: Thresholds | None = None
 
     @property
@@ -53,7 +53,7 @@ class DataChecks:
             store: where pictures of offending images are fetched from, if it answers.
         """
         judged = judge(checks_of(asset), tables, self.thresholds)
-        pages = {table: self._docs / asset / f"{partition} {table}.html" for table in tables}
+        pages = {table: self.docs / asset / f"{partition} {table}.html" for table in tables}
         for table, page in pages.items():
             if table in judged.pages:
                 with whole_file(page) as temporary:

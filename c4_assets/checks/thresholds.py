@@ -68,6 +68,7 @@ class Labels(_Group):
     below_other_scorers: float = Field(gt=0, le=1)
     least_category_share: float = Field(ge=0, le=1)
     near_duplicate_bits: int = Field(ge=0, le=256)
+    compared_weeks: int = Field(ge=1)
     held_out_plates: tuple[str, ...]
 
 

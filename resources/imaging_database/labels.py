@@ -1,0 +1,68 @@
+"""Human scores one by one, as labels that a model may learn from."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import String, func, literal, select
+
+from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.schema import images, inspections, plates, score_classes, scores
+
+
+@dataclass(frozen=True)
+class HumanLabel:
+    """One score that a person gave.
+
+    ``category`` is ``None`` for a class that is mapped to no category, ``class_known`` is false for one that
+    `score_classes` does not list; ``machine_category`` is ``None`` for an image that the scorer version has not scored.
+    """
+
+    score_id: int
+    image_id: int
+    inspection_id: int
+    plate: str
+    imaged_at: datetime
+    well: str
+    drop_number: int
+    path: str
+    human: str
+    human_class: str
+    class_known: bool
+    category: str | None
+    scored_at: datetime
+    machine_category: str | None
+
+
+def human_labels(database: ImagingDatabase, scorer: str, since: datetime, until: datetime) -> list[HumanLabel]:
+    """Every human score given at or after ``since`` and before ``until``, oldest first."""
+    human, machine = scores.alias("human"), scores.alias("machine")
+    human_class, machine_class = score_classes.alias("human_class"), score_classes.alias("machine_class")
+    query = (
+        select(
+            human.c.id,
+            human.c.image_id,
+            images.c.inspection_id,
+            plates.c.barcode,
+            inspections.c.imaged_at,
+            images.c.well,
+            images.c.drop_number,
+            images.c.path,
+            human.c.scorer,
+            func.coalesce(human_class.c.name, literal("class ") + human.c.score_class_id.cast(String)),
+            human_class.c.id,
+            human_class.c.category,
+            human.c.scored_at,
+            machine_class.c.category,
+        )
+        .join(images, images.c.id == human.c.image_id)
+        .join(inspections, inspections.c.id == images.c.inspection_id)
+        .join(plates, plates.c.id == inspections.c.plate_id)
+        .outerjoin(human_class, human_class.c.id == human.c.score_class_id)
+        .outerjoin(machine, (machine.c.image_id == human.c.image_id) & (machine.c.scorer_version == scorer))
+        .outerjoin(machine_class, machine_class.c.id == machine.c.score_class_id)
+        .where(human.c.scorer_version.is_(None), human.c.scored_at >= since, human.c.scored_at < until)
+        .order_by(human.c.scored_at, human.c.id)
+    )
+    with database.reading() as connection:
+        found = (HumanLabel(*row[:10], row[10] is not None, *row[11:]) for row in connection.execute(query))
+        return list({label.score_id: label for label in found}.values())

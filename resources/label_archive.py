@@ -1,0 +1,75 @@
+"""The label archive: what people scored, week by week, as Parquet beside the score archive's datasets."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from resources.imaging_database.labels import HumanLabel
+from resources.score_archive import ScoreArchive
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class ArchivedLabel:
+    """A label with the image's perceptual hash, and the check that leaves it out of what a model learns from."""
+
+    label: HumanLabel
+    perceptual_hash: bytes | None
+    left_out: str | None
+
+
+def write_labels(archive: ScoreArchive, week: date, labels: Iterable[ArchivedLabel]) -> None:
+    """Replaces the labels of the week that begins on this day."""
+    rows = [{**vars(each.label), "perceptual_hash": each.perceptual_hash, "left_out": each.left_out} for each in labels]
+    archive.write_week("labels", week, _schema(), rows)
+
+
+def read_labels(archive: ScoreArchive, week: date, weeks: int = 1) -> dict[date, list[ArchivedLabel]]:
+    """The labels of a week and of those before it, by week, oldest first; weeks that were not collected are left out.
+
+    Args:
+        weeks: how many weeks, this one included.
+    """
+    found: dict[date, list[ArchivedLabel]] = {}
+    for before in reversed(range(weeks)):
+        each = week - timedelta(weeks=before)
+        if rows := archive.read_week("labels", each):
+            found[each] = [_label(row) for row in rows]
+    return found
+
+
+def left_out(labels: Iterable[ArchivedLabel]) -> set[tuple[int, str, datetime]]:
+    """Image, person and time of the labels that are left out."""
+    return {(each.label.image_id, each.label.human, each.label.scored_at) for each in labels if each.left_out}
+
+
+def _label(row: Mapping[str, Any]) -> ArchivedLabel:
+    label = HumanLabel(**{name: row[name] for name in HumanLabel.__dataclass_fields__})
+    return ArchivedLabel(label, row["perceptual_hash"], row["left_out"])
+
+
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    time, text = pa.timestamp("us", tz="UTC"), pa.string()
+    return pa.schema(
+        {
+            **dict.fromkeys(("score_id", "image_id", "inspection_id"), pa.int64()),
+            "plate": text,
+            "imaged_at": time,
+            "well": text,
+            "drop_number": pa.int32(),
+            "path": text,
+            "human": text,
+            "human_class": text,
+            "class_known": pa.bool_(),
+            "category": text,
+            "scored_at": time,
+            "machine_category": text,
+            "perceptual_hash": pa.binary(),
+            "left_out": text,
+        }
+    )
