@@ -6,9 +6,9 @@ from datetime import date
 
 import dagster as dg
 
-from c4_assets.checks.catalogue import specs_of
 from c4_assets.checks.predictions import mix_table, prediction_tables
 from c4_assets.checks.results import DataChecks, trends
+from c4_assets.checks.specs import specs_of
 from c4_assets.contact_sheet import Tile, sheet_metadata
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco_probabilities import marco_probabilities

@@ -1,15 +1,13 @@
 """Write the day's scores and failures back into the imaging database."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import dagster as dg
 
-from c4_assets.checks.catalogue import specs_of
-from c4_assets.checks.check import Tables
 from c4_assets.checks.results import DataChecks
-from c4_assets.checks.rows import row_tables
+from c4_assets.checks.rows import read_back_tables
+from c4_assets.checks.specs import specs_of
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.checks.withholding import withhold_day
 from c4_assets.class_predictions import class_predictions
@@ -21,7 +19,6 @@ from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_lineag
 from resources.categories import PROBABILITY_COLUMNS
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.read_back import listed_images, stored_scores
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
 from resources.score_archive import Prediction, ScoreArchive
 from resources.step_resources import StepResources
@@ -67,13 +64,6 @@ def write_day(
     ]
     written = write_back(database, version.as_row(), scores, failed, run_id)
     return WrittenDay(written, tuple(predictions), frozenset(withheld))
-
-
-def read_back_tables(database: ImagingDatabase, scorer: str, predictions: Sequence[Prediction]) -> Tables:
-    """What the checks of this asset judge: predictions beside what the database holds of them now."""
-    image_ids = [prediction.outcome.image.image_id for prediction in predictions]
-    stored = stored_scores(database, scorer, image_ids)
-    return row_tables(predictions, stored, listed_images(database, image_ids))
 
 
 @dg.asset(

@@ -1,60 +1,20 @@
 """A week's human scores as labels: kept as they were, checked before Ashes or a training set makes use of them."""
 
-from dataclasses import replace
-from datetime import datetime, timedelta
-from pathlib import Path
-
 import dagster as dg
 
-from c4_assets.checks.catalogue import specs_of
-from c4_assets.checks.check import Tables, Verdict
-from c4_assets.checks.labels import ASSET, label_tables
-from c4_assets.checks.labels_report import write_report
+from c4_assets.checks.labels import ASSET, collect_labels, without_left_out
+from c4_assets.checks.labels_report import report_page, write_report
 from c4_assets.checks.results import DataChecks, trends
-from c4_assets.checks.thresholds import Labels
+from c4_assets.checks.specs import specs_of
 from c4_assets.db_scores import db_scores
 from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import WEEKS, week_of
 from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_schema
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.labels import human_labels as labels_of
-from resources.imaging_database.work import scorer_versions
-from resources.label_archive import ArchivedLabel, read_labels, write_labels
+from resources.label_archive import read_labels, write_labels
 from resources.score_archive import ScoreArchive
 from resources.step_resources import StepResources
-
-
-def collect_labels(
-    start: datetime, end: datetime, database: ImagingDatabase, archive: ScoreArchive, thresholds: Labels
-) -> tuple[list[ArchivedLabel], Tables]:
-    """The labels that were given in a week, with their images' perceptual hashes, and what checks judge of them.
-
-    Raises:
-        Unavailable: the database does not answer.
-    """
-    found = labels_of(database, archive.scorer, start, end)
-    hashes = {day: archive.fingerprints(day) for day in {label.imaged_at.date() for label in found}}
-    labels = [ArchivedLabel(label, hashes[label.imaged_at.date()].get(label.image_id), None) for label in found]
-    before = read_labels(archive, start.date() - timedelta(weeks=1), thresholds.compared_weeks)
-    earlier = [each for week in before.values() for each in week]
-    return labels, label_tables(labels, earlier, thresholds, scorer_versions(database))
-
-
-def without_left_out(labels: list[ArchivedLabel], verdicts: tuple[Verdict, ...]) -> list[ArchivedLabel]:
-    """Marks the labels that fail a blocking check with its name."""
-    failed = {
-        row["score_id"]: verdict.check.name
-        for verdict in verdicts
-        if verdict.check.stops == "label"
-        for row in verdict.rows
-    }
-    return [replace(each, left_out=failed.get(each.label.score_id)) for each in labels]
-
-
-def report_page(docs: Path, week: str) -> Path:
-    """Where the labels report of a week is written."""
-    return docs / ASSET / f"{week} labels report.html"
 
 
 @dg.asset(

@@ -12,9 +12,9 @@ from typing import Any
 
 import dagster as dg
 
-from c4_assets.checks.catalogue import specs_of
 from c4_assets.checks.probabilities import probability_tables, weights_table
 from c4_assets.checks.results import DataChecks, trends
+from c4_assets.checks.specs import specs_of
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.engine import Classification, Engine
 from c4_assets.marco.preprocessing import thumbnail

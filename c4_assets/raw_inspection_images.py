@@ -12,9 +12,9 @@ from itertools import groupby
 
 import dagster as dg
 
-from c4_assets.checks.catalogue import specs_of
 from c4_assets.checks.images import image_tables, known_files
 from c4_assets.checks.results import DataChecks
+from c4_assets.checks.specs import specs_of
 from c4_assets.importing.exif import taken_at
 from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of

@@ -1,8 +1,4 @@
-"""All checks, and what Dagster is told of them."""
-
-import warnings
-
-import dagster as dg
+"""All checks, by asset."""
 
 from c4_assets.checks import images, labels, predictions, probabilities, rows
 from c4_assets.checks.check import Check
@@ -29,24 +25,3 @@ def withholding_checks(asset: str) -> tuple[Check, ...]:
 def severity_of(check: Check) -> str:
     """What a failure of the check does, in a sentence."""
     return _STOPS[check.stops] if check.stops else f"{check.severity.capitalize()}."
-
-
-def specs_of(asset: str, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckSpec]:
-    """The ``check_specs`` of an asset.
-
-    Only a check of a whole partition is blocking in Dagster's sense, which fails the step. One that withholds an
-    inspection is not: the others of its day go on.
-    """
-    with warnings.catch_warnings():
-        # Checks of single partitions are new in Dagster, and it says so at every import.
-        warnings.filterwarnings("ignore", message=".*partitions_def.*")
-        return [
-            dg.AssetCheckSpec(
-                check.name,
-                asset=asset,
-                description=f"{check.holds} {severity_of(check)}",
-                blocking=check.stops == "step",
-                partitions_def=partitions,
-            )
-            for check in checks_of(asset)
-        ]

@@ -122,3 +122,10 @@ class Verdict:
         if self.met:
             return f"All {self.judged} pass."
         return f"{len(self.rows)} of {self.judged} do not: {self.check.remedy}"
+
+
+def in_words(value: object) -> str:
+    """A value of a table for people: numbers with four digits, nothing for what is missing."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

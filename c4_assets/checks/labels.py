@@ -1,6 +1,8 @@
 """Labels: what people say of drops, before a model learns from it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from fnmatch import fnmatch
 from itertools import groupby
 
@@ -16,11 +18,14 @@ from c4_assets.checks.agreement import (
     standings,
     with_the_machine,
 )
-from c4_assets.checks.check import Check, Tables, between, one_of
+from c4_assets.checks.check import Check, Tables, Verdict, between, one_of
 from c4_assets.checks.thresholds import Labels
 from resources.categories import CATEGORIES
-from resources.imaging_database.labels import HumanLabel
-from resources.label_archive import ArchivedLabel
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.labels import HumanLabel, human_labels
+from resources.imaging_database.work import scorer_versions
+from resources.label_archive import ArchivedLabel, read_labels
+from resources.score_archive import ScoreArchive
 
 ASSET = "human_labels"
 
@@ -144,6 +149,33 @@ CHECKS = (
         shown=("human", "shared", "agreement", "below"),
     ),
 )
+
+
+def collect_labels(
+    start: datetime, end: datetime, database: ImagingDatabase, archive: ScoreArchive, thresholds: Labels
+) -> tuple[list[ArchivedLabel], Tables]:
+    """The labels that were given in a week, with their images' perceptual hashes, and what checks judge of them.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    found = human_labels(database, archive.scorer, start, end)
+    hashes = {day: archive.fingerprints(day) for day in {label.imaged_at.date() for label in found}}
+    labels = [ArchivedLabel(label, hashes[label.imaged_at.date()].get(label.image_id), None) for label in found]
+    before = read_labels(archive, start.date() - timedelta(weeks=1), thresholds.compared_weeks)
+    earlier = [each for week in before.values() for each in week]
+    return labels, label_tables(labels, earlier, thresholds, scorer_versions(database))
+
+
+def without_left_out(labels: list[ArchivedLabel], verdicts: tuple[Verdict, ...]) -> list[ArchivedLabel]:
+    """Marks the labels that fail a blocking check with its name."""
+    failed = {
+        row["score_id"]: verdict.check.name
+        for verdict in verdicts
+        if verdict.check.stops == "label"
+        for row in verdict.rows
+    }
+    return [replace(each, left_out=failed.get(each.label.score_id)) for each in labels]
 
 
 def label_tables(

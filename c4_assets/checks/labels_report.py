@@ -16,6 +16,7 @@ from c4_assets.checks.agreement import (
     standings,
     with_the_machine,
 )
+from c4_assets.checks.labels import ASSET
 from c4_assets.checks.thresholds import Labels
 from c4_assets.contact_sheet import COLOURS
 from resources.categories import CATEGORIES
@@ -90,6 +91,11 @@ def write_report(page: Path, weeks: Mapping[date, Sequence[ArchivedLabel]], week
     )
     with whole_file(page) as temporary:
         temporary.write_text(html, encoding="utf-8")
+
+
+def report_page(docs: Path, week: str) -> Path:
+    """Where the labels report of a week is written."""
+    return docs / ASSET / f"{week} labels report.html"
 
 
 def kappa_matrix(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from c4_assets.checks.catalogue import checks_of
-from c4_assets.checks.check import Tables, Verdict
+from c4_assets.checks.check import Tables, Verdict, in_words
+from c4_assets.checks.data_docs import write_pages
 from c4_assets.checks.expectations import judge
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.contact_sheet import LARGEST, Tile, sheet_metadata
 from c4_assets.marco.preprocessing import thumbnail
 from c4_assets.shared import cell
-from resources.durable import whole_file
 from resources.errors import C4Error, ImageError
 from resources.image_store import ImageStore
 from resources.settings import Settings
@@ -53,14 +53,7 @@ class DataChecks:
             store: where pictures of offending images are fetched from, if it answers.
         """
         judged = judge(checks_of(asset), tables, self.thresholds)
-        pages = {table: self.docs / asset / f"{partition} {table}.html" for table in tables}
-        for table, page in pages.items():
-            if table in judged.pages:
-                with whole_file(page) as temporary:
-                    temporary.write_text(judged.pages[table], encoding="utf-8")
-            elif page.exists():  # of an earlier run: what was wrong is mended
-                page.unlink(missing_ok=True)
-        pages = {table: pages[table] for table in judged.pages}
+        pages = write_pages(self.docs, asset, partition, tables, judged)
         return Evaluated(judged.verdicts, pages, lambda rows: _tiles(rows, store))
 
 
@@ -135,13 +128,6 @@ def table_of(verdict: Verdict) -> str:
     if len(verdict.rows) > NAMED:
         lines.append(f"\nand {len(verdict.rows) - NAMED} more")
     return "\n".join(lines)
-
-
-def in_words(value: object) -> str:
-    """A value of a table for people: numbers with four digits, nothing for what is missing."""
-    if value is None or value != value:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _tiles(rows: Rows, store: ImageStore) -> list[Tile]:

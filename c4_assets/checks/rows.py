@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 
 from c4_assets.checks.check import Check, Tables, between, one_of
 from c4_assets.checks.images import DROP
-from resources.imaging_database.read_back import StoredScore
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.read_back import StoredScore, listed_images, stored_scores
 from resources.score_archive import Prediction
 
 ASSET = "db_scores"
@@ -47,6 +48,13 @@ CHECKS = (
         shown=(*DROP, "rows"),
     ),
 )
+
+
+def read_back_tables(database: ImagingDatabase, scorer: str, predictions: Sequence[Prediction]) -> Tables:
+    """Predictions beside what the database holds of them now."""
+    image_ids = [prediction.outcome.image.image_id for prediction in predictions]
+    stored = stored_scores(database, scorer, image_ids)
+    return row_tables(predictions, stored, listed_images(database, image_ids))
 
 
 def row_tables(predictions: Sequence[Prediction], stored: Sequence[StoredScore], listed: Collection[int]) -> Tables:

@@ -10,9 +10,8 @@ from datetime import UTC, date, datetime
 
 from c4_assets.checks import images, predictions, probabilities
 from c4_assets.checks.catalogue import withholding_checks
-from c4_assets.checks.check import Tables, Verdict
+from c4_assets.checks.check import Tables, Verdict, in_words
 from c4_assets.checks.expectations import judge
-from c4_assets.checks.results import in_words
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.marco.scorer_version import ScorerVersion
 from resources.imaging_database import ImagingDatabase

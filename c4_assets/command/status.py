@@ -72,7 +72,7 @@ def retry() -> None:
 
 
 def _as_json(progress: Sequence[Progress], failed: Sequence[Failure], current: bool) -> dict[str, Any]:
-    names = ("inspections", "listed", "scored", "failed", "retrying", "pending")
+    names = ("inspections", "listed", "scored", "failed", "withheld", "retrying", "pending")
     return {
         "current": current,
         "total": {name: sum(getattr(day, name) for day in progress) for name in names},
@@ -95,7 +95,7 @@ def _print_progress(name: str, progress: Sequence[Progress], current: bool) -> N
 
     table = Table(title=f"{name}{' (current)' if current else ''}", title_justify="left")
     table.add_column("day of imaging")
-    for column in ("inspections", "images", "scored", "failed", "pending", "of them retried"):
+    for column in ("inspections", "images", "scored", "failed", "withheld", "pending", "of them retried"):
         table.add_column(column, justify="right")
     rows = [(str(day.day), day) for day in progress]
     for title, day in rows:
@@ -107,7 +107,7 @@ def _print_progress(name: str, progress: Sequence[Progress], current: bool) -> N
 
 
 def _numbers(day: Progress) -> tuple[int, ...]:
-    return (day.inspections, day.listed, day.scored, day.failed, day.pending, day.retrying)
+    return (day.inspections, day.listed, day.scored, day.failed, day.withheld, day.pending, day.retrying)
 
 
 def _print_failures(failed: Sequence[Failure], max_attempts: int) -> None:
@@ -133,5 +133,7 @@ def _print_hints(progress: Sequence[Progress], failed: Sequence[Failure], settin
         console.print(f"{len(failed)} images have failed: `c4 status --failures` lists them.")
     if any(day.failed for day in progress):
         console.print("When the cause is mended, `c4 retry` has them tried again.")
+    if withheld := sum(day.withheld for day in progress):
+        console.print(f"{withheld} images belong to inspections that are withheld: `c4 checks list` says why.")
     if not progress:
         console.print("The imaging database lists no image: `c4 import FOLDER`, or `c4 demo`.")

@@ -212,6 +212,19 @@ def release(database: ImagingDatabase, scorer: str, inspection_id: int, by: str,
     return sorted(names)
 
 
+def inspection_day(database: ImagingDatabase, inspection_id: int) -> date:
+    """The day (UTC) of an inspection.
+
+    Raises:
+        ConfigurationError: there is no such inspection.
+    """
+    with database.reading() as connection:
+        imaged_at = connection.scalar(select(inspections.c.imaged_at).where(inspections.c.id == inspection_id))
+    if imaged_at is None:
+        raise ConfigurationError(f"The imaging database lists no inspection {inspection_id}.")
+    return imaged_at.date()
+
+
 def forget_withheld(database: ImagingDatabase, scorer: str, inspection_id: int) -> None:
     """Makes an inspection pending again, to be judged afresh; earlier releases are forgotten as well."""
     with database.writing() as connection:

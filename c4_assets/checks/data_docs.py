@@ -1,0 +1,23 @@
+"""Where Great Expectations' Data Docs lie: a page for every table of a partition in which a row offends."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from c4_assets.checks.expectations import Judgement
+from resources.durable import whole_file
+
+
+def write_pages(docs: Path, asset: str, partition: str, tables: Iterable[str], judged: Judgement) -> dict[str, Path]:
+    """Writes the pages of a judgement and removes those of an earlier one whose faults are mended.
+
+    Returns:
+        The page of every table that has one.
+    """
+    pages = {table: docs / asset / f"{partition} {table}.html" for table in tables}
+    for table, page in pages.items():
+        if table in judged.pages:
+            with whole_file(page) as temporary:
+                temporary.write_text(judged.pages[table], encoding="utf-8")
+        elif page.exists():
+            page.unlink(missing_ok=True)
+    return {table: pages[table] for table in judged.pages}

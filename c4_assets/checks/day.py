@@ -1,0 +1,49 @@
+"""Judge a day anew, without scoring anything: what its steps judge, from what is there now."""
+
+from datetime import UTC, date, datetime
+
+from c4_assets.checks import images, predictions, probabilities, rows
+from c4_assets.checks.catalogue import checks_of
+from c4_assets.checks.check import Tables
+from c4_assets.checks.expectations import Judgement, judge
+from c4_assets.checks.thresholds import Thresholds
+from c4_assets.marco.classifier import Classifier
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.inspections import inspections_of_day
+from resources.imaging_database.withheld import withheld_inspections
+from resources.score_archive import ScoreArchive
+from resources.staging import Staging
+
+
+def tables_of_day(
+    day: date,
+    database: ImagingDatabase,
+    staging: Staging,
+    archive: ScoreArchive,
+    classifier: Classifier,
+    thresholds: Thresholds,
+) -> dict[str, Tables]:
+    """The tables of a day's assets, by asset."""
+    listed = inspections_of_day(database, day)
+    files = images.known_files(day, listed, staging, archive)
+    predicted = archive.predictions(day)
+    withheld = {held.inspection_id for held in withheld_inspections(database, archive.scorer)}
+    to_be_written = [p for p in predicted if p.outcome.image.inspection_id not in withheld]
+    loaded = classifier.weights_on_disk() if staging.inspections(day) else None
+    return {
+        images.ASSET: images.image_tables(listed, files, thresholds.images, datetime.now(UTC)),
+        probabilities.ASSET: {
+            **probabilities.weights_table(classifier.version, loaded),
+            **probabilities.probability_tables(archive.rows(day), thresholds),
+        },
+        predictions.ASSET: {
+            **predictions.prediction_tables(predicted),
+            **predictions.mix_table(day, predicted, archive, thresholds.predictions),
+        },
+        rows.ASSET: rows.read_back_tables(database, archive.scorer, to_be_written),
+    }
+
+
+def judge_tables(tables: dict[str, Tables], thresholds: Thresholds) -> dict[str, Judgement]:
+    """The judgement on each asset."""
+    return {asset: judge(checks_of(asset), of_asset, thresholds) for asset, of_asset in tables.items()}

@@ -1,0 +1,203 @@
+"""``c4 checks``: what is checked, what is withheld, and how to let it go on."""
+
+import getpass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from c4_assets.command.console import console, errors
+from c4_assets.command.database import ready
+from c4_assets.marco.classifier import Classifier
+from resources.errors import ConfigurationError
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.inspections import inspections_of_day
+from resources.imaging_database.read_back import stored_scores
+from resources.imaging_database.withheld import Withheld, forget_withheld, inspection_day, withheld_inspections
+from resources.imaging_database.withheld import release as release_inspection
+from resources.score_archive import ScoreArchive
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    from c4_assets.checks.check import Verdict
+
+app = typer.Typer(help="Data quality: what is checked, and inspections that are withheld.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    released: Annotated[bool, typer.Option("--released", help="Also inspections that were released.")] = False,
+) -> None:
+    """List the checks, and the inspections whose scores are withheld from the database, with the reason."""
+    from c4_assets.checks.catalogue import CHECKS, severity_of
+
+    _, database, scorer = _site()
+    withheld = withheld_inspections(database, scorer, released)
+    if as_json:
+        checks = [{"name": c.name, "asset": c.asset, "severity": c.severity, "stops": c.stops} for c in CHECKS]
+        held = [{**asdict(each), "remedy": _remedy(each.check)} for each in withheld]
+        typer.echo(json.dumps({"scorer_version": scorer, "checks": checks, "withheld": held}, indent=2, default=str))
+        return
+    from rich.table import Table
+
+    table = Table("check", "asset", "what holds, and what a failure does", title="Checks", title_justify="left")
+    for check in CHECKS:
+        table.add_row(check.name, check.asset, f"{check.holds} {severity_of(check)}")
+    console.print(table)
+    _print_withheld(withheld)
+
+
+def _print_withheld(withheld: Sequence[Withheld]) -> None:
+    from rich.table import Table
+
+    if not withheld:
+        console.print("No inspection is withheld.")
+        return
+    table = Table("inspection", "plate", "day", "images", "check", "why, and what to do", title="Withheld")
+    for each in withheld:
+        what = f"{each.reason} To do: {_remedy(each.check)}"
+        if each.released_at:
+            what = f"Released by {each.released_by} on {each.released_at:%Y-%m-%d}: {each.release_reason}"
+        table.add_row(str(each.inspection_id), each.plate, str(each.day), str(each.images), each.check, what)
+    console.print(table)
+    console.print("Score again with `c4 checks rescore`, or let the scores go with `c4 checks release`.")
+
+
+def _remedy(name: str) -> str:
+    from c4_assets.checks.catalogue import CHECKS
+
+    return next((check.remedy for check in CHECKS if check.name == name), "this check is made no longer: release it.")
+
+
+@app.command()
+def run(
+    day: Annotated[str | None, typer.Option("--date", help="A day of imaging (UTC).")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="The labels of a week of human scoring.")] = False,
+    week: Annotated[str | None, typer.Option(help="A day of that week; by default today.")] = None,
+) -> None:
+    """Judge a day's data or a week's labels as they are now. Nothing is scored, withheld or released."""
+    if labels == bool(day) or (week and not labels):
+        raise ConfigurationError("Say what to judge: --date 2026-03-31, or --labels (--week 2026-03-31).")
+    settings, database, scorer = _site()
+    archive = ScoreArchive(settings.archive, scorer)
+    if day:
+        verdicts = _judge_day(_date("--date", day), settings, database, archive)
+    else:
+        verdicts = _judge_labels(
+            _date("--week", week) if week else datetime.now(UTC).date(), settings, database, archive
+        )
+    _print_verdicts(verdicts)
+    if any(not verdict.passed and verdict.check.severity == "blocking" for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+def _judge_day(day: date, settings: Settings, database: ImagingDatabase, archive: ScoreArchive) -> "list[Verdict]":
+    from c4_assets.checks.data_docs import write_pages
+    from c4_assets.checks.day import judge_tables, tables_of_day
+    from c4_assets.checks.thresholds import Thresholds
+    from resources.staging import Staging
+
+    thresholds = Thresholds.load(settings.checks_config)
+    with errors.status(f"judging {day}"):
+        staging = Staging(settings.staging, archive.scorer)
+        tables = tables_of_day(day, database, staging, archive, Classifier(settings), thresholds)
+        judged = judge_tables(tables, thresholds)
+        pages = [
+            page
+            for asset, of_asset in judged.items()
+            for page in write_pages(settings.data_docs, asset, day.isoformat(), tables[asset], of_asset).values()
+        ]
+    _print_pages(pages)
+    return [verdict for of_asset in judged.values() for verdict in of_asset.verdicts]
+
+
+def _judge_labels(day: date, settings: Settings, database: ImagingDatabase, archive: ScoreArchive) -> "list[Verdict]":
+    from c4_assets.checks.catalogue import checks_of
+    from c4_assets.checks.data_docs import write_pages
+    from c4_assets.checks.expectations import judge
+    from c4_assets.checks.labels import ASSET, collect_labels, without_left_out
+    from c4_assets.checks.labels_report import report_page, write_report
+    from c4_assets.checks.thresholds import Thresholds
+    from resources.label_archive import read_labels
+
+    thresholds = Thresholds.load(settings.checks_config)
+    monday = day - timedelta(days=day.weekday())
+    start = datetime.combine(monday, datetime.min.time(), UTC)
+    with errors.status(f"judging the labels of the week of {monday}"):
+        found, tables = collect_labels(start, start + timedelta(weeks=1), database, archive, thresholds.labels)
+        judged = judge(checks_of(ASSET), tables, thresholds)
+        pages = write_pages(settings.data_docs, ASSET, monday.isoformat(), tables, judged)
+        weeks = read_labels(archive, monday, thresholds.labels.compared_weeks)
+        page = report_page(settings.data_docs, monday.isoformat())
+        write_report(page, {**weeks, monday: without_left_out(found, judged.verdicts)}, monday, thresholds.labels)
+    _print_pages([page, *pages.values()])
+    return list(judged.verdicts)
+
+
+def _print_pages(pages: Sequence[Path]) -> None:
+    for page in pages:
+        console.print(f"Written: {page}", soft_wrap=True)
+
+
+def _print_verdicts(verdicts: "Sequence[Verdict]") -> None:
+    from rich.table import Table
+
+    table = Table("check", "asset", "severity", "result", "what was found")
+    for verdict in verdicts:
+        check, result = verdict.check, "passed" if verdict.passed else "FAILED"
+        style = None if verdict.passed else "bold red" if check.severity == "blocking" else "yellow"
+        table.add_row(check.name, check.asset, check.severity, result, verdict.sentence, style=style)
+    console.print(table)
+
+
+@app.command()
+def release(
+    inspection: Annotated[int, typer.Argument(help="Number of the inspection, as `c4 checks list` shows it.")],
+    reason: Annotated[str, typer.Option(help="Why its scores may be trusted; kept with it.")],
+    by: Annotated[str | None, typer.Option(help="Who decides; by default who is logged in.")] = None,
+) -> None:
+    """Let a withheld inspection's scores into the database. The next run of its day writes them."""
+    _, database, scorer = _site()
+    names = release_inspection(database, scorer, inspection, by or getpass.getuser(), reason)
+    day = inspection_day(database, inspection)
+    console.print(
+        f"Inspection {inspection} is released from {', '.join(names)}. The next run of {day} writes its scores and "
+        f"classifies nothing again: `c4 run --date {day}`, or the sensor."
+    )
+
+
+@app.command()
+def rescore(
+    inspection: Annotated[int | None, typer.Argument(help="Number of the inspection.")] = None,
+    day: Annotated[str | None, typer.Option("--date", help="All inspections of a day of imaging (UTC).")] = None,
+) -> None:
+    """Forget what was classified but never reached the database, so that the next run scores it anew."""
+    if (inspection is None) == (day is None):
+        raise ConfigurationError("Say what to score anew: an inspection's number, or --date 2026-03-31.")
+    settings, database, scorer = _site()
+    imaged = _date("--date", day) if day else inspection_day(database, inspection or 0)
+    chosen = [i for i in inspections_of_day(database, imaged) if inspection in (None, i.inspection_id)]
+    image_ids = {image.image_id for each in chosen for image in each.images}
+    # What is in the database stays in the archive: its probabilities are kept for ever.
+    image_ids -= {score.image_id for score in stored_scores(database, scorer, image_ids)}
+    forgotten = ScoreArchive(settings.archive, scorer).forget(imaged, image_ids)
+    for each in chosen:
+        forget_withheld(database, scorer, each.inspection_id)
+    console.print(f"{forgotten} images are scored anew by the next run of {imaged}: `c4 run --date {imaged}`.")
+
+
+def _site() -> tuple[Settings, ImagingDatabase, str]:
+    settings = Settings.from_environment()
+    return settings, ready(settings), Classifier(settings).version.name
+
+
+def _date(option: str, value: str) -> date:
+    try:
+        return date.fromisoformat(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{option} {value!r} is not a day like 2026-03-31.") from error

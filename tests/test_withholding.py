@@ -1,0 +1,156 @@
+"""An inspection that is withheld: seen everywhere, asked for by nobody, released or scored anew, judged as it grows."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from c4_assets.command import app
+from resources.errors import ConfigurationError
+from resources.imaging_database.withheld import Finding, release, withheld_inspections, withhold
+from resources.imaging_database.work import pending_by_day, pending_images
+from tests.conftest import Facility, noon, photograph
+from tests.test_checks import OTHER, PLATE, failed, scored_plates
+
+FRAME = dict.fromkeys(PLATE, photograph(1))
+CHECK = "inspection_is_not_one_frame"
+
+
+@pytest.fixture
+def stuck(facility: Facility) -> Facility:
+    """A facility whose second plate is one frame, 24 times; both have been through a run."""
+    facility.add_plate("GOOD", PLATE)
+    facility.add_plate("STUCK", FRAME)
+    facility.score()
+    return facility
+
+
+def replace_files(facility: Facility, plate: str, files: Mapping[str, bytes | None]) -> None:
+    for name, data in files.items():
+        (facility.images / plate / name).write_bytes(data or b"")
+
+
+def c4(facility: Facility, *arguments: str) -> Result:
+    """What the command says over a facility, in this process."""
+    environment = {"C4_HOME": str(facility.settings.home), "COLUMNS": "200"}
+    return CliRunner().invoke(app, arguments, env=environment)
+
+
+def test_its_images_are_a_state_of_their_own_and_are_not_asked_for_again(stuck: Facility) -> None:
+    progress = stuck.progress()
+    assert (progress.listed, progress.scored, progress.failed, progress.withheld) == (48, 24, 0, 24)
+    assert (progress.pending, progress.retrying) == (0, 0)
+    day = noon(1).date()
+    assert pending_by_day(stuck.database, stuck.scorer, 3, noon(30)) == {}
+    assert pending_images(stuck.database, stuck.scorer, 3, day) == []
+    assert pending_by_day(stuck.database, "another-scorer", 3, noon(30)) == {day: 48}
+    stuck.score()
+    assert len(withheld_inspections(stuck.database, stuck.scorer)) == 1
+    assert scored_plates(stuck) == {"GOOD": 24}
+
+
+def test_released_it_is_written_by_the_next_run_without_being_classified_again(stuck: Facility) -> None:
+    seen = len(stuck.engine.seen)
+    assert release(stuck.database, stuck.scorer, 2, "ana", "a test pattern") == [CHECK]
+    assert pending_by_day(stuck.database, stuck.scorer, 3, noon(30)) == {noon(1).date(): 24}
+    result = stuck.score()
+    assert scored_plates(stuck) == {"GOOD": 24, "STUCK": 24}
+    assert len(stuck.engine.seen) == seen
+    assert CHECK in failed(result), "a release changes nothing of what is so"
+    (held,) = withheld_inspections(stuck.database, stuck.scorer, released=True)
+    assert (held.released_by, held.release_reason) == ("ana", "a test pattern")
+    assert withheld_inspections(stuck.database, stuck.scorer) == []
+    assert stuck.progress().pending == 0
+
+
+def test_more_images_make_it_pending_and_are_judged_with_the_others(stuck: Facility) -> None:
+    stuck.add_plate("STUCK", {**FRAME, **{f"late {name}": data for name, data in OTHER.items()}})
+    assert pending_by_day(stuck.database, stuck.scorer, 3, noon(30)) == {noon(1).date(): 48}
+    result = stuck.score()
+    assert CHECK not in failed(result), "half of the images are others now"
+    assert withheld_inspections(stuck.database, stuck.scorer) == []
+    assert scored_plates(stuck) == {"GOOD": 24, "STUCK": 48}
+
+
+def test_more_of_the_same_stays_withheld_and_is_not_asked_for_for_ever(stuck: Facility) -> None:
+    stuck.add_plate("STUCK", {**FRAME, **{f"late {name}": data for name, data in FRAME.items()}})
+    stuck.score()
+    (held,) = withheld_inspections(stuck.database, stuck.scorer)
+    assert held.images == 48
+    assert pending_by_day(stuck.database, stuck.scorer, 3, noon(30)) == {}
+
+
+def test_images_that_were_scored_before_the_imager_got_stuck_keep_their_scores(facility: Facility) -> None:
+    facility.add_plate("P1", dict(list(PLATE.items())[:10]))
+    facility.score()
+    facility.add_plate("P1", {**dict(list(PLATE.items())[:10]), **{f"x{n}.jpg": photograph(7) for n in range(38)}})
+    facility.score()
+    assert scored_plates(facility) == {"P1": 10}
+    assert facility.progress().withheld == 38
+
+
+def test_scored_anew_it_is_fetched_and_classified_again(stuck: Facility) -> None:
+    replace_files(stuck, "STUCK", OTHER)
+    told = c4(stuck, "checks", "rescore", "2").stdout
+    assert "24 images are scored anew" in told
+    stuck.score()
+    assert scored_plates(stuck) == {"GOOD": 24, "STUCK": 24}
+    assert withheld_inspections(stuck.database, stuck.scorer, released=True) == []
+
+
+def test_scoring_a_day_anew_leaves_what_is_in_the_database_alone(stuck: Facility) -> None:
+    before = stuck.archive.outcomes(noon(1).date())
+    day = noon(1).date().isoformat()
+    assert "24 images are scored anew" in c4(stuck, "checks", "rescore", "--date", day).stdout
+    kept = stuck.archive.outcomes(noon(1).date())
+    assert kept == [outcome for outcome in before if outcome.image.plate == "GOOD"]
+
+
+def test_a_run_that_knew_fewer_images_does_not_undo_what_another_found(stuck: Facility) -> None:
+    version = stuck.resources["classifier"].version.as_row()
+    assert withhold(stuck.database, version, {2: 10}, []) == set()
+    assert len(withheld_inspections(stuck.database, stuck.scorer)) == 1
+    assert withhold(stuck.database, version, {2: 24}, []) == set()
+    assert withheld_inspections(stuck.database, stuck.scorer) == []
+    finding = Finding(2, "another", "x" * 5000, 24)
+    assert withhold(stuck.database, version, {2: 24}, [finding]) == {2}
+    assert withhold(stuck.database, version, {2: 24}, [finding]) == {2}
+
+
+def test_what_cannot_be_released_is_said(stuck: Facility) -> None:
+    with pytest.raises(ConfigurationError, match="Say why"):
+        release(stuck.database, stuck.scorer, 2, "ana", " ")
+    with pytest.raises(ConfigurationError, match="Inspection 1 is not withheld"):
+        release(stuck.database, stuck.scorer, 1, "ana", "because")
+
+
+def test_the_command_lists_judges_and_releases(stuck: Facility) -> None:
+    day = noon(1).date().isoformat()
+    assert "24 images belong to inspections that are withheld" in c4(stuck, "status").stdout
+    told = c4(stuck, "checks", "list").stdout
+    assert "STUCK" in told
+    assert "probabilities_sound" in told
+    report = json.loads(c4(stuck, "checks", "list", "--json").stdout)
+    assert [(held["inspection_id"], held["check"]) for held in report["withheld"]] == [(2, CHECK)]
+    judged = c4(stuck, "checks", "run", "--date", day)
+    assert judged.exit_code == 1, judged.output
+    assert "FAILED" in judged.stdout
+    assert "Great Expectations" not in judged.output
+    (page,) = [line for line in judged.stdout.splitlines() if "inspections.html" in line]
+    assert Path(page.removeprefix("Written: ")).is_file()
+    done = c4(stuck, "checks", "release", "2", "--reason", "a test pattern", "--by", "ana")
+    assert f"c4 run --date {day}" in done.stdout
+    assert "No inspection is withheld" in c4(stuck, "checks", "list").stdout
+    assert "a test pattern" in c4(stuck, "checks", "list", "--released").stdout
+    assert c4(stuck, "checks", "run").exit_code == 1
+
+
+def test_the_command_judges_labels_and_writes_their_report(facility: Facility) -> None:
+    told = c4(facility, "checks", "run", "--labels").stdout
+    assert "label_after_imaging" in told
+    (page,) = [line for line in told.splitlines() if "labels report.html" in line]
+    assert "0 labels of 0 images" in Path(page.removeprefix("Written: ")).read_text()
+    wrong = c4(facility, "checks", "run", "--labels", "--week", "Monday")
+    assert "is not a day like" in str(wrong.exception)
