@@ -18,7 +18,7 @@ from c4_assets import class_predictions, db_scores
 from c4_assets.checks.catalogue import CHECKS
 from c4_assets.checks.thresholds import DEFAULTS, Thresholds
 from c4_assets.marco.engine import Classification
-from resources.categories import likeliest
+from resources.categories import Probabilities, likeliest
 from resources.errors import ConfigurationError
 from resources.imaging_database.withheld import withheld_inspections
 from resources.imaging_database.write_back import MachineScore, write_back
@@ -215,7 +215,11 @@ def test_a_category_that_nobody_knows_never_reaches_the_database(
     facility.score()
     facility.add_plate("BAD", OTHER)
     known = {outcome.probabilities for outcome in facility.archive.outcomes(noon(1).date())}
-    monkeypatch.setattr(class_predictions, "likeliest", lambda p: likeliest(p) if p in known else "cristals")
+
+    def misspelt(probabilities: Probabilities) -> str:
+        return likeliest(probabilities) if probabilities in known else "cristals"
+
+    monkeypatch.setattr(class_predictions, "likeliest", misspelt)
     result = facility.score()
     assert set(failed(result)) == {"categories_known"}
     assert "cristals" in named(failed(result)["categories_known"])

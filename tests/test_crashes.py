@@ -44,7 +44,11 @@ def judged_without_great_expectations(monkeypatch: pytest.MonkeyPatch) -> None:
     def judge(checks: Sequence[Check], tables: Tables, thresholds: Thresholds) -> Judgement:
         def offending(check: Check) -> tuple[dict[str, Any], ...]:
             rows = [] if check.table not in tables else tables[check.table].to_dict("records")
-            return tuple(row for row in rows if check.name == ONE_FRAME and row["one_frame_share"] == 1)
+            return tuple(
+                {str(key): value for key, value in row.items()}
+                for row in rows
+                if check.name == ONE_FRAME and row["one_frame_share"] == 1
+            )
 
         return Judgement(tuple(Verdict(check, 1, offending(check)) for check in checks), {})
 

@@ -71,7 +71,7 @@ def collect(facility: Facility) -> dg.ExecuteInProcessResult:
 
 def shifted(classes: Classes, paths: Sequence[str] = PATHS) -> dict[str, str]:
     """The next category for some of the images."""
-    after = dict(zip(CATEGORIES, (*CATEGORIES[1:], CATEGORIES[0]), strict=True))
+    after: dict[str, str] = dict(zip(CATEGORIES, (*CATEGORIES[1:], CATEGORIES[0]), strict=True))
     return {path: after[name] if path in paths else name for path, name in classes.items()}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import isfinite
 from statistics import median
+from typing import Any
 
 from resources.categories import CATEGORIES
 from resources.imaging_database.labels import HumanLabel
@@ -41,7 +42,8 @@ def cohen(table: Counts) -> float | None:
     if not any(any(row) for row in table):
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
-        kappa = float(cohens_kappa(np.array(table), return_results=False))
+        kappa: Any = cohens_kappa(np.array(table), return_results=False)
+    kappa = float(kappa)
     return kappa if isfinite(kappa) else None
 
 
@@ -156,5 +158,6 @@ def near_duplicates(new: Mapping[int, bytes], all_: Mapping[int, bytes], bits: i
         apart = np.rint((signs.shape[1] - signs @ signs[place[key]]) / 2).astype(int)
         for other in np.flatnonzero(apart <= bits):
             if keys[other] != key:
-                pairs.add((*sorted((key, keys[other])), int(apart[other])))
+                first, second = sorted((key, keys[other]))
+                pairs.add((first, second, int(apart[other])))
     return sorted(pairs)

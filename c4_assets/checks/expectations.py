@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         ExpectationSuiteValidationResult,
         ExpectationValidationResult,
     )
-    from great_expectations.data_context import EphemeralDataContext
+    from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
 
 # Great Expectations reports its use to its makers unless it is told otherwise before it is imported.
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
@@ -123,11 +123,15 @@ def _verdict(check: Check, table: "pd.DataFrame", results: "Sequence[Expectation
             raise ValueError(f"the check {check.name} cannot be evaluated: {result.exception_info}")
         judged = max(judged, int(result.result["element_count"]) - int(result.result.get("missing_count", 0)))
         offending.update(int(row) for row in result.result.get("unexpected_index_list") or ())
-    return Verdict(check, judged, tuple(table.iloc[sorted(offending)].to_dict("records")))
+    return Verdict(check, judged, _records(table.iloc[sorted(offending)]))
+
+
+def _records(table: "pd.DataFrame") -> tuple[dict[str, Any], ...]:
+    return tuple({str(name): value for name, value in row.items()} for row in table.to_dict("records"))
 
 
 def _page(validated: "ExpectationSuiteValidationResult") -> str:
-    from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view.view import DefaultJinjaPageView
 
     return DefaultJinjaPageView().render(ValidationResultsPageRenderer(run_info_at_end=True).render(validated))

@@ -167,7 +167,7 @@ def collect_labels(
     return labels, label_tables(labels, earlier, thresholds, scorer_versions(database))
 
 
-def without_left_out(labels: list[ArchivedLabel], verdicts: tuple[Verdict, ...]) -> list[ArchivedLabel]:
+def without_left_out(labels: list[ArchivedLabel], verdicts: Sequence[Verdict]) -> list[ArchivedLabel]:
     """Marks the labels that fail a blocking check with its name."""
     failed = {
         row["score_id"]: verdict.check.name

@@ -68,7 +68,7 @@ def prediction_tables(predictions: Sequence[Prediction]) -> Tables:
                 }
                 for prediction in predictions
                 for image in [prediction.outcome.image]
-                for expected in [likeliest(prediction.outcome.probabilities or (0.0,) * 4)]
+                for expected in [likeliest(prediction.outcome.probabilities or (0.0, 0.0, 0.0, 0.0))]
             ]
         )
     }

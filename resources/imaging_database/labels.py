@@ -64,5 +64,14 @@ def human_labels(database: ImagingDatabase, scorer: str, since: datetime, until:
         .order_by(human.c.scored_at, human.c.id)
     )
     with database.reading() as connection:
-        found = (HumanLabel(*row[:10], row[10] is not None, *row[11:]) for row in connection.execute(query))
+        found = [
+            HumanLabel(
+                *row[:10],
+                class_known=row[10] is not None,
+                category=row[11],
+                scored_at=row[12],
+                machine_category=row[13],
+            )
+            for row in connection.execute(query)
+        ]
         return list({label.score_id: label for label in found}.values())

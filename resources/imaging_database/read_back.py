@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from resources.categories import Probabilities
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, score_classes, scores
 from resources.imaging_database.statements import batches
@@ -13,11 +12,11 @@ from resources.imaging_database.statements import batches
 
 @dataclass(frozen=True)
 class StoredScore:
-    """A row of ``scores``. ``category`` is the name of its class, ``None`` where the class is gone."""
+    """A row of ``scores``: the name of its class, ``None`` where that is gone, and the four probabilities."""
 
     image_id: int
     category: str | None
-    probabilities: Probabilities
+    probabilities: tuple[float | None, ...]
 
 
 def stored_scores(database: ImagingDatabase, scorer: str, image_ids: Iterable[int]) -> list[StoredScore]:

@@ -179,7 +179,12 @@ def withheld_inspections(database: ImagingDatabase, scorer: str, released: bool 
     if not released:
         query = query.where(_withheld.c.released_at.is_(None))
     with database.reading() as connection:
-        return [Withheld(*row[:2], row.imaged_at.date(), *row[3:]) for row in connection.execute(query)]
+        return [_withheld_of(row) for row in connection.execute(query)]
+
+
+def _withheld_of(row: Any) -> Withheld:
+    inspection_id, plate, imaged_at, *rest = row
+    return Withheld(inspection_id, plate, imaged_at.date(), *rest)
 
 
 def release(database: ImagingDatabase, scorer: str, inspection_id: int, by: str, reason: str) -> list[str]:
