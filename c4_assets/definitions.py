@@ -10,7 +10,7 @@ from c4_assets.checks.results import DataChecks
 from c4_assets.class_predictions import class_predictions
 from c4_assets.db_scores import db_scores
 from c4_assets.human_labels import human_labels
-from c4_assets.jobs import collect_disagreements, score_images, weekly_ashes
+from c4_assets.jobs import collect_disagreements, score_images, settle_yesterday, weekly_ashes
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco_probabilities import marco_probabilities
 from c4_assets.raw_inspection_images import raw_inspection_images
@@ -69,7 +69,7 @@ defs = dg.Definitions(
     ],
     jobs=[score_images, collect_disagreements],
     sensors=[new_inspections],
-    schedules=[weekly_ashes],
+    schedules=[settle_yesterday, weekly_ashes],
     resources=resources_of(SETTINGS),
     executor=EXECUTORS[SETTINGS.executor],
 )

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from c4_assets.partitions import WEEKS
+from c4_assets.partitions import DAYS, WEEKS
 
 score_images = dg.define_asset_job(
     "score_images",
@@ -17,6 +17,21 @@ collect_disagreements = dg.define_asset_job(
     selection=["human_labels", "ashes_disagreements"],
     description="Collects what people scored in a week and see otherwise than the machine.",
 )
+
+
+@dg.schedule(
+    job=score_images,
+    cron_schedule="0 6 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def settle_yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """In the morning, the day before once more: what was still being uploaded in its last run is judged now.
+
+    Where nothing is new the run scores nothing and takes seconds.
+    """
+    yesterday = context.scheduled_execution_time - timedelta(days=1)
+    return dg.RunRequest(partition_key=DAYS.get_partition_key_for_timestamp(yesterday.timestamp()))
 
 
 @dg.schedule(

@@ -1,7 +1,9 @@
 """Every check through a real run of the graph: data that violates it, the rows it names, what its severity does."""
 
+import csv
+import hashlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
@@ -17,9 +19,13 @@ from sqlalchemy import text
 from c4_assets import class_predictions, db_scores
 from c4_assets.checks.catalogue import CHECKS
 from c4_assets.checks.thresholds import DEFAULTS, Thresholds
+from c4_assets.importing.folder import import_folder
 from c4_assets.marco.engine import Classification
-from resources.categories import Probabilities, likeliest
+from c4_assets.marco.preprocessing import pixels
+from resources.appearance import appearance_of
+from resources.categories import CATEGORIES, Probabilities, likeliest
 from resources.errors import ConfigurationError
+from resources.image_store import LocalStore
 from resources.imaging_database.withheld import withheld_inspections
 from resources.imaging_database.write_back import MachineScore, write_back
 from resources.score_archive import ImageOutcome
@@ -375,6 +381,34 @@ def test_archives_of_earlier_releases_are_read(facility: Facility) -> None:
     assert {outcome.appearance for outcome in outcomes} == {None}
     assert failed(facility.score()) == {}
     assert facility.archive.fingerprints(noon(1).date()) == {}
+
+
+class Published:
+    """An engine that gives real images the published model's own answers, and sees what MARCO sees of them."""
+
+    def __init__(self, real_images: Path) -> None:
+        with (real_images / "marco_reference.csv").open(newline="") as table:
+            self._answers = {
+                line["sha256"]: tuple(float(line[category]) for category in CATEGORIES)
+                for line in csv.DictReader(table)
+            }
+
+    def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
+        for data in images:
+            clear, crystals, other, precipitate = self._answers[hashlib.sha256(data).hexdigest()]
+            yield Classification((clear, crystals, other, precipitate), appearance=appearance_of(pixels(data)))
+
+
+@pytest.mark.parametrize(("plate", "images"), [("xchem_90j8", 192), ("ci022987_subwell_01", 96)])
+def test_a_real_plate_passes_every_check(facility: Facility, real_images: Path, plate: str, images: int) -> None:
+    facility.resources["classifier"].stand_in = Published(real_images)
+    store = LocalStore.at(facility.settings.image_store_url)
+    (imported,) = import_folder(real_images / "plates" / plate, facility.database, store).inspections
+    result = facility.score(imported.imaged_at)
+    assert failed(result) == {}
+    assert list(scored_plates(facility).values()) == [images]
+    judged = evaluations(result)["images_exposed"].metadata["judged"].value
+    assert judged == images
 
 
 def test_every_default_threshold_is_explained() -> None:

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from typer.testing import CliRunner, Result
 
 from c4_assets.command import app
+from c4_assets.jobs import settle_yesterday
 from resources.errors import ConfigurationError
 from resources.imaging_database.withheld import Finding, release, withheld_inspections, withhold
 from resources.imaging_database.work import pending_by_day, pending_images
@@ -154,3 +157,10 @@ def test_the_command_judges_labels_and_writes_their_report(facility: Facility) -
     assert "0 labels of 0 images" in Path(page.removeprefix("Written: ")).read_text()
     wrong = c4(facility, "checks", "run", "--labels", "--week", "Monday")
     assert "is not a day like" in str(wrong.exception)
+
+
+def test_each_morning_the_day_before_is_judged_once_more() -> None:
+    morning = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
+    request = settle_yesterday(dg.build_schedule_context(scheduled_execution_time=morning))
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key == "2026-03-01"

@@ -83,7 +83,9 @@ def _harmless(table: "pd.DataFrame") -> "pd.DataFrame":
     """Text from the database, escaped: Data Docs would put it on the page as the HTML that it may be."""
     return table.assign(
         **{
-            name: [html.escape(value).replace("$", "&#36;") if isinstance(value, str) else value for value in column]
+            str(name): [
+                html.escape(value).replace("$", "&#36;") if isinstance(value, str) else value for value in column
+            ]
             for name, column in table.items()
             if column.dtype.kind not in "biufM"
         }
