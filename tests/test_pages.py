@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -10,14 +11,20 @@ import time
 import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from itertools import product
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from c4_assets.checks.labels_report import write_report
+from c4_assets.checks.thresholds import Thresholds
+from resources.categories import CATEGORIES
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.labels import HumanLabel
 from resources.imaging_database.register import NewImage, register_inspection
+from resources.label_archive import ArchivedLabel
 from tests.conftest import c4
 
 ASSETS = [
@@ -114,6 +121,42 @@ def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
     while not true():
         assert time.monotonic() < deadline, f"{what} took more than {seconds} s"
         time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def labels_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labels report of two weeks: six people, one of whom sees things otherwise."""
+    rng = random.Random(1)
+    people = ("ana", "ben", "cleo", "dan", "eve", "a person <b>with</b> a long name")
+    weeks: dict[date, list[ArchivedLabel]] = {}
+    for day in (date(2026, 3, 2), date(2026, 3, 9)):
+        at = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        for image, human in product(range(day.day * 100, day.day * 100 + 40), people):
+            machine = CATEGORIES[image % 4]
+            seen = rng.choice(CATEGORIES) if human == "dan" or rng.random() < 0.1 else machine
+            label = HumanLabel(0, image, 1, "P", at, "A01", 1, "p", human, seen, True, seen, at, machine)
+            weeks.setdefault(day, []).append(ArchivedLabel(label, None, None))
+    page = tmp_path_factory.mktemp("labels") / "report.html"
+    write_report(page, weeks, date(2026, 3, 9), Thresholds.load().labels)
+    return page
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1400, "light")])
+def test_the_labels_report_shows_who_agrees_with_whom_in_every_window(
+    browser: Browser, labels_report: Path, width: int, scheme: str
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # pyright: ignore[reportArgumentType]
+    page.goto(labels_report.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "tables scroll within the page"
+    expect(page.locator("#people tr")).to_have_count(7)
+    expect(page.locator("#biases tr", has_text="dan").locator(".bad")).to_have_count(1)
+    expect(page.locator("#biases tr", has_text="ana").locator(".bad")).to_have_count(0)
+    expect(page.locator("th", has_text="<b>with</b>").first).to_be_attached()
+    expect(page.locator("#confusion tr")).to_have_count(5)
+    expect(page.locator("circle")).to_have_count(2)
+    page.locator(".wide").first.focus()
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", "keys can scroll it"
+    page.close()
 
 
 @pytest.fixture(scope="module")

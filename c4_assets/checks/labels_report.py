@@ -24,7 +24,7 @@ from resources.durable import whole_file
 from resources.imaging_database.labels import HumanLabel
 from resources.label_archive import ArchivedLabel
 
-WIDTH, HEIGHT, MARGIN = 640, 180, 34
+WIDTH, HEIGHT, MARGIN = 640, 180, 44
 """Of the plot, in its own units; the page scales it."""
 
 
