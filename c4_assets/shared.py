@@ -43,6 +43,13 @@ MEANINGS = {
     "p_precipitate": "Probability that the drop holds precipitate.",
     "scored_at": "Time of the score, or of the attempt that failed.",
     "error": "Why the image has no score; empty where it has one.",
+    "size": "Bytes of the file.",
+    "taken_at": "When the file itself says that it was taken (EXIF).",
+    "brightness": "Mean level of the central square, 0 to 255.",
+    "black": "Share of its pixels that are black.",
+    "saturated": "Share of its pixels that are saturated.",
+    "sharpness": "Variance of its Laplacian; low is blurred or empty.",
+    "perceptual_hash": "256 bits that are alike for images that look alike.",
     "category": "The likeliest of the four categories.",
     "crystal": "Whether the probability of crystals reaches the scorer version's operating point.",
     "rank": "Place within the inspection by the probability of crystals, 1 first.",
@@ -81,6 +88,10 @@ OUTCOME_COLUMNS = {
     **dict.fromkeys(PROBABILITY_COLUMNS, "float32"),
     "scored_at": "timestamp[us, UTC]",
     "error": "string",
+    "size": "int64",
+    "taken_at": "timestamp[us, UTC]",
+    **dict.fromkeys(("brightness", "black", "saturated", "sharpness"), "float32"),
+    "perceptual_hash": "binary",
 }
 """Columns of the archive's probabilities, which its predictions carry on."""
 

@@ -217,6 +217,15 @@ def test_the_lineage_page_shows_the_whole_graph_unfolded(dagster: str, browser: 
     page.close()
 
 
+def test_an_asset_shows_its_checks_by_partition(dagster: str, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    page.goto(f"{dagster}/assets/marco_probabilities?view=checks&checkDetail=probabilities_sound")
+    page.get_by_text("The four probabilities of an image are numbers in [0, 1]").first.wait_for(timeout=60_000)
+    page.get_by_text("All ").first.wait_for(timeout=30_000)
+    page.get_by_text(datetime.now(UTC).date().isoformat()).first.wait_for(timeout=30_000)
+    page.close()
+
+
 def test_a_day_shows_its_contact_sheet(dagster: str, browser: Browser) -> None:
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     today = datetime.now(UTC).date().isoformat()

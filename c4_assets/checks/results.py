@@ -103,7 +103,7 @@ class Evaluated:
         return {
             "rows": dg.MetadataValue.md(table_of(verdict)),
             **({"pictures": sheet_metadata(pictures)} if pictures else {}),
-            "what to do": dg.MetadataValue.text(f"{verdict.check.remedy[0].upper()}{verdict.check.remedy[1:]}"),
+            "what to do": dg.MetadataValue.text(verdict.check.remedy.replace("`", "")),
         }
 
 
