@@ -47,14 +47,14 @@ def compare(scored: Sequence[ScoredTwice], left_out: Collection[tuple[int, str, 
     Args:
         left_out: image, person and time of the human scores that fail a blocking check.
     """
-    failed = [row for row in scored if (row.image_id, row.human, row.human_scored_at) in left_out]
-    scored = [row for row in scored if row not in failed]
-    mapped = [row for row in scored if row.human_category in CATEGORIES]
+    with_category = [row for row in scored if row.human_category in CATEGORIES]
+    failed = {row for row in with_category if (row.image_id, row.human, row.human_scored_at) in left_out}
+    mapped = [row for row in with_category if row not in failed]
     both = [row for row in mapped if row.machine_category in CATEGORIES]
     return ScoredWeek(
         disagreements=tuple(row for row in both if row.human_category != row.machine_category),
         agreements=tuple(row for row in both if row.human_category == row.machine_category),
-        left_out=tuple(failed),
+        left_out=tuple(row for row in with_category if row in failed),
         unmapped=tuple(row for row in scored if row.human_category not in CATEGORIES),
         without_machine_score=tuple(row for row in mapped if row.machine_category not in CATEGORIES),
     )

@@ -50,13 +50,10 @@ def write_day(
         ConfigurationError, Unavailable: see :func:`resources.imaging_database.write_back.write_back`.
     """
     predicted = archive.predictions(day)
-    withheld = withhold_day(day, database, archive, version, predicted, thresholds)
+    without_score = [outcome for outcome in archive.outcomes(day) if outcome.error is not None]
+    withheld = withhold_day(day, database, archive, version, predicted, without_score, thresholds)
     predictions = [p for p in predicted if p.outcome.image.inspection_id not in withheld]
-    failed = [
-        FailedAttempt(outcome.image.image_id, outcome.error, outcome.at)
-        for outcome in archive.outcomes(day)
-        if outcome.error is not None
-    ]
+    failed = [FailedAttempt(outcome.image.image_id, outcome.error, outcome.at) for outcome in without_score]
     scores = [
         MachineScore(p.outcome.image.image_id, p.category, p.crystal, p.outcome.probabilities, p.outcome.at)
         for p in predictions

@@ -1,7 +1,6 @@
 """Fetch the images of a day that have no score yet, an inspection at a time, into the staging area."""
 
 import hashlib
-import io
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ import dagster as dg
 from c4_assets.checks.images import image_tables, known_files
 from c4_assets.checks.results import DataChecks
 from c4_assets.checks.specs import specs_of
-from c4_assets.importing.exif import taken_at
+from c4_assets.importing.exif import taken_at_of
 from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of
 from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, peak_memory, scorer_version
@@ -132,7 +131,7 @@ def fetch_images(store: ImageStore, images: Sequence[Image]) -> Iterator[StagedI
     # The store yields every path once, in order; an image that is listed under two numbers is fetched once for each.
     for image, fetched in zip(images, store.fetch([image.path for image in images]), strict=True):
         digest = None if fetched.data is None else hashlib.sha256(fetched.data).hexdigest()
-        taken = None if fetched.data is None else taken_at(io.BytesIO(fetched.data))
+        taken = None if fetched.data is None else taken_at_of(fetched.data)
         yield StagedImage(image, fetched_at, fetched.data, fetched.error, digest, taken)
 
 

@@ -90,6 +90,11 @@ class ScoreArchive:
         """What is in the day's file, row by row as it stands there."""
         return [_outcome(row) for row in _read(self._day_file("probabilities", day))]
 
+    def doubled(self, day: date) -> list[int]:
+        """The images that stand more than once in the day's file, each as often as it is too many."""
+        counts = Counter(_read_columns(self._day_file("probabilities", day), "image_id")["image_id"])
+        return [image_id for image_id, count in counts.items() for _ in range(count - 1)]
+
     def forget(self, day: date, image_ids: Collection[int]) -> int:
         """Removes images from the day, so that they are classified anew. Returns how many outcomes there were."""
         with self._lock(day):

@@ -11,7 +11,7 @@ from c4_assets.ashes_disagreements import compare, missed_crystals_first
 from resources.categories import CATEGORIES
 from resources.imaging_database.human_scores import ScoredTwice, newest_human_scores
 from resources.imaging_database.register import record_human_scores
-from tests.conftest import Facility, noon, photograph
+from tests.conftest import Facility, photograph
 from tests.test_graph import metadata
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -21,8 +21,8 @@ WEEK = timedelta(weeks=1)
 @pytest.fixture
 def scored(facility: Facility) -> Facility:
     """A facility with eight images that the machine has scored."""
-    facility.add_plate("P1", {f"{n}.jpg": photograph(n) for n in range(8)})
-    facility.score()
+    facility.add_plate("P1", {f"{n}.jpg": photograph(n) for n in range(8)}, MONDAY - 2 * WEEK)
+    facility.score(MONDAY - 2 * WEEK)
     return facility
 
 
@@ -52,7 +52,7 @@ def test_disagreements_are_found_among_agreements_unmapped_classes_and_unscored_
         paths[3]: "bad image",
     }
     record_human_scores(scored.database, 1, "ana", MONDAY + timedelta(days=1), classes)
-    unscored = scored.add_plate("P9", {"z.jpg": photograph(77)}, noon(300))
+    unscored = scored.add_plate("P9", {"z.jpg": photograph(77)}, MONDAY - 3 * WEEK)
     record_human_scores(scored.database, unscored, "ana", MONDAY + timedelta(days=1), {"P9/z.jpg": "clear"})
     result = scored.run("collect_disagreements", "2026-03-02")
     told = metadata(result, "ashes_disagreements")

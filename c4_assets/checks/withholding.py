@@ -29,6 +29,7 @@ def withhold_day(
     archive: ScoreArchive,
     version: ScorerVersion,
     predicted: Sequence[Prediction],
+    failed: Sequence[ImageOutcome],
     thresholds: Thresholds,
 ) -> set[int]:
     """Records which inspections of a day fail a blocking check, and returns those whose scores must not be written.
@@ -38,29 +39,25 @@ def withhold_day(
 
     Args:
         predicted: what is about to be written.
+        failed: the day's images without a score.
 
     Raises:
         Unavailable: the database failed; nothing was recorded, and nothing may be written.
     """
     listed = inspections_of_day(database, day)
     rows = [prediction.outcome for prediction in predicted]
-    failed = [outcome for outcome in archive.outcomes(day) if outcome.error is not None]
+    by_image = {row.image.image_id: row for row in rows}
+    doubled = [by_image[image_id] for image_id in archive.doubled(day) if image_id in by_image]
     known = {row.image.image_id for row in (*rows, *failed)}
     judged = {
         inspection.inspection_id: sum(image.image_id in known for image in inspection.images) for inspection in listed
     }
-    verdicts = _verdicts(listed, predicted, [*rows, *failed, *_doubled(archive.rows(day))], thresholds)
+    verdicts = _verdicts(listed, predicted, [*rows, *failed, *doubled], thresholds)
     findings = [finding for verdict in verdicts for finding in _findings(verdict, judged)]
     # What is no longer listed on this day cannot be recorded here, and is not written either.
     elsewhere = {finding.inspection_id for finding in findings} - set(judged)
     here = [finding for finding in findings if finding.inspection_id in judged]
     return elsewhere | withhold(database, version.as_row(), judged, here)
-
-
-def _doubled(rows: Iterable[ImageOutcome]) -> list[ImageOutcome]:
-    seen: set[int] = set()
-    # Adding to a set gives None: what is new to it is left out.
-    return [row for row in rows if row.image.image_id in seen or seen.add(row.image.image_id)]
 
 
 def _verdicts(

@@ -57,7 +57,7 @@ def inspections_of_day(database: ImagingDatabase, day: date) -> list[Inspection]
         )
         .group_by(inspections.c.id, inspections.c.plate_id, inspections.c.imaged_at)
     )
-    with database.reading() as connection:
+    with database.reading("list images") as connection:
         rows = connection.execute(listed).all()
         counts = connection.execute(earlier).all()
     before: dict[int, list[tuple[datetime, int]]] = {}

@@ -48,7 +48,7 @@ def human_labels(database: ImagingDatabase, scorer: str, since: datetime, until:
             images.c.drop_number,
             images.c.path,
             human.c.scorer,
-            func.coalesce(human_class.c.name, literal("class ") + human.c.score_class_id.cast(String)),
+            func.coalesce(human_class.c.name, literal("class ") + human.c.score_class_id.cast(String(24))),
             human_class.c.id,
             human_class.c.category,
             human.c.scored_at,
@@ -63,7 +63,7 @@ def human_labels(database: ImagingDatabase, scorer: str, since: datetime, until:
         .where(human.c.scorer_version.is_(None), human.c.scored_at >= since, human.c.scored_at < until)
         .order_by(human.c.scored_at, human.c.id)
     )
-    with database.reading() as connection:
+    with database.reading("labels") as connection:
         found = [
             HumanLabel(
                 *row[:10],

@@ -22,7 +22,7 @@ class StoredScore:
 def stored_scores(database: ImagingDatabase, scorer: str, image_ids: Iterable[int]) -> list[StoredScore]:
     """Every row that a scorer version has of these images, doubled ones and those of images no longer listed too."""
     found: list[StoredScore] = []
-    with database.reading() as connection:
+    with database.reading("read back") as connection:
         for batch in batches(image_ids):
             query = (
                 select(
@@ -43,7 +43,7 @@ def stored_scores(database: ImagingDatabase, scorer: str, image_ids: Iterable[in
 def listed_images(database: ImagingDatabase, image_ids: Iterable[int]) -> set[int]:
     """Those of the images that the database lists."""
     found: set[int] = set()
-    with database.reading() as connection:
+    with database.reading("read back") as connection:
         for batch in batches(image_ids):
             found.update(connection.scalars(select(images.c.id).where(images.c.id.in_(batch))))
     return found

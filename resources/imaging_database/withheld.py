@@ -98,7 +98,7 @@ def withhold(
     version = scorer_version["name"]
     now = datetime.now(UTC)
     failed = {(finding.inspection_id, finding.check) for finding in findings}
-    with database.writing() as connection:
+    with database.writing("checks") as connection:
         if findings:
             insert_absent(connection, c4_scorer_versions, [scorer_version])
         known = {
@@ -178,7 +178,7 @@ def withheld_inspections(database: ImagingDatabase, scorer: str, released: bool 
     )
     if not released:
         query = query.where(_withheld.c.released_at.is_(None))
-    with database.reading() as connection:
+    with database.reading("checks") as connection:
         return [_withheld_of(row) for row in connection.execute(query)]
 
 
@@ -203,7 +203,7 @@ def release(database: ImagingDatabase, scorer: str, inspection_id: int, by: str,
         & (_withheld.c.scorer_version == scorer)
         & _withheld.c.released_at.is_(None)
     )
-    with database.writing() as connection:
+    with database.writing("checks") as connection:
         names = list(connection.scalars(select(_withheld.c.check_name).where(of_inspection)))
         if not names:
             raise ConfigurationError(
@@ -223,7 +223,7 @@ def inspection_day(database: ImagingDatabase, inspection_id: int) -> date:
     Raises:
         ConfigurationError: there is no such inspection.
     """
-    with database.reading() as connection:
+    with database.reading("checks") as connection:
         imaged_at = connection.scalar(select(inspections.c.imaged_at).where(inspections.c.id == inspection_id))
     if imaged_at is None:
         raise ConfigurationError(f"The imaging database lists no inspection {inspection_id}.")
@@ -232,7 +232,7 @@ def inspection_day(database: ImagingDatabase, inspection_id: int) -> date:
 
 def forget_withheld(database: ImagingDatabase, scorer: str, inspection_id: int) -> None:
     """Makes an inspection pending again, to be judged afresh; earlier releases are forgotten as well."""
-    with database.writing() as connection:
+    with database.writing("checks") as connection:
         connection.execute(
             _withheld.delete().where(_withheld.c.inspection_id == inspection_id, _withheld.c.scorer_version == scorer)
         )
