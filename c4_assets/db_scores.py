@@ -53,7 +53,11 @@ def write_day(
     without_score = [outcome for outcome in archive.outcomes(day) if outcome.error is not None]
     withheld = withhold_day(day, database, archive, version, predicted, without_score, thresholds)
     predictions = [p for p in predicted if p.outcome.image.inspection_id not in withheld]
-    failed = [FailedAttempt(outcome.image.image_id, outcome.error, outcome.at) for outcome in without_score]
+    failed = [
+        FailedAttempt(outcome.image.image_id, outcome.error, outcome.at)
+        for outcome in without_score
+        if outcome.error is not None
+    ]
     scores = [
         MachineScore(p.outcome.image.image_id, p.category, p.crystal, p.outcome.probabilities, p.outcome.at)
         for p in predictions
