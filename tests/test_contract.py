@@ -41,6 +41,7 @@ RIGHTS = {
     "c4_scorer_versions": "select, insert",
     "scores": "select, insert",
     "c4_image_failures": "select, insert, update, delete",
+    "c4_withheld_inspections": "select, insert, update, delete",
 }
 """As in grants.sql."""
 

@@ -194,7 +194,7 @@ def progress_by_day(
 
 def _withheld(scorer: str, max_attempts: int, start: datetime, end: datetime) -> Select[tuple[datetime, int, int]]:
     """By time of imaging: images that are withheld, and those of them that have failed before."""
-    failure = c4_image_failures
+    failure = c4_image_failures.alias("failure")
     return (
         select(inspections.c.imaged_at, func.count(images.c.id.distinct()), func.count(failure.c.image_id.distinct()))
         .join(images, images.c.inspection_id == inspections.c.id)
