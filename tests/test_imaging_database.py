@@ -20,8 +20,11 @@ from resources.errors import ConfigurationError, DataError, Unavailable
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.contract import check
 from resources.imaging_database.human_scores import newest_human_scores
+from resources.imaging_database.inspections import inspections_of_day
+from resources.imaging_database.labels import human_labels
 from resources.imaging_database.register import record_human_scores, register_inspection, seed_classes
 from resources.imaging_database.schema import inspections, metadata
+from resources.imaging_database.withheld import Finding, release, withheld_inspections, withhold
 from resources.imaging_database.work import Progress, failures, newest_days, pending_by_day, progress_by_day
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
 from tests.conftest import Facility, noon, photograph
@@ -123,6 +126,34 @@ def test_status_counts_scored_failed_and_retried_images_of_each_day(plate: Facil
     assert progress_by_day(plate.database, plate.scorer, 2, noon(2)) == [expected]
     assert progress_by_day(plate.database, "another", 2) == [Progress(yesterday, 1, 6, 0, 0, 0)]
     assert pending_by_day(plate.database, plate.scorer, 2, noon(2)) == {yesterday: 4}
+
+
+def test_a_withheld_inspection_is_counted_and_not_pending_until_it_is_released_or_grows(plate: Facility) -> None:
+    yesterday, since = noon(1).date(), noon(2)
+    write_back(plate.database, version(plate), [score(1)], [FailedAttempt(2, "gone", NOW)], "run")
+    finding = Finding(1, "check", "one frame", 6)
+    for _ in range(2):
+        assert withhold(plate.database, version(plate), {1: 6}, [finding]) == {1}
+    (held,) = withheld_inspections(plate.database, plate.scorer)
+    assert (held.plate, held.day, held.reason, held.images) == ("P1", yesterday, "one frame", 6)
+    expected = Progress(yesterday, inspections=1, listed=6, scored=1, failed=0, retrying=0, withheld=5)
+    assert progress_by_day(plate.database, plate.scorer, 2, since) == [expected]
+    assert pending_by_day(plate.database, plate.scorer, 2, since) == {}
+    plate.add_plate("P1", {f"{n}.jpg": photograph(n) for n in range(7)})
+    assert pending_by_day(plate.database, plate.scorer, 2, since) == {yesterday: 6}
+    assert withhold(plate.database, version(plate), {1: 7}, [Finding(1, "check", "one frame", 7)]) == {1}
+    assert pending_by_day(plate.database, plate.scorer, 2, since) == {}
+    release(plate.database, plate.scorer, 1, "ana", "a calibration plate")
+    assert pending_by_day(plate.database, plate.scorer, 2, since) == {yesterday: 6}
+    assert withhold(plate.database, version(plate), {1: 7}, [finding]) == set()
+
+
+def test_human_labels_and_listed_inspections_are_read(plate: Facility) -> None:
+    record_human_scores(plate.database, 1, "ana", NOW, {"P1/0.jpg": "needles"})
+    (label,) = human_labels(plate.database, plate.scorer, NOW, NOW + timedelta(days=1))
+    assert (label.human, label.human_class, label.class_known, label.category) == ("ana", "needles", True, "crystals")
+    (inspection,) = inspections_of_day(plate.database, noon(1).date())
+    assert ([image.image_id for image in inspection.images], inspection.most_images_before) == ([1, 2, 3, 4, 5, 6], 0)
 
 
 def test_the_newest_days_are_those_on_which_something_was_imaged(facility: Facility) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy import ColumnElement, exists, func, select
 
 from resources.errors import ConfigurationError
 from resources.imaging_database.database import ImagingDatabase
@@ -71,10 +71,12 @@ def judged_and_withheld(scorer: str) -> ColumnElement[bool]:
     )
 
 
-def ever_withheld(scorer: str) -> Select[tuple[int]]:
-    """The few inspections that a scorer version withholds, to begin a query with."""
-    return select(_withheld.c.inspection_id).where(
-        _withheld.c.scorer_version == scorer, _withheld.c.released_at.is_(None)
+def is_withheld(scorer: str) -> ColumnElement[bool]:
+    """For queries over ``inspections``: the inspection is withheld, whatever has been listed since."""
+    return exists().where(
+        _withheld.c.inspection_id == inspections.c.id,
+        _withheld.c.scorer_version == scorer,
+        _withheld.c.released_at.is_(None),
     )
 
 

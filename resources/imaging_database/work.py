@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, fu
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import c4_image_failures, c4_scorer_versions, images, inspections, plates, scores
-from resources.imaging_database.withheld import ever_withheld, judged_and_withheld
+from resources.imaging_database.withheld import is_withheld, judged_and_withheld
 
 PIECE = timedelta(days=100)
 """How much of history one statement goes through, so that it ends well within ``C4_DATABASE_TIMEOUT_SECONDS``."""
@@ -200,7 +200,7 @@ def _withheld(scorer: str, max_attempts: int, start: datetime, end: datetime) ->
         .join(images, images.c.inspection_id == inspections.c.id)
         .outerjoin(failure, and_(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer))
         .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
-        .where(inspections.c.id.in_(ever_withheld(scorer)), judged_and_withheld(scorer))
+        .where(is_withheld(scorer), judged_and_withheld(scorer))
         .where(_unscored(scorer), _not_given_up(scorer, max_attempts))
         .group_by(inspections.c.imaged_at)
     )
