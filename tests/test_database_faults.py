@@ -50,6 +50,7 @@ def refusal(address: str, timeout_s: int = 1) -> C4Error:
     database = ImagingDatabase(address, Connecting(timeout_s))
     with pytest.raises(C4Error) as error, database.reading() as connection:
         connection.execute(text("select barcode from plates"))
+    database.engine.dispose()
     assert "hush" not in str(error.value)
     assert make_url(address).render_as_string(hide_password=True) in str(error.value)
     return error.value
