@@ -9,6 +9,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -69,6 +70,18 @@ def test_a_listener_that_says_nothing_or_hangs_up_is_not_waited_for(
     assert isinstance(error, Unavailable)
     assert words in str(error)
     assert "the next run carries on" in str(error)
+
+
+@pytest.mark.parametrize("address", [POSTGRESQL, ORACLE])
+def test_a_silent_listener_does_not_keep_a_process_from_ending(address: str) -> None:
+    ask = (
+        "import sys; from resources.imaging_database import ImagingDatabase, connecting; connecting.CONNECT_S = 2\n"
+        "with ImagingDatabase(sys.argv[1]).reading(): pass"
+    )
+    with listener(say_nothing) as port:
+        command = [sys.executable, "-c", ask, address.format(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert "Unavailable" in done.stderr
 
 
 @pytest.mark.parametrize("address", [POSTGRESQL, ORACLE])

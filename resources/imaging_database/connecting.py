@@ -10,7 +10,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Timer
+from queue import Empty, Queue
+from threading import Event, Thread, Timer
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
@@ -27,9 +28,6 @@ SQLITE_WAIT_S = 30
 
 CONNECT_S = 20
 """Longest wait for a connection."""
-
-ORACLE_CONNECTIONS = 8
-"""Most connections of one process to Oracle."""
 
 LEEWAY_S = 5
 """How much later than the server C4 gives up waiting for PostgreSQL: the server's own words say more."""
@@ -164,50 +162,59 @@ def _bounded_postgresql(seconds: float) -> Callable[..., "PostgresConnection"]:
 
 
 def _oracle(url: URL, connecting: Connecting) -> Engine:
-    pools: list[oracledb.ConnectionPool] = []
-
     def connect() -> "oracledb.Connection":
-        if not pools:
-            pools.append(_oracle_pool(engine, url, connecting))
-        connection = pools[0].acquire()
+        import oracledb
+
+        options = dict(engine.dialect.create_connect_args(url)[1])
+        if connecting.wallet is not None:
+            folder = str(connecting.wallet)
+            options |= {"config_dir": folder, "wallet_location": folder, "wallet_password": connecting.wallet_password}
+        # A peer that is gone answers no probe (expire_time, in minutes).
+        options |= {"tcp_connect_timeout": CONNECT_S, "expire_time": 1, "program": PROGRAM}
+        connection = _in_time(lambda: oracledb.connect(**options), CONNECT_S, oracledb.OperationalError)
         connection.call_timeout = (connecting.timeout_s or 0) * 1000
         connection.module = PROGRAM
         return connection
 
-    # Of all ways to connect only the driver's own pool gives up on a listener that accepts and says nothing.
     engine = create_engine(url, creator=connect, poolclass=NullPool, max_identifier_length=128)
     event.listen(engine, "do_execute", keep_good_rows)
     event.listen(engine, "do_executemany", keep_good_rows)
-
-    @event.listens_for(engine, "engine_disposed")
-    def close(_engine: Engine) -> None:
-        while pools:
-            pools.pop().close(force=True)
-
     return engine
 
 
-def _oracle_pool(engine: Engine, url: URL, connecting: Connecting) -> "oracledb.ConnectionPool":
-    import oracledb
+def _in_time(
+    connect: Callable[[], "oracledb.Connection"], seconds: float, late: type[Exception]
+) -> "oracledb.Connection":
+    """Connects, or gives up after so many seconds.
 
-    options = dict(engine.dialect.create_connect_args(url)[1])
-    if connecting.wallet is not None:
-        folder = str(connecting.wallet)
-        options |= {"config_dir": folder, "wallet_location": folder, "wallet_password": connecting.wallet_password}
-    return oracledb.create_pool(
-        **options,
-        min=0,
-        max=ORACLE_CONNECTIONS,
-        getmode=oracledb.POOL_GETMODE_TIMEDWAIT,
-        wait_timeout=CONNECT_S * 1000,
-        tcp_connect_timeout=CONNECT_S,
-        # A connection is asked whether it lives each time it is taken out, and closed when nobody needs it.
-        ping_interval=0,
-        ping_timeout=CONNECT_S * 1000,
-        timeout=60,
-        expire_time=1,
-        program=PROGRAM,
-    )
+    No parameter of the driver bounds the wait for a listener that accepts and says nothing. Its pool does, but then
+    keeps the process from ending; a thread that nobody waits for does not.
+
+    Raises:
+        late: it took longer; a :class:`TimeoutError` is the cause.
+    """
+    answers: Queue[oracledb.Connection | Exception] = Queue()
+    given_up = Event()
+
+    def work() -> None:
+        try:
+            connection = connect()
+        except Exception as error:
+            answers.put(error)
+            return
+        answers.put(connection)
+        if given_up.is_set():
+            connection.close()
+
+    Thread(target=work, daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except Empty:
+        given_up.set()
+        raise late(f"no answer in {seconds:g} s") from TimeoutError()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 _ENGINES = {"sqlite": _sqlite, "postgresql": _postgresql, "oracle": _oracle}
