@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
+from c4_assets.checks.pictures import pictures_in
 from c4_assets.contact_sheet import Tile, sheet_metadata
 from c4_assets.db_scores import db_scores
 from c4_assets.human_labels import human_labels
@@ -17,7 +19,7 @@ from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import WEEKS, week_of
 from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_schema, scorer_version
 from resources.categories import CATEGORIES, PROBABILITY_COLUMNS
-from resources.errors import C4Error, ImageError
+from resources.errors import ImageError
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.human_scores import ScoredTwice, newest_human_scores
@@ -87,15 +89,11 @@ def missed_crystals_first(disagreements: Sequence[ScoredTwice]) -> list[ScoredTw
     return sorted(disagreements, key=lambda row: (row.human_category != "crystals", -row.human_scored_at.timestamp()))
 
 
-def _tiles(rows: Sequence[ScoredTwice], store: ImageStore) -> list[Tile]:
+def _tiles(rows: Sequence[ScoredTwice], pictures: Sequence[bytes | None]) -> list[Tile]:
     tiles: list[Tile] = []
-    try:
-        fetched = list(store.fetch([row.path for row in rows]))
-    except C4Error:
-        return []  # the pictures are a help, not the content
-    for row, image in zip(rows, fetched, strict=True):
+    for row, picture in zip(rows, pictures, strict=True):
         try:
-            jpeg = thumbnail(image.data or b"", THUMBNAIL_SIDE)
+            jpeg = thumbnail(picture or b"", THUMBNAIL_SIDE)
         except ImageError:
             continue
         place = f"{row.plate} {row.well}.{row.drop_number}"
@@ -112,6 +110,7 @@ def _tiles(rows: Sequence[ScoredTwice], store: ImageStore) -> list[Tile]:
 @dg.asset(
     partitions_def=WEEKS,
     deps=[human_labels, dg.AssetDep(db_scores, partition_mapping=dg.AllPartitionMapping())],
+    pool="image_store",
     group_name=GROUP,
     kinds={"parquet"},
     owners=[FACILITY],
@@ -145,14 +144,15 @@ def ashes_disagreements(
     Partitions are weeks of human scoring, not of imaging. A class that is mapped to no category is counted and left
     out; map it in `score_classes` and materialise the week again.
     """
-    with told_to_the_operator():
+    with told_to_the_operator(), closing(image_store):
         week = collect_week(*week_of(context), imaging_database, score_archive)
+        shown = missed_crystals_first(week.disagreements)[:SHOWN]
+        pictures = pictures_in(image_store)([{"path": row.path} for row in shown])
     compared = len(week.agreements) + len(week.disagreements)
-    shown = missed_crystals_first(week.disagreements)[:SHOWN]
     unmapped = sorted({row.human_class for row in week.unmapped})
     return dg.MaterializeResult(
         metadata={
-            "disagreements": sheet_metadata(_tiles(shown, image_store)),
+            "disagreements": sheet_metadata(_tiles(shown, pictures)),
             "human against machine": dg.MetadataValue.md(confusion(week)),
             "dagster/partition_row_count": len(week.disagreements),
             "images compared": compared,

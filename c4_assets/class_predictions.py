@@ -6,6 +6,7 @@ from datetime import date
 
 import dagster as dg
 
+from c4_assets.checks.pictures import thumbnails_in
 from c4_assets.checks.predictions import mix_table, prediction_tables
 from c4_assets.checks.results import DataChecks, trends
 from c4_assets.checks.specs import specs_of
@@ -25,7 +26,6 @@ from c4_assets.shared import (
     scorer_version,
 )
 from resources.categories import CATEGORIES, PROBABILITY_COLUMNS, likeliest
-from resources.image_store import ImageStore
 from resources.score_archive import ImageOutcome, Prediction, ScoreArchive, crystal_probability
 from resources.step_resources import StepResources
 
@@ -103,7 +103,6 @@ def class_predictions(
     context: dg.AssetExecutionContext,
     score_archive: dg.ResourceParam[ScoreArchive],
     classifier: dg.ResourceParam[Classifier],
-    image_store: dg.ResourceParam[ImageStore],
     data_checks: dg.ResourceParam[DataChecks],
 ) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
     """Category (the likeliest), crystal flag (at the scorer version's operating point) and rank within the inspection.
@@ -115,7 +114,8 @@ def class_predictions(
         thresholds = data_checks.thresholds.predictions
         mix = mix_table(day_of(context), predictions, score_archive, thresholds)
         tables = {**prediction_tables(predictions), **mix}
-        checked = data_checks.evaluate("class_predictions", context.partition_key, tables, image_store)
+        pictures = thumbnails_in(score_archive, day_of(context))
+        checked = data_checks.evaluate("class_predictions", context.partition_key, tables, pictures)
     histogram = Counter(p.category for p in predictions)
     return dg.MaterializeResult(
         metadata={

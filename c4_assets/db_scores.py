@@ -5,6 +5,7 @@ from datetime import date
 
 import dagster as dg
 
+from c4_assets.checks.pictures import thumbnails_in
 from c4_assets.checks.results import DataChecks
 from c4_assets.checks.rows import read_back_tables
 from c4_assets.checks.specs import specs_of
@@ -17,7 +18,6 @@ from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, day_of
 from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_lineage, column_schema, scorer_version
 from resources.categories import PROBABILITY_COLUMNS
-from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
 from resources.score_archive import Prediction, ScoreArchive
@@ -97,7 +97,6 @@ def db_scores(
     imaging_database: dg.ResourceParam[ImagingDatabase],
     score_archive: dg.ResourceParam[ScoreArchive],
     classifier: dg.ResourceParam[Classifier],
-    image_store: dg.ResourceParam[ImageStore],
     data_checks: dg.ResourceParam[DataChecks],
 ) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
     """The day's machine scores in the imaging database: one transaction, one row an image and scorer version."""
@@ -111,7 +110,8 @@ def db_scores(
             data_checks.thresholds,
         )
         tables = read_back_tables(imaging_database, score_archive.scorer, day.predictions)
-        checked = data_checks.evaluate("db_scores", context.partition_key, tables, image_store)
+        pictures = thumbnails_in(score_archive, day_of(context))
+        checked = data_checks.evaluate("db_scores", context.partition_key, tables, pictures)
     written = day.written
     return dg.MaterializeResult(
         metadata={

@@ -1,9 +1,12 @@
 """A week's human scores as labels: kept as they were, checked before Ashes or a training set makes use of them."""
 
+from contextlib import closing
+
 import dagster as dg
 
 from c4_assets.checks.labels import ASSET, collect_labels, without_left_out
 from c4_assets.checks.labels_report import report_page, write_report
+from c4_assets.checks.pictures import pictures_in
 from c4_assets.checks.results import DataChecks, trends
 from c4_assets.checks.specs import specs_of
 from c4_assets.db_scores import db_scores
@@ -20,6 +23,7 @@ from resources.step_resources import StepResources
 @dg.asset(
     partitions_def=WEEKS,
     deps=["human_scores", dg.AssetDep(db_scores, partition_mapping=dg.AllPartitionMapping())],
+    pool="image_store",
     group_name=GROUP,
     kinds={"parquet"},
     owners=[FACILITY],
@@ -55,11 +59,11 @@ def human_labels(
     Ashes and training sets leave out the labels that fail a blocking check. The labels report shows who agrees with
     whom, and what people and the machine confuse.
     """
-    with told_to_the_operator():
+    with told_to_the_operator(), closing(image_store):
         start, end = week_of(context)
         thresholds = data_checks.thresholds.labels
         found, tables = collect_labels(start, end, imaging_database, score_archive, thresholds)
-        checked = data_checks.evaluate(ASSET, context.partition_key, tables, image_store)
+        checked = data_checks.evaluate(ASSET, context.partition_key, tables, pictures_in(image_store))
         labels = without_left_out(found, checked.verdicts)
         write_labels(score_archive, start.date(), labels)
         page = report_page(data_checks.docs, context.partition_key)

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from c4_assets.checks.pictures import thumbnails_in
 from c4_assets.checks.probabilities import probability_tables, weights_table
 from c4_assets.checks.results import DataChecks, trends
 from c4_assets.checks.specs import specs_of
@@ -32,7 +33,6 @@ from c4_assets.shared import (
     scorer_version,
 )
 from resources.errors import ConfigurationError, ImageError
-from resources.image_store import ImageStore
 from resources.score_archive import ImageOutcome, ScoreArchive, crystal_probability
 from resources.staging import StagedImage, Staging
 from resources.step_resources import StepResources
@@ -180,7 +180,6 @@ def marco_probabilities(
     staging: dg.ResourceParam[Staging],
     score_archive: dg.ResourceParam[ScoreArchive],
     classifier: dg.ResourceParam[Classifier],
-    image_store: dg.ResourceParam[ImageStore],
     data_checks: dg.ResourceParam[DataChecks],
 ) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
     """The four probabilities that MARCO gives every image of the day: one Parquet file a day, kept for ever.
@@ -199,7 +198,8 @@ def marco_probabilities(
             **weights_table(classifier.version, loaded),
             **probability_tables(score_archive.rows(day_of(context)), data_checks.thresholds),
         }
-        checked = data_checks.evaluate("marco_probabilities", context.partition_key, tables, image_store)
+        pictures = thumbnails_in(score_archive, day_of(context))
+        checked = data_checks.evaluate("marco_probabilities", context.partition_key, tables, pictures)
     images = [outcome for outcome in day.outcomes if outcome.error is None]
     return dg.MaterializeResult(
         metadata={

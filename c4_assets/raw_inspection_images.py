@@ -12,6 +12,7 @@ from itertools import groupby
 import dagster as dg
 
 from c4_assets.checks.images import image_tables, known_files
+from c4_assets.checks.pictures import pictures_in
 from c4_assets.checks.results import DataChecks
 from c4_assets.checks.specs import specs_of
 from c4_assets.importing.exif import taken_at_of
@@ -174,7 +175,7 @@ def raw_inspection_images(
         listed = inspections_of_day(imaging_database, day_of(context))
         files = known_files(day_of(context), listed, staging, score_archive)
         tables = image_tables(listed, files, data_checks.thresholds.images, datetime.now(UTC))
-        checked = data_checks.evaluate("raw_inspection_images", context.partition_key, tables, image_store)
+        checked = data_checks.evaluate("raw_inspection_images", context.partition_key, tables, pictures_in(image_store))
     return dg.MaterializeResult(
         metadata={
             "pending images": day.pending,

@@ -1,8 +1,9 @@
 """Verdicts as Dagster shows them: severity, offending rows in words and pictures, numbers that make a trend."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -10,12 +11,12 @@ from c4_assets.checks.catalogue import checks_of
 from c4_assets.checks.check import Tables, Verdict, in_words
 from c4_assets.checks.data_docs import write_pages
 from c4_assets.checks.expectations import judge
+from c4_assets.checks.pictures import Pictures, Rows
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.contact_sheet import LARGEST, Tile, sheet_metadata
 from c4_assets.marco.preprocessing import thumbnail
 from c4_assets.shared import cell
-from resources.errors import C4Error, ImageError
-from resources.image_store import ImageStore
+from resources.errors import ImageError
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,31 +47,23 @@ class DataChecks:
             self._thresholds = Thresholds.load(self._site)
         return self._thresholds
 
-    def evaluate(self, asset: str, partition: str, tables: Tables, store: ImageStore) -> "Evaluated":
+    def evaluate(self, asset: str, partition: str, tables: Tables, pictures: Pictures) -> "Evaluated":
         """Judges an asset's tables by its checks, and keeps Data Docs of those in which something is wrong.
 
         Args:
-            store: where pictures of offending images are fetched from, if it answers.
+            pictures: where those of offending images come from.
         """
         judged = judge(checks_of(asset), tables, self.thresholds)
         pages = write_pages(self.docs, asset, partition, tables, judged)
-        return Evaluated(judged.verdicts, pages, lambda rows: _tiles(rows, store))
+        return Evaluated(judged.verdicts, [_result(verdict, pages, pictures) for verdict in judged.verdicts])
 
 
+@dataclass(frozen=True)
 class Evaluated:
-    """The verdicts on one partition of an asset, for Dagster."""
+    """The verdicts on one partition of an asset, and what Dagster is told: one result a check."""
 
-    def __init__(
-        self, verdicts: Sequence[Verdict], pages: Mapping[str, Path], pictures: "Callable[[Rows], list[Tile]]"
-    ) -> None:
-        self.verdicts = verdicts
-        self._pages = pages
-        self._pictures = pictures
-
-    @property
-    def check_results(self) -> list[dg.AssetCheckResult]:
-        """One result a check."""
-        return [self._result(verdict) for verdict in self.verdicts]
+    verdicts: Sequence[Verdict]
+    check_results: Sequence[dg.AssetCheckResult]
 
     @property
     def metadata(self) -> dict[str, int]:
@@ -81,33 +74,32 @@ class Evaluated:
             "checks failed, blocking": sum(verdict.check.severity == "blocking" for verdict in failed),
         }
 
-    def _result(self, verdict: Verdict) -> dg.AssetCheckResult:
-        check = verdict.check
-        return dg.AssetCheckResult(
-            check_name=check.name,
-            passed=verdict.passed,
-            severity=dg.AssetCheckSeverity.ERROR if check.severity == "blocking" else dg.AssetCheckSeverity.WARN,
-            description=verdict.sentence,
-            metadata={
-                "judged": verdict.judged,
-                "offending": len(verdict.rows),
-                **self._offending(verdict),
-                **({"data docs": dg.MetadataValue.path(page)} if (page := self._pages.get(check.table)) else {}),
-            },
-        )
 
-    def _offending(self, verdict: Verdict) -> dict[str, dg.MetadataValue]:
-        if verdict.met:
-            return {}
-        pictures = self._pictures(verdict.rows)
-        return {
-            "rows": dg.MetadataValue.md(table_of(verdict)),
-            **({"pictures": sheet_metadata(pictures)} if pictures else {}),
-            "what to do": dg.MetadataValue.text(verdict.check.remedy.replace("`", "")),
-        }
+def _result(verdict: Verdict, pages: Mapping[str, Path], pictures: Pictures) -> dg.AssetCheckResult:
+    check = verdict.check
+    return dg.AssetCheckResult(
+        check_name=check.name,
+        passed=verdict.passed,
+        severity=dg.AssetCheckSeverity.ERROR if check.severity == "blocking" else dg.AssetCheckSeverity.WARN,
+        description=verdict.sentence,
+        metadata={
+            "judged": verdict.judged,
+            "offending": len(verdict.rows),
+            **_offending(verdict, pictures),
+            **({"data docs": dg.MetadataValue.path(page)} if (page := pages.get(check.table)) else {}),
+        },
+    )
 
 
-Rows = Sequence[Mapping[str, Any]]
+def _offending(verdict: Verdict, pictures: Pictures) -> dict[str, dg.MetadataValue]:
+    if verdict.met:
+        return {}
+    tiles = _tiles(verdict.rows, pictures)
+    return {
+        "rows": dg.MetadataValue.md(table_of(verdict)),
+        **({"pictures": sheet_metadata(tiles)} if tiles else {}),
+        "what to do": dg.MetadataValue.text(verdict.check.remedy.replace("`", "")),
+    }
 
 
 def trends(table: "pd.DataFrame", *columns: str) -> dict[str, float]:
@@ -130,16 +122,12 @@ def table_of(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def _tiles(rows: Rows, store: ImageStore) -> list[Tile]:
+def _tiles(rows: Rows, pictures: Pictures) -> list[Tile]:
     rows = [row for row in rows if row.get("path")][:LARGEST]
-    try:
-        fetched = list(store.fetch([str(row["path"]) for row in rows])) if rows else []
-    except C4Error:
-        return []  # the pictures are a help, not the result
     tiles: list[Tile] = []
-    for row, image in zip(rows, fetched, strict=True):
+    for row, data in zip(rows, pictures(rows) if rows else (), strict=True):
         try:
-            jpeg = thumbnail(image.data or b"", THUMBNAIL_SIDE)
+            jpeg = thumbnail(data or b"", THUMBNAIL_SIDE)
         except ImageError:
             continue
         place = f"{row['well']}.{row['drop']}" if "well" in row else f"inspection {row['inspection_id']}"
