@@ -20,6 +20,9 @@ PREPROCESSING = "central-square-599-legacy-bilinear"
 SIDE = 599
 """Height and width of the network's input, in pixels."""
 
+ROWS_AT_ONCE = 32
+"""Rows that are resized together: 16 to 128 are equally fast, all at once takes half as long again."""
+
 MAX_PIXELS = 80_000_000
 """Largest image that is decoded: ten times an imager's camera, and 240 MB of memory."""
 
@@ -86,23 +89,28 @@ def resize(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     sampling = _sampling(side)
     top, left = (height - side) // 2, (width - side) // 2
     # A row of pixels is a row of bytes here: gathering whole rows and then single bytes is three times as fast as
-    # gathering pixels.
+    # gathering pixels. A few rows at a time stay in the processor's cache.
     rows = image.reshape(height, width * 3)[top : top + side, 3 * left : 3 * (left + side)]
+    resized = np.empty((SIDE, 3 * SIDE), np.float32)
+    upper = np.empty((ROWS_AT_ONCE, 3 * SIDE), np.float32)
+    for first in range(0, SIDE, ROWS_AT_ONCE):
+        part = slice(first, first + ROWS_AT_ONCE)
+        lower = _along(rows[sampling.after[part]], sampling, resized[part])
+        above = _along(rows[sampling.before[part]], sampling, upper[: len(lower)])
+        lower -= above
+        lower *= sampling.weight[part, np.newaxis]
+        lower += above
+    return resized.reshape(SIDE, SIDE, 3)
 
-    def along(line: NDArray[np.intp]) -> NDArray[np.float32]:
-        gathered = rows[line]
-        first = np.take(gathered, sampling.bytes_before, axis=1, mode="clip")
-        second = np.take(gathered, sampling.bytes_after, axis=1, mode="clip")
-        between: NDArray[np.float32] = np.subtract(second, first, dtype=np.float32)
-        between *= sampling.byte_weight
-        between += first
-        return between
 
-    upper, lower = along(sampling.before), along(sampling.after)
-    lower -= upper
-    lower *= sampling.weight[:, np.newaxis]
-    lower += upper
-    return lower.reshape(SIDE, SIDE, 3)
+def _along(rows: NDArray[np.uint8], sampling: "_Sampling", into: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Interpolates rows of bytes in their own direction."""
+    first = np.take(rows, sampling.bytes_before, axis=1, mode="clip")
+    second = np.take(rows, sampling.bytes_after, axis=1, mode="clip")
+    np.subtract(second, first, out=into, dtype=np.float32)
+    into *= sampling.byte_weight
+    into += first
+    return into
 
 
 @dataclass(frozen=True)
