@@ -82,7 +82,8 @@ def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECU
         f"# Dagster run {step.run_id} of job {step.job}: step {step.key}, attempt {step.attempt}.",
         "",
         KEEP_EXIT_CODE.format(file=shlex.quote(str(script.exit_code))),
-        "export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1",
+        # A job tells its step that it is one: what «auto» means follows from it.
+        "export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1 C4_EXECUTOR=slurm",
         *_environment(step, site),
         *([f"cd {shlex.quote(step.working_directory)} || exit 78"] if step.working_directory else []),
         *options.prologue,

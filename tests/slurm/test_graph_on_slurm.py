@@ -45,7 +45,7 @@ class Home:
 
     def site_file(self, transport: Mapping[str, Any]) -> str:
         """A site whose jobs run in this home and leave the environment of the GPU step in it."""
-        environment = {"C4_HOME": self.folder, "C4_MODELS": self.models, "PYTHONPATH": PROJECT, "C4_EXECUTOR": "slurm"}
+        environment = {"C4_HOME": self.folder, "C4_MODELS": self.models, "PYTHONPATH": PROJECT}
         (self.folder / "environment").write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
         site = {
             "transport": dict(transport),
@@ -92,7 +92,7 @@ def test_a_real_plate_gets_the_same_scores_on_slurm_through_either_transport(
         home.fill(real_images)
     ssh = {"kind": "ssh", "host": "127.0.0.1", "port": login_node.port, "user": "root"}
     ssh |= {"key": str(login_node.key), "known_hosts": str(login_node.known_hosts)}
-    local.start(C4_EXECUTOR="in_process")
+    local.start(C4_EXECUTOR="in_process", C4_ENGINE="tensorflow")  # which Slurm's nodes take by themselves
     here.start(C4_EXECUTOR="slurm", C4_SLURM_CONFIG=here.site_file({"kind": "local"}))
     over_ssh.start(C4_EXECUTOR="slurm", C4_SLURM_CONFIG=over_ssh.site_file(ssh))
     expected = local.scores()
