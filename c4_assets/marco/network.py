@@ -3,9 +3,11 @@
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from resources.durable import whole_file
 from resources.errors import ConfigurationError
@@ -47,10 +49,7 @@ def frozen_network(saved_model: Path, weights_sha256: str, models: Path) -> Path
 
 
 def _freeze(saved_model: Path) -> bytes:
-    with quiet_start():
-        import tensorflow as tf
-    # That functions of TensorFlow 1 are deprecated is no news: MARCO is a model of TensorFlow 1.
-    tf.get_logger().setLevel("ERROR")
+    tf = tensorflow()
     v1 = tf.compat.v1
     with v1.Session(graph=tf.Graph(), config=v1.ConfigProto(device_count={"GPU": 0})) as session:
         v1.saved_model.load(session, ["serve"], str(saved_model))
@@ -61,8 +60,24 @@ def _freeze(saved_model: Path) -> bytes:
         return v1.graph_util.convert_variables_to_constants(session, graph, [OUTPUT]).SerializeToString()
 
 
+def tensorflow() -> Any:
+    """TensorFlow, imported on first use, from any thread, without its report of what it has not found."""
+    with _importing:
+        if "tensorflow" not in sys.modules:
+            with _quiet_start():
+                import tensorflow
+        import tensorflow
+
+        # That functions of TensorFlow 1 are deprecated is no news: MARCO is a model of TensorFlow 1.
+        tensorflow.get_logger().setLevel("ERROR")
+        return tensorflow
+
+
+_importing = threading.Lock()
+
+
 @contextmanager
-def quiet_start() -> Generator[None, None, None]:
+def _quiet_start() -> Generator[None, None, None]:
     """Keeps TensorFlow's report of its start-up off stderr, unless the import fails.
 
     Without a GPU it reports, where an operator looks for errors, that it found none; some of that comes before any

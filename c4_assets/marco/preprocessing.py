@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from c4_assets.marco.network import tensorflow
 from resources.errors import ImageError
 
 PREPROCESSING = "central-square-599-legacy-bilinear"
@@ -66,7 +67,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 
 def _decoded_by_tensorflow(data: bytes, kind: str) -> NDArray[np.uint8]:
-    import tensorflow as tf
+    tf = tensorflow()
 
     try:
         with tf.device("/CPU:0"):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c4_assets.marco.engine import Classification, Network, fitting_batch, pipeline
-from c4_assets.marco.network import INPUT, OUTPUT, quiet_start
+from c4_assets.marco.network import INPUT, OUTPUT, tensorflow
 from c4_assets.marco.preprocessing import pixels
 from resources.errors import ConfigurationError
 
@@ -31,9 +31,7 @@ class TensorFlowEngine:
     """
 
     def __init__(self, network: Path, precision: str, batch_size: int | None) -> None:
-        with quiet_start():
-            import tensorflow as tf
-        tf.get_logger().setLevel("ERROR")
+        tf = tensorflow()
 
         gpus: list[Any] = tf.config.list_physical_devices("GPU")
         if precision == "fp16" and not gpus:
@@ -56,7 +54,7 @@ class TensorFlowEngine:
 
 
 def _on(graph: Any, device: str) -> Network:
-    import tensorflow as tf
+    tf = tensorflow()
 
     def load() -> None:
         with tf.device(device):
@@ -73,7 +71,7 @@ def _on(graph: Any, device: str) -> Network:
 
 def halving(network: Network) -> Network:
     """The network, given half a batch after the other where the device has no memory for the whole one."""
-    import tensorflow as tf
+    tf = tensorflow()
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
