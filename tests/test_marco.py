@@ -20,6 +20,7 @@ from PIL import Image as Picture
 from c4_assets.marco import machine
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.engine import Classification
+from c4_assets.marco.model import FILES, files_sha256
 from c4_assets.marco.network import frozen_network
 from c4_assets.marco.preprocessing import SIDE, decode, pixels, resize, thumbnail
 from resources.categories import CATEGORIES
@@ -236,8 +237,25 @@ def test_the_scorer_version_changes_with_everything_that_can_change_a_score(marc
     assert json.loads(json.dumps(version.as_row(), default=str))["name"] == version.name
 
 
+def saved_model(folder: Path) -> Path:
+    """A folder with the files of a SavedModel, and nothing in them."""
+    for file in FILES:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(b"nothing")
+    return folder
+
+
 def test_a_folder_that_is_no_marco_is_a_configuration_error_and_leaves_no_network(tmp_path: Path) -> None:
-    (tmp_path / "saved_model.pb").write_bytes(b"nothing")
+    folder = saved_model(tmp_path / "mine")
     with pytest.raises(ConfigurationError, match="not MARCO's SavedModel"):
-        frozen_network(tmp_path, "0" * 64, tmp_path / "models")
-    assert not list(tmp_path.rglob("*.pb"))[1:]
+        frozen_network(folder, files_sha256(folder), tmp_path / "models")
+    assert not list((tmp_path / "models").rglob("*.pb"))
+
+
+def test_damaged_weights_are_never_kept_under_the_name_of_the_whole_ones(tmp_path: Path) -> None:
+    folder = saved_model(tmp_path / "mine")
+    whole = files_sha256(folder)
+    (folder / FILES[1]).write_bytes(b"bit rot")
+    with pytest.raises(ConfigurationError, match="not those of the scorer version"):
+        frozen_network(folder, whole, tmp_path / "models")
+    assert not list((tmp_path / "models").rglob("*.pb"))

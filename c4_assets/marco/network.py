@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from c4_assets.marco.model import files_sha256
 from resources.durable import whole_file
 from resources.errors import ConfigurationError
 
@@ -21,15 +22,21 @@ OUTPUT = "Inception/Predictions/Softmax"
 def frozen_network(saved_model: Path, weights_sha256: str, models: Path) -> Path:
     """The file of the network alone, its weights as constants: a GraphDef from :data:`INPUT` to :data:`OUTPUT`.
 
-    It is named by the weights, so that no engine can run others than the scorer version says. Two processes may make
-    it at once.
+    It is named by the weights and made of no others, so that no engine can run others than the scorer version says. Two
+    processes may make it at once.
 
     Raises:
-        ConfigurationError: the folder does not hold MARCO's SavedModel, or ``models`` cannot be written.
+        ConfigurationError: the folder does not hold those weights or is not MARCO's SavedModel, or ``models`` cannot
+            be written.
     """
     file = models / ".networks" / f"{weights_sha256}.pb"
     if file.is_file():
         return file
+    if (found := files_sha256(saved_model)) != weights_sha256:
+        raise ConfigurationError(
+            f"The weights in {saved_model} are not those of the scorer version (sha256 {found[:12]} instead of "
+            f"{weights_sha256[:12]}): they are damaged or were exchanged. Fetch them again with `c4 model fetch`."
+        )
     try:
         network = _freeze(saved_model)
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, StopIteration) as error:
