@@ -144,7 +144,7 @@ def ashes_disagreements(
     Partitions are weeks of human scoring, not of imaging. A class that is mapped to no category is counted and left
     out; map it in `score_classes` and materialise the week again.
     """
-    with told_to_the_operator(), closing(image_store):
+    with told_to_the_operator(context), closing(image_store):
         week = collect_week(*week_of(context), imaging_database, score_archive)
         shown = missed_crystals_first(week.disagreements)[:SHOWN]
         pictures = pictures_in(image_store)([{"path": row.path} for row in shown])

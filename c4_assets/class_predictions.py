@@ -1,7 +1,7 @@
 """From probabilities to what people look at: category, crystal flag and rank."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 
 import dagster as dg
@@ -11,10 +11,11 @@ from c4_assets.checks.predictions import mix_table, prediction_tables
 from c4_assets.checks.results import DataChecks, trends
 from c4_assets.checks.specs import specs_of
 from c4_assets.contact_sheet import Tile, sheet_metadata
+from c4_assets.days import Events, Result, day_by_day
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco_probabilities import marco_probabilities
 from c4_assets.operator_errors import told_to_the_operator
-from c4_assets.partitions import DAYS, day_of
+from c4_assets.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.shared import (
     FACILITY,
     GROUP,
@@ -88,8 +89,18 @@ def interesting_drops(predictions: Iterable[Prediction], most: int = 50) -> dg.M
     return dg.MetadataValue.md("\n".join(lines) if flagged else "No drop was flagged.")
 
 
+LINEAGE = column_lineage(
+    "marco_probabilities",
+    *OUTCOME_COLUMNS,
+    category=PROBABILITY_COLUMNS,
+    crystal=("p_crystals",),
+    rank=("inspection_id", "p_crystals"),
+)
+
+
 @dg.asset(
     partitions_def=DAYS,
+    backfill_policy=SEVERAL_DAYS,
     deps=[marco_probabilities],
     group_name=GROUP,
     kinds={"parquet"},
@@ -104,37 +115,39 @@ def class_predictions(
     score_archive: dg.ResourceParam[ScoreArchive],
     classifier: dg.ResourceParam[Classifier],
     data_checks: dg.ResourceParam[DataChecks],
-) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
+) -> Events:
     """Category (the likeliest), crystal flag (at the scorer version's operating point) and rank within the inspection.
 
     The contact sheet shows the day's likeliest crystals.
     """
-    predictions = predict_day(day_of(context), score_archive, classifier.version.crystal_threshold)
-    with told_to_the_operator():
-        thresholds = data_checks.thresholds.predictions
-        mix = mix_table(day_of(context), predictions, score_archive, thresholds)
+
+    def of_day(day: date) -> Result:
+        predictions = predict_day(day, score_archive, classifier.version.crystal_threshold)
+        mix = mix_table(day, predictions, score_archive, data_checks.thresholds.predictions)
         tables = {**prediction_tables(predictions), **mix}
-        pictures = thumbnails_in(score_archive, day_of(context))
-        checked = data_checks.evaluate("class_predictions", context.partition_key, tables, pictures)
+        checked = data_checks.evaluate("class_predictions", day, tables, thumbnails_in(score_archive, day))
+        return dg.MaterializeResult(
+            metadata={
+                **_in_numbers_and_pictures(predictions),
+                "crystal threshold": classifier.version.crystal_threshold,
+                "scorer version": scorer_version(score_archive.scorer),
+                **trends(mix["day"], "stability_index", "jensen_shannon", "crystals"),
+                **checked.metadata,
+                **LINEAGE,
+            },
+            check_results=checked.check_results,
+        )
+
+    with told_to_the_operator(context):
+        yield from day_by_day(context, of_day)
+
+
+def _in_numbers_and_pictures(predictions: Sequence[Prediction]) -> dict[str, int | dg.MetadataValue]:
     histogram = Counter(p.category for p in predictions)
-    return dg.MaterializeResult(
-        metadata={
-            "likeliest crystals": sheet_metadata(likeliest_crystals(predictions)),
-            "interesting drops": interesting_drops(predictions),
-            "dagster/partition_row_count": len(predictions),
-            **{f"images {category}": histogram[category] for category in CATEGORIES},
-            "images flagged": sum(p.crystal for p in predictions),
-            "crystal threshold": classifier.version.crystal_threshold,
-            "scorer version": scorer_version(score_archive.scorer),
-            **trends(mix["day"], "stability_index", "jensen_shannon", "crystals"),
-            **checked.metadata,
-            **column_lineage(
-                "marco_probabilities",
-                *OUTCOME_COLUMNS,
-                category=PROBABILITY_COLUMNS,
-                crystal=("p_crystals",),
-                rank=("inspection_id", "p_crystals"),
-            ),
-        },
-        check_results=checked.check_results,
-    )
+    return {
+        "likeliest crystals": sheet_metadata(likeliest_crystals(predictions)),
+        "interesting drops": interesting_drops(predictions),
+        "dagster/partition_row_count": len(predictions),
+        **{f"images {category}": histogram[category] for category in CATEGORIES},
+        "images flagged": sum(p.crystal for p in predictions),
+    }

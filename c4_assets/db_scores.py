@@ -12,16 +12,28 @@ from c4_assets.checks.specs import specs_of
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.checks.withholding import withhold_day
 from c4_assets.class_predictions import class_predictions
+from c4_assets.days import Events, Result, day_by_day
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.scorer_version import ScorerVersion
-from c4_assets.operator_errors import told_to_the_operator
-from c4_assets.partitions import DAYS, day_of
+from c4_assets.operator_errors import in_backfill, told_to_the_operator
+from c4_assets.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_lineage, column_schema, scorer_version
 from resources.categories import PROBABILITY_COLUMNS
+from resources.errors import C4Error
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.work import pending_images
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
 from resources.score_archive import Prediction, ScoreArchive
+from resources.settings import Settings
 from resources.step_resources import StepResources
+
+ONCE_MORE = {"dagster/retry_strategy": "ALL_STEPS", "dagster/max_retries": "100"}
+"""Tags of a run that Dagster is to repeat from its first step on. What is done is not done again, and each time there
+is room for one inspection at least."""
+
+
+class NoRoom(C4Error):
+    """Images of a day could not be staged, and nobody but this run asks for them."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +79,18 @@ def write_day(
     return WrittenDay(written, tuple(predictions), frozenset(withheld))
 
 
+def never_tried(day: date, database: ImagingDatabase, archive: ScoreArchive, max_attempts: int) -> int:
+    """Counts the pending images of a day that this scorer version has never been given."""
+    known = {outcome.image.image_id for outcome in archive.outcomes(day)}
+    return sum(image.image_id not in known for image in pending_images(database, archive.scorer, max_attempts, day))
+
+
+LINEAGE = column_lineage("class_predictions", "image_id", "crystal", *PROBABILITY_COLUMNS, score_class_id=("category",))
+
+
 @dg.asset(
     partitions_def=DAYS,
+    backfill_policy=SEVERAL_DAYS,
     deps=[class_predictions],
     pool="imaging_database",
     group_name=GROUP,
@@ -98,34 +120,42 @@ def db_scores(
     score_archive: dg.ResourceParam[ScoreArchive],
     classifier: dg.ResourceParam[Classifier],
     data_checks: dg.ResourceParam[DataChecks],
-) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
-    """The day's machine scores in the imaging database: one transaction, one row an image and scorer version."""
-    with told_to_the_operator():
-        day = write_day(
-            day_of(context),
-            imaging_database,
-            score_archive,
-            classifier.version,
-            context.run.run_id,
-            data_checks.thresholds,
+    settings: dg.ResourceParam[Settings],
+) -> Events:
+    """The day's machine scores in the imaging database: one transaction a day, one row an image and scorer version."""
+
+    def of_day(day: date) -> Result:
+        done = write_day(
+            day, imaging_database, score_archive, classifier.version, context.run.run_id, data_checks.thresholds
         )
-        tables = read_back_tables(imaging_database, score_archive.scorer, day.predictions)
-        pictures = thumbnails_in(score_archive, day_of(context))
-        checked = data_checks.evaluate("db_scores", context.partition_key, tables, pictures)
-    written = day.written
-    return dg.MaterializeResult(
-        metadata={
-            "rows written": written.scores,
-            "rows there before": written.already_scored,
-            "dagster/partition_row_count": written.scores + written.already_scored,
-            "images failed": written.failures,
-            "images no longer listed": written.withdrawn,
-            "inspections withheld": len(day.withheld),
-            "scorer version": scorer_version(score_archive.scorer),
-            **column_lineage(
-                "class_predictions", "image_id", "crystal", *PROBABILITY_COLUMNS, score_class_id=("category",)
-            ),
-            **checked.metadata,
-        },
-        check_results=checked.check_results,
-    )
+        left = never_tried(day, imaging_database, score_archive, settings.max_attempts)
+        if left and in_backfill(context.run.tags):
+            context.instance.add_run_tags(context.run.run_id, ONCE_MORE)
+            raise NoRoom(
+                f"{left} images of {day} are left, because staging is full (C4_STAGING_GIGABYTES): the run is repeated."
+            )
+        tables = read_back_tables(imaging_database, score_archive.scorer, done.predictions)
+        checked = data_checks.evaluate("db_scores", day, tables, thumbnails_in(score_archive, day))
+        return dg.MaterializeResult(
+            metadata={
+                **_in_numbers(done),
+                "scorer version": scorer_version(score_archive.scorer),
+                **LINEAGE,
+                **checked.metadata,
+            },
+            check_results=checked.check_results,
+        )
+
+    with told_to_the_operator(context):
+        yield from day_by_day(context, of_day)
+
+
+def _in_numbers(day: WrittenDay) -> dict[str, int]:
+    return {
+        "rows written": day.written.scores,
+        "rows there before": day.written.already_scored,
+        "dagster/partition_row_count": day.written.scores + day.written.already_scored,
+        "images failed": day.written.failures,
+        "images no longer listed": day.written.withdrawn,
+        "inspections withheld": len(day.withheld),
+    }

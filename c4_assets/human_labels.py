@@ -59,11 +59,11 @@ def human_labels(
     Ashes and training sets leave out the labels that fail a blocking check. The labels report shows who agrees with
     whom, and what people and the machine confuse.
     """
-    with told_to_the_operator(), closing(image_store):
+    with told_to_the_operator(context), closing(image_store):
         start, end = week_of(context)
         thresholds = data_checks.thresholds.labels
         found, tables = collect_labels(start, end, imaging_database, score_archive, thresholds)
-        checked = data_checks.evaluate(ASSET, context.partition_key, tables, pictures_in(image_store))
+        checked = data_checks.evaluate(ASSET, start.date(), tables, pictures_in(image_store))
         labels = without_left_out(found, checked.verdicts)
         write_labels(score_archive, start.date(), labels)
         page = report_page(data_checks.docs, context.partition_key)

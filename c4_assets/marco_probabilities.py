@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import cache
 from heapq import heappop, heappush
 from itertools import chain
 from typing import Any
@@ -16,11 +17,12 @@ from c4_assets.checks.pictures import thumbnails_in
 from c4_assets.checks.probabilities import probability_tables, weights_table
 from c4_assets.checks.results import DataChecks, trends
 from c4_assets.checks.specs import specs_of
+from c4_assets.days import Events, Result, day_by_day
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.engine import Classification, Engine
 from c4_assets.marco.preprocessing import thumbnail
 from c4_assets.operator_errors import told_to_the_operator
-from c4_assets.partitions import DAYS, day_of
+from c4_assets.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.raw_inspection_images import raw_inspection_images
 from c4_assets.shared import (
     FACILITY,
@@ -152,7 +154,7 @@ def _same_scorer_as_staged(context: dg.AssetExecutionContext, scorer: str) -> No
     Raises:
         ConfigurationError: this run's images were staged for another scorer version.
     """
-    wanted = dg.AssetRecordsFilter(asset_key=raw_inspection_images.key, asset_partitions=[context.partition_key])
+    wanted = dg.AssetRecordsFilter(asset_key=raw_inspection_images.key, asset_partitions=context.partition_keys)
     for record in context.instance.fetch_materializations(wanted, limit=1).records:
         materialization = record.asset_materialization
         staged_for = materialization.metadata["scorer version"].value if materialization else scorer
@@ -165,6 +167,7 @@ def _same_scorer_as_staged(context: dg.AssetExecutionContext, scorer: str) -> No
 
 @dg.asset(
     partitions_def=DAYS,
+    backfill_policy=SEVERAL_DAYS,
     deps=[raw_inspection_images],
     group_name=GROUP,
     kinds={"tensorflow", "parquet"},
@@ -181,41 +184,51 @@ def marco_probabilities(
     score_archive: dg.ResourceParam[ScoreArchive],
     classifier: dg.ResourceParam[Classifier],
     data_checks: dg.ResourceParam[DataChecks],
-) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
+) -> Events:
     """The four probabilities that MARCO gives every image of the day: one Parquet file a day, kept for ever.
 
     The step resumes after the last finished inspection. Images that cannot be decoded stand in the file with the
     reason in place of probabilities.
     """
-    with told_to_the_operator():
-        _same_scorer_as_staged(context, score_archive.scorer)
-        loaded = classifier.weights_on_disk() if staging.inspections(day_of(context)) else None
+    weights = cache(classifier.weights_on_disk)
+
+    def of_day(day: date) -> Result:
+        loaded = weights() if staging.inspections(day) else None
         if loaded in (None, classifier.version.weights_sha256):
-            day = classify_day(day_of(context), staging, score_archive, lambda: classifier.engine)
+            classified = classify_day(day, staging, score_archive, lambda: classifier.engine)
         else:  # scores of other weights would stand in the archive under this version's name for ever
-            day = ClassifiedDay(outcomes=tuple(score_archive.outcomes(day_of(context))))
+            classified = ClassifiedDay(outcomes=tuple(score_archive.outcomes(day)))
         tables = {
             **weights_table(classifier.version, loaded),
-            **probability_tables(score_archive.rows(day_of(context)), data_checks.thresholds),
+            **probability_tables(score_archive.rows(day), data_checks.thresholds),
         }
-        pictures = thumbnails_in(score_archive, day_of(context))
-        checked = data_checks.evaluate("marco_probabilities", context.partition_key, tables, pictures)
+        checked = data_checks.evaluate("marco_probabilities", day, tables, thumbnails_in(score_archive, day))
+        return dg.MaterializeResult(
+            metadata={
+                **_in_numbers(classified),
+                "computed by": str(classifier.arithmetic),
+                "scorer version": scorer_version(score_archive.scorer),
+                **trends(tables["images"], "brightness", "sharpness", "black", "saturated"),
+                **checked.metadata,
+            },
+            check_results=checked.check_results,
+        )
+
+    with told_to_the_operator(context):
+        _same_scorer_as_staged(context, score_archive.scorer)
+        yield from day_by_day(context, of_day)
+
+
+def _in_numbers(day: ClassifiedDay) -> dict[str, float]:
     images = [outcome for outcome in day.outcomes if outcome.error is None]
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/partition_row_count": len(day.outcomes),
-            "images scored": day.scored,
-            "images failed": day.failed,
-            "inspections": day.inspections,
-            "images per second": round(day.scored / day.seconds, 1) if day.seconds else 0.0,
-            "seconds": round(day.seconds, 1),
-            "images of the day with a score": len(images),
-            "highest crystal probability": max((crystal_probability(image) for image in images), default=0.0),
-            "computed by": str(classifier.arithmetic),
-            "peak memory (MB)": peak_memory(),
-            "scorer version": scorer_version(score_archive.scorer),
-            **trends(tables["images"], "brightness", "sharpness", "black", "saturated"),
-            **checked.metadata,
-        },
-        check_results=checked.check_results,
-    )
+    return {
+        "dagster/partition_row_count": len(day.outcomes),
+        "images scored": day.scored,
+        "images failed": day.failed,
+        "inspections": day.inspections,
+        "images per second": round(day.scored / day.seconds, 1) if day.seconds else 0.0,
+        "seconds": round(day.seconds, 1),
+        "images of the day with a score": len(images),
+        "highest crystal probability": max((crystal_probability(image) for image in images), default=0.0),
+        "peak memory (MB)": peak_memory(),
+    }

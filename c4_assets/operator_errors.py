@@ -1,24 +1,41 @@
 """Errors that an operator can act on, as Dagster shows them."""
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
 
+from c4_assets.shared import SETTINGS
 from resources.errors import C4Error
 
 log = logging.getLogger("c4.step")
 
+BACKFILL_TAG = "dagster/backfill"
+
+LONGEST_WAIT_S = 300
+ATTEMPTS = 2000
+"""A backfill waits for a database or storage host that is down: a week, with a look every five minutes. Nobody asks for
+its runs again, as the sensor does for hourly ones, and what it holds meanwhile is one place in the queue."""
+
+
+def in_backfill(run_tags: Mapping[str, str]) -> bool:
+    """Whether a run belongs to a backfill."""
+    return BACKFILL_TAG in run_tags
+
 
 @contextmanager
-def told_to_the_operator() -> Generator[None, None, None]:
+def told_to_the_operator(context: dg.AssetExecutionContext) -> Generator[None]:
     """Turns an error with a message for the operator into a step failure that shows the message.
 
-    The step is retried where that can help: a database that is down comes back, a wrong setting does not.
+    The step is retried where that can help: a database that is down comes back, a wrong setting does not. A backfill
+    waits for as long as it takes; other runs fail after the few retries that their asset has.
     """
     try:
         yield
     except C4Error as error:
         log.warning("%s", error)
+        if error.retryable and in_backfill(context.run.tags):
+            wait = min(SETTINGS.retry_seconds * 2 ** min(context.retry_number, 10), LONGEST_WAIT_S)
+            raise dg.RetryRequested(max_retries=ATTEMPTS, seconds_to_wait=wait) from error
         raise dg.Failure(description=str(error), allow_retries=error.retryable) from error

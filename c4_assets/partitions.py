@@ -1,6 +1,7 @@
 """The two partitionings: days of imaging and weeks of human scoring, both UTC and both including the current one."""
 
-from datetime import UTC, date, datetime, timedelta
+import warnings
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -8,13 +9,14 @@ from c4_assets.shared import SETTINGS
 
 DAYS = dg.DailyPartitionsDefinition(start_date=SETTINGS.start_date.isoformat(), end_offset=1)
 
+# Dagster calls backfill policies beta, and says so for each asset at every import.
+warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
+
+SEVERAL_DAYS = dg.BackfillPolicy.multi_run(SETTINGS.backfill_days)
+"""A backfill makes runs of several days: starting a run and loading the model cost as much as scoring an inspection."""
+
 WEEKS = dg.WeeklyPartitionsDefinition(start_date=SETTINGS.start_date.isoformat(), end_offset=1, day_offset=1)
 """Weeks begin on Monday; the key is the date of that Monday."""
-
-
-def day_of(context: dg.AssetExecutionContext) -> date:
-    """The day that a run of a daily asset is about."""
-    return date.fromisoformat(context.partition_key)
 
 
 def week_of(context: dg.AssetExecutionContext) -> tuple[datetime, datetime]:

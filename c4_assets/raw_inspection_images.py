@@ -15,9 +15,10 @@ from c4_assets.checks.images import image_tables, known_files
 from c4_assets.checks.pictures import pictures_in
 from c4_assets.checks.results import DataChecks
 from c4_assets.checks.specs import specs_of
+from c4_assets.days import Events, Result, day_by_day, days_of
 from c4_assets.importing.exif import taken_at_of
 from c4_assets.operator_errors import told_to_the_operator
-from c4_assets.partitions import DAYS, day_of
+from c4_assets.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, peak_memory, scorer_version
 from resources.errors import Unavailable
 from resources.image_store import ImageStore
@@ -64,6 +65,7 @@ def stage_day(
     archive: ScoreArchive,
     max_attempts: int,
     room: int,
+    run: Sequence[date] = (),
 ) -> StagedDay:
     """Stages every pending image of a day that is neither staged nor in the archive with a score.
 
@@ -71,7 +73,8 @@ def stage_day(
 
     Args:
         room: bytes that may be staged, by all runs together. When they are, a run that has something staged leaves the
-            rest of its day, for it is the one that makes room by going on; a run that has nothing waits.
+            rest, for it is the one that makes room by going on; a run that has nothing waits.
+        run: all days of the run, where there are several.
 
     Raises:
         Unavailable: the database or the image store does not answer, or nobody makes room. Inspections staged before
@@ -90,7 +93,7 @@ def stage_day(
             result.already_staged += len(wanted)
             continue
         if staging.size() >= room:
-            if staging.inspections(day):
+            if any(staging.inspections(each) for each in (day, *run)):
                 result.left += len(wanted)
                 continue
             _wait_for_room(staging, room)
@@ -138,6 +141,7 @@ def fetch_images(store: ImageStore, images: Sequence[Image]) -> Iterator[StagedI
 
 @dg.asset(
     partitions_def=DAYS,
+    backfill_policy=SEVERAL_DAYS,
     deps=["inspections"],
     pool="image_store",
     group_name=GROUP,
@@ -155,41 +159,48 @@ def raw_inspection_images(
     score_archive: dg.ResourceParam[ScoreArchive],
     settings: dg.ResourceParam[Settings],
     data_checks: dg.ResourceParam[DataChecks],
-) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
+) -> Events:
     """Images of the day that wait for a score: one staged Arrow file an inspection.
 
     Staged files are a buffer and leave when their probabilities are durable, so a partition that is up to date holds
     nothing. Images that cannot be fetched are staged with the reason and end up in `c4 status --failures`.
     """
-    # The pool counts steps: when this one ends, its connection must have ended, too.
-    with told_to_the_operator(), closing(image_store):
-        day = stage_day(
-            day_of(context),
-            imaging_database,
-            image_store,
-            staging,
-            score_archive,
-            settings.max_attempts,
-            round(settings.staging_gigabytes * 1e9),
+    room = round(settings.staging_gigabytes * 1e9)
+    days = days_of(context)
+
+    def of_day(day: date) -> Result:
+        staged = stage_day(
+            day, imaging_database, image_store, staging, score_archive, settings.max_attempts, room, days
         )
-        listed = inspections_of_day(imaging_database, day_of(context))
-        files = known_files(day_of(context), listed, staging, score_archive)
+        listed = inspections_of_day(imaging_database, day)
+        files = known_files(day, listed, staging, score_archive)
         tables = image_tables(listed, files, data_checks.thresholds.images, datetime.now(UTC))
-        checked = data_checks.evaluate("raw_inspection_images", context.partition_key, tables, pictures_in(image_store))
-    return dg.MaterializeResult(
-        metadata={
-            "pending images": day.pending,
-            "images staged": day.images,
-            "images failed": day.failed,
-            "images staged before": day.already_staged,
-            "images scored before": day.already_scored,
-            LEFT: day.left,
-            "inspections staged": day.inspections,
-            "megabytes": round(day.bytes / 1e6, 1),
-            "images per second": round(day.images / day.seconds, 1) if day.seconds else 0.0,
-            "peak memory (MB)": peak_memory(),
-            "scorer version": scorer_version(score_archive.scorer),
-            **checked.metadata,
-        },
-        check_results=checked.check_results,
-    )
+        checked = data_checks.evaluate("raw_inspection_images", day, tables, pictures_in(image_store))
+        return dg.MaterializeResult(
+            metadata={
+                **_in_numbers(staged),
+                "scorer version": scorer_version(score_archive.scorer),
+                **checked.metadata,
+            },
+            check_results=checked.check_results,
+        )
+
+    # The pool counts steps: when this one ends, its connection must have ended, too.
+    with told_to_the_operator(context), closing(image_store):
+        yield from day_by_day(context, of_day)
+
+
+def _in_numbers(day: StagedDay) -> dict[str, float]:
+    return {
+        "pending images": day.pending,
+        "images staged": day.images,
+        "images failed": day.failed,
+        "images staged before": day.already_staged,
+        "images scored before": day.already_scored,
+        LEFT: day.left,
+        "inspections staged": day.inspections,
+        "megabytes": round(day.bytes / 1e6, 1),
+        "images per second": round(day.images / day.seconds, 1) if day.seconds else 0.0,
+        "seconds": round(day.seconds, 1),
+        "peak memory (MB)": peak_memory(),
+    }

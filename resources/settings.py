@@ -41,6 +41,7 @@ class Settings:
     start_date: date
     sensor_minutes: int
     sensor_window_days: int
+    backfill_days: int
     max_attempts: int
     engine: str
     precision: str
@@ -109,6 +110,7 @@ class Settings:
             ),
             sensor_minutes=whole("C4_SENSOR_MINUTES", "60"),
             sensor_window_days=whole("C4_SENSOR_WINDOW_DAYS", "30"),
+            backfill_days=whole("C4_BACKFILL_DAYS", "7"),
             max_attempts=whole("C4_MAX_ATTEMPTS", "3"),
             engine=one_of("C4_ENGINE", ENGINES),
             precision=one_of("C4_PRECISION", PRECISIONS),

@@ -170,6 +170,18 @@ class Facility:
             partition_key=partition, instance=self.instance, raise_on_error=raise_on_error, run_config=QUIET
         )
 
+    def backfill(self, first: datetime, last: datetime, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+        """One run of a backfill: the four daily assets over several days, in one process."""
+        job = replace_resources(defs, self.resources).resolve_job_def("score_images")
+        tags = {
+            "dagster/backfill": "years",
+            "dagster/asset_partition_range_start": first.date().isoformat(),
+            "dagster/asset_partition_range_end": last.date().isoformat(),
+        }
+        return job.execute_in_process(
+            instance=self.instance, raise_on_error=raise_on_error, run_config=QUIET, tags=tags
+        )
+
     def progress(self) -> Progress:
         """All days together."""
         days = progress_by_day(self.database, self.scorer, self.settings.max_attempts)

@@ -1,13 +1,14 @@
 """Where Great Expectations' Data Docs lie: a page for every table of a partition in which a row offends."""
 
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 
 from c4_assets.checks.expectations import Judgement
 from resources.durable import whole_file
 
 
-def write_pages(docs: Path, asset: str, partition: str, tables: Iterable[str], judged: Judgement) -> dict[str, Path]:
+def write_pages(docs: Path, asset: str, partition: date, tables: Iterable[str], judged: Judgement) -> dict[str, Path]:
     """Writes the pages of a judgement and removes those of an earlier one whose faults are mended.
 
     Returns:

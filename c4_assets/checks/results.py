@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,10 +48,11 @@ class DataChecks:
             self._thresholds = Thresholds.load(self._site)
         return self._thresholds
 
-    def evaluate(self, asset: str, partition: str, tables: Tables, pictures: Pictures) -> "Evaluated":
+    def evaluate(self, asset: str, partition: date, tables: Tables, pictures: Pictures) -> "Evaluated":
         """Judges an asset's tables by its checks, and keeps Data Docs of those in which something is wrong.
 
         Args:
+            partition: the day, or the Monday of the week.
             pictures: where those of offending images come from.
         """
         judged = judge(checks_of(asset), tables, self.thresholds)

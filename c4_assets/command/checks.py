@@ -110,7 +110,7 @@ def _judge_day(day: date, settings: Settings, database: ImagingDatabase, archive
         pages = [
             page
             for asset, of_asset in judged.items()
-            for page in write_pages(settings.data_docs, asset, day.isoformat(), tables[asset], of_asset).values()
+            for page in write_pages(settings.data_docs, asset, day, tables[asset], of_asset).values()
         ]
     _print_pages(pages)
     return [verdict for of_asset in judged.values() for verdict in of_asset.verdicts]
@@ -131,7 +131,7 @@ def _judge_labels(day: date, settings: Settings, database: ImagingDatabase, arch
     with errors.status(f"judging the labels of the week of {monday}"):
         found, tables = collect_labels(start, start + timedelta(weeks=1), database, archive, thresholds.labels)
         judged = judge(checks_of(ASSET), tables, thresholds)
-        pages = write_pages(settings.data_docs, ASSET, monday.isoformat(), tables, judged)
+        pages = write_pages(settings.data_docs, ASSET, monday, tables, judged)
         weeks = read_labels(archive, monday, thresholds.labels.compared_weeks)
         page = report_page(settings.data_docs, monday.isoformat())
         write_report(page, {**weeks, monday: without_left_out(found, judged.verdicts)}, monday, thresholds.labels)

@@ -1,0 +1,136 @@
+"""A step over the days of its run: the one day of an hourly run, or several of a backfill.
+
+Each day is worked on, judged and described as if it were alone, so that nothing depends on how a backfill was cut into
+runs. What is loaded once, like the model, stays loaded from day to day.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from c4_assets.operator_errors import in_backfill
+from resources.errors import C4Error
+
+log = logging.getLogger("c4.days")
+
+Result = dg.MaterializeResult[Any]
+
+Events = Iterator[Result | dg.AssetMaterialization | dg.AssetCheckEvaluation]
+
+OfDay = Callable[[date], Result]
+"""Does a step's work for one day and says what came of it."""
+
+BACK_SEAT = 19
+"""The niceness of a backfill's steps: the least share of a core that an hourly run wants. On an idle machine it costs
+nothing."""
+
+
+def days_of(context: dg.AssetExecutionContext) -> list[date]:
+    """The days that a run is about, oldest first."""
+    return [date.fromisoformat(key) for key in context.partition_keys]
+
+
+def day_by_day(context: dg.AssetExecutionContext, of_day: OfDay) -> Events:
+    """Does a step's work for every day of its run, and tells Dagster about each.
+
+    A day that fails does not keep the others from being worked on; the step fails at the end and names it. Where all
+    days would fail, because something outside does not answer, the step ends at once.
+
+    Raises:
+        dg.Failure: some days could not be done. Those that could are materialised.
+        C4Error, Exception: what the only day raised, or what stands in the way of all.
+    """
+    if in_backfill(context.run.tags):
+        os.nice(BACK_SEAT)
+    days = days_of(context)
+    if len(days) == 1:
+        yield of_day(days[0])
+        return
+    done, failed = _each(days, of_day)
+    if failed and not _is_waited_for(context, failed):
+        yield from _materialised(context.asset_key, done)
+    if failed:
+        raise _why(failed, done)
+    for day, result in done.items():
+        context.add_asset_metadata(result.metadata or {}, partition_key=day.isoformat())
+        yield from _evaluations(context.asset_key, day, result)
+    yield dg.MaterializeResult(check_results=_summary(done))
+
+
+def _each(days: Sequence[date], of_day: OfDay) -> tuple[dict[date, Result], dict[date, Exception]]:
+    done: dict[date, Result] = {}
+    failed: dict[date, Exception] = {}
+    for number, day in enumerate(days):
+        log.info("%s, day %d of %d", day, number + 1, len(days))
+        try:
+            done[day] = of_day(day)
+        except Exception as error:
+            failed[day] = error
+            if _is_unavailable(error):
+                break
+            log.error("%s is not done: %s", day, error, exc_info=not isinstance(error, C4Error))
+    return done, failed
+
+
+def _is_unavailable(error: Exception) -> bool:
+    return isinstance(error, C4Error) and error.retryable
+
+
+def _is_waited_for(context: dg.AssetExecutionContext, failed: Mapping[date, Exception]) -> bool:
+    """Whether this step is tried until it succeeds: days that are done are told once, then, and not at each attempt."""
+    return in_backfill(context.run.tags) and any(map(_is_unavailable, failed.values()))
+
+
+def _why(failed: Mapping[date, Exception], done: Mapping[date, Result]) -> Exception:
+    unavailable = [error for error in failed.values() if _is_unavailable(error)]
+    if unavailable or not done:
+        return (unavailable or list(failed.values()))[0]
+    reasons = "; ".join(f"{day}: {type(error).__name__}: {error}" for day, error in failed.items())
+    return dg.Failure(
+        f"{len(failed)} of {len(failed) + len(done)} days are not done ({reasons}). The others are, up to this step: "
+        "`c4 run --pending` goes on with them day by day, and leaves out what fails.",
+        allow_retries=not all(isinstance(error, C4Error) for error in failed.values()),
+    )
+
+
+def _materialised(asset: dg.AssetKey, done: Mapping[date, Result]) -> Events:
+    for day, result in done.items():
+        yield dg.AssetMaterialization(asset, partition=day.isoformat(), metadata=result.metadata)
+        yield from _evaluations(asset, day, result)
+
+
+def _evaluations(asset: dg.AssetKey, day: date, result: Result) -> Events:
+    for check in result.check_results or ():
+        yield dg.AssetCheckEvaluation(
+            asset,
+            check.check_name or "",
+            check.passed,
+            check.metadata,
+            severity=check.severity,
+            description=check.description,
+            partition=day.isoformat(),
+        )
+
+
+def _summary(done: Mapping[date, Result]) -> list[dg.AssetCheckResult]:
+    """One result a check over all days, which Dagster wants of the step; what offends is in those of the days."""
+    by_check: dict[str, list[tuple[date, dg.AssetCheckResult]]] = {}
+    for day, result in done.items():
+        for check in result.check_results or ():
+            by_check.setdefault(check.check_name or "", []).append((day, check))
+    return [_over_days(name, results) for name, results in by_check.items()]
+
+
+def _over_days(name: str, results: Sequence[tuple[date, dg.AssetCheckResult]]) -> dg.AssetCheckResult:
+    failed = [day.isoformat() for day, result in results if not result.passed]
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=not failed,
+        severity=results[0][1].severity,
+        description=f"Fails on {', '.join(failed)}." if failed else f"Passes on all {len(results)} days.",
+        metadata={"days": len(results), "days failed": len(failed)},
+    )
