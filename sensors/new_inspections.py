@@ -10,6 +10,7 @@ from dagster import DagsterRunStatus as Status
 
 from c4_assets.jobs import collect_disagreements, score_images
 from c4_assets.marco.classifier import Classifier
+from c4_assets.operator_errors import in_backfill
 from c4_assets.pools import set_pool_limits
 from c4_assets.shared import SETTINGS
 from resources.errors import C4Error
@@ -23,6 +24,7 @@ IN_FLIGHT = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED,
 WEEKLY = {dg.AssetKey("human_labels"), dg.AssetKey("ashes_disagreements")}
 
 PARTITION_TAG = "dagster/partition"
+RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
 @dataclass(frozen=True)
@@ -68,18 +70,29 @@ def _listed(days: Sequence[date], most: int = 5) -> str:
     return named if len(days) <= most else f"{named} and {len(days) - most} more days"
 
 
-def days_in_flight(instance: dg.DagsterInstance) -> set[date]:
-    """The days of imaging that an unfinished run is about, whoever started it (sensor, person or backfill)."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT))
-    keys = [run.tags[PARTITION_TAG] for run in runs if _about_a_day(run)]
-    return {date.fromisoformat(key) for key in keys}
+def days_in_flight(instance: dg.DagsterInstance, pending: Collection[date]) -> set[date]:
+    """Those of the pending days that an unfinished run is about, whoever started it (sensor, person or backfill).
+
+    A backfill's run that is queued holds up no day: it may stand there for weeks, and finds nothing to do when its turn
+    comes. So the question stays small, whatever the queue holds.
+    """
+    keys = [day.isoformat() for day in pending]
+    of_a_day = instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT, tags={PARTITION_TAG: keys})) if keys else []
+    at_work = instance.get_runs(dg.RunsFilter(statuses=[status for status in IN_FLIGHT if status != Status.QUEUED]))
+    days = {
+        date.fromisoformat(run.tags[PARTITION_TAG])
+        for run in of_a_day
+        if _about_a_day(run) and not (run.status == Status.QUEUED and in_backfill(run.tags))
+    }
+    several = [run for run in at_work if RANGE_TAGS[0] in run.tags and _about_a_day(run)]
+    spans = [(run.tags[RANGE_TAGS[0]], run.tags[RANGE_TAGS[1]]) for run in several]
+    return days | {day for day in pending if any(first <= day.isoformat() <= last for first, last in spans)}
 
 
 def _about_a_day(run: dg.DagsterRun) -> bool:
     # The partitions of Ashes are weeks, and a week's key looks like a day's. Started by hand it is no job of ours.
     selected = run.asset_selection
-    is_weekly = run.job_name == collect_disagreements.name or (bool(selected) and selected <= WEEKLY)
-    return PARTITION_TAG in run.tags and not is_weekly
+    return not (run.job_name == collect_disagreements.name or (bool(selected) and selected <= WEEKLY))
 
 
 @dg.sensor(
@@ -110,7 +123,7 @@ def new_inspections(
     except C4Error as error:
         # Skipping keeps the message in the tick's history; the next tick tries again.
         return dg.SkipReason(str(error))
-    decision = decide(pending, days_in_flight(context.instance), now.date(), settings.start_date)
+    decision = decide(pending, days_in_flight(context.instance, pending), now.date(), settings.start_date)
     cursor = json.dumps({"polled_at": now.isoformat(timespec="seconds"), "saw": decision.explanation})
     if not decision.requests:
         context.update_cursor(cursor)

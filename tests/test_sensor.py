@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus as Status
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,7 +94,30 @@ def test_a_day_in_flight_is_not_asked_for_a_second_time(facility: Facility, stat
     day = noon(1).date()
     run = dg.DagsterRun(job_name="__ASSET_JOB", status=status, tags={"dagster/partition": day.isoformat()})
     facility.instance.add_run(run)
-    assert days_in_flight(facility.instance) == {day}
+    assert days_in_flight(facility.instance, [day]) == {day}
+    result, _ = tick(facility)
+    assert isinstance(result, dg.SkipReason)
+    assert f"waiting for the runs of {day}" in str(result.skip_message)
+
+
+def test_a_day_among_those_of_a_backfills_run_waits_for_it_only_when_it_has_begun(facility: Facility) -> None:
+    facility.add_plate("P1", {"a.jpg": photograph(1)})
+    day = noon(1).date()
+    span = [(day + timedelta(days=shift)).isoformat() for shift in (-3, 3)]
+    of_backfill = {
+        "dagster/backfill": "years",
+        "dagster/asset_partition_range_start": span[0],
+        "dagster/asset_partition_range_end": span[1],
+    }
+    origin = RemoteJobOrigin(
+        RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("c4"), "__repository__"), "__ASSET_JOB"
+    )
+    run = dg.DagsterRun(job_name="__ASSET_JOB", status=Status.QUEUED, tags=of_backfill, remote_job_origin=origin)
+    facility.instance.add_run(run)
+    result, _ = tick(facility)
+    assert asked(result) == [day.isoformat()], "what waits behind years of backlog holds up nobody"
+    facility.instance.delete_run(run.run_id)
+    facility.instance.add_run(dg.DagsterRun(job_name="__ASSET_JOB", status=Status.STARTED, tags=of_backfill))
     result, _ = tick(facility)
     assert isinstance(result, dg.SkipReason)
     assert f"waiting for the runs of {day}" in str(result.skip_message)
