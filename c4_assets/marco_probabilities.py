@@ -4,7 +4,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cache
 from heapq import heappop, heappush
@@ -19,7 +19,7 @@ from c4_assets.checks.results import DataChecks, trends
 from c4_assets.checks.specs import specs_of
 from c4_assets.days import Events, Result, day_by_day
 from c4_assets.marco.classifier import Classifier
-from c4_assets.marco.engine import Classification, Engine
+from c4_assets.marco.engine import Classification, Engine, NetworkTimes, network_times
 from c4_assets.marco.preprocessing import thumbnail
 from c4_assets.operator_errors import told_to_the_operator
 from c4_assets.partitions import DAYS, SEVERAL_DAYS
@@ -55,6 +55,7 @@ class ClassifiedDay:
     scored: int = 0
     failed: int = 0
     seconds: float = 0.0
+    network: NetworkTimes = field(default_factory=NetworkTimes)
     outcomes: tuple[ImageOutcome, ...] = ()
 
 
@@ -67,7 +68,7 @@ def classify_day(day: date, staging: Staging, archive: ScoreArchive, engine: Cal
     Args:
         engine: gives the engine; not called where there is nothing to classify, because loading takes seconds.
     """
-    started = time.monotonic()
+    started, network = time.monotonic(), network_times()
     result = ClassifiedDay()
     scored = {outcome.image.image_id for outcome in archive.outcomes(day) if outcome.error is None}
     waiting = staging.inspections(day)
@@ -89,6 +90,7 @@ def classify_day(day: date, staging: Staging, archive: ScoreArchive, engine: Cal
         )
     result.outcomes = tuple(archive.merge(day))
     result.seconds = time.monotonic() - started
+    result.network = network_times() - network
     return result
 
 
@@ -228,6 +230,8 @@ def _in_numbers(day: ClassifiedDay) -> dict[str, float]:
         "inspections": day.inspections,
         "images per second": round(day.scored / day.seconds, 1) if day.seconds else 0.0,
         "seconds": round(day.seconds, 1),
+        "seconds the network waited": round(day.network.waited, 3),
+        "seconds the network computed": round(day.network.computed, 3),
         "images of the day with a score": len(images),
         "highest crystal probability": max((crystal_probability(image) for image in images), default=0.0),
         "peak memory (MB)": peak_memory(),

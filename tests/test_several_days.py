@@ -58,7 +58,8 @@ def test_a_day_is_told_of_alike_whether_it_is_alone_or_among_others(make_facilit
         for table in ("scores", "c4_image_failures"):
             connection.execute(text(f"delete from {table}"))
     together.backfill(noon(4), noon(2))
-    changing = {"seconds", "images per second", "peak memory (MB)"}
+    waits = {"seconds the network waited", "seconds the network computed"}
+    changing = {"seconds", "images per second", "peak memory (MB)", *waits}
     for asset in ASSETS:
         alone, among = materialised(facility, asset), materialised(together, asset)
         for day in DAYS:

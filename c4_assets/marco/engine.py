@@ -1,5 +1,7 @@
 """The interface of an engine, and the pipeline that every engine shares: decode in threads, then the network."""
 
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,6 +57,40 @@ BYTES_AN_IMAGE = 80 * 1024**2
 """Memory that an image needs on its way through the network in fp32: measured, 75 MB in TensorFlow."""
 
 
+@dataclass(frozen=True)
+class NetworkTimes:
+    """Seconds that a network waited for decoded images and that it computed, the mean of those side by side."""
+
+    waited: float = 0.0
+    computed: float = 0.0
+
+    def __add__(self, other: "NetworkTimes") -> "NetworkTimes":
+        return NetworkTimes(self.waited + other.waited, self.computed + other.computed)
+
+    def __sub__(self, other: "NetworkTimes") -> "NetworkTimes":
+        return NetworkTimes(self.waited - other.waited, self.computed - other.computed)
+
+
+class _Stopwatch:
+    """Adds up the times of all pipelines of this process, as the operating system does with its processor time."""
+
+    def __init__(self) -> None:
+        self.times = NetworkTimes()
+        self._lock = threading.Lock()
+
+    def add(self, times: NetworkTimes) -> None:
+        with self._lock:
+            self.times += times
+
+
+_stopwatch = _Stopwatch()
+
+
+def network_times() -> NetworkTimes:
+    """The times of this process so far. Where networks wait longer than they compute, decoding is the limit."""
+    return _stopwatch.times
+
+
 def fitting_batch(most: int, networks: int) -> int:
     """Images that enter a network together, so that all networks at once take half of the free memory at most.
 
@@ -87,12 +123,16 @@ def pipeline(
             return error
 
     def run(batch: list[Future[Decoded]]) -> list[Classification]:
+        began = time.monotonic()
         decoded = [image.result() for image in batch]
+        ready = time.monotonic()
         network = idle.get()
         try:
             return _classified(decoded, network)
         finally:
             idle.put(network)
+            side_by_side = len(networks)
+            _stopwatch.add(NetworkTimes((ready - began) / side_by_side, (time.monotonic() - ready) / side_by_side))
 
     source = iter(images)
     idle: SimpleQueue[Network] = SimpleQueue()
