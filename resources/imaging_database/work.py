@@ -83,10 +83,21 @@ def _pieces(
     start = since or connection.scalar(select(func.min(inspections.c.imaged_at)))
     if start is None:
         return
-    while start + PIECE < (until or datetime.now(UTC)):
+    while start + PIECE < min(until or END, datetime.now(UTC)):
         yield start, start + PIECE
         start += PIECE
     yield start, until or END  # an imager's clock may be ahead
+
+
+def pieces_of_history(
+    database: ImagingDatabase, since: datetime | None = None, until: datetime | None = None
+) -> list[tuple[datetime, datetime]]:
+    """Spans of imaging times that one statement each counts, oldest first: what lies between two signs of life.
+
+    Together they hold every inspection of ``since`` to ``until`` (excluded) once. Without inspections there are none.
+    """
+    with database.reading("status") as connection:
+        return list(_pieces(connection, since, until))
 
 
 def pending_by_day(
@@ -150,13 +161,18 @@ def _once_each(rows: Iterable[Image]) -> list[Image]:
 
 
 def progress_by_day(
-    database: ImagingDatabase, scorer: str, max_attempts: int, since: datetime | None = None
+    database: ImagingDatabase,
+    scorer: str,
+    max_attempts: int,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> list[Progress]:
     """How far a scorer version has come, for every day that has images, oldest first.
 
     Args:
-        since: time of imaging to begin with. Without it, all of history is counted, which takes minutes in a large
-            database; :func:`newest_days` gives a time to begin with.
+        since, until: times of imaging to count, ``until`` excluded. Without them, all of history is counted, which
+            takes minutes in a large database; :func:`newest_days` gives a time to begin with, and
+            :func:`pieces_of_history` what may be counted one after another.
     """
     failure = c4_image_failures
     unscored = scores.c.id.is_(None)
@@ -180,7 +196,7 @@ def progress_by_day(
     )
     days: dict[date, Progress] = {}
     with database.reading("status") as connection:
-        for start, end in _pieces(connection, since, None):
+        for start, end in _pieces(connection, since, until):
             of_piece = query.where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
             for imaged_at, *counts in connection.execute(of_piece):
                 day = imaged_at.date()
