@@ -19,7 +19,7 @@ def test_every_command_and_option_that_a_page_shows_exists(page: Path) -> None:
     for text in shown:
         words = text.split()
         command: Any = typer.main.get_command(app)
-        while words and (subcommands := getattr(command, "commands", None)):
+        while words and not words[0].startswith("-") and (subcommands := getattr(command, "commands", None)):
             name = words.pop(0)
             assert name in subcommands, f"{page.name}: c4 {text}"
             command = subcommands[name]

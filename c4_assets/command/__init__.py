@@ -2,7 +2,7 @@
 
 import typer
 
-from c4_assets.command import checks, database, demo, importing, model, run, score, slurm, status, ui
+from c4_assets.command import backlog, checks, database, demo, importing, model, run, score, slurm, status, ui
 from c4_assets.command.console import reporting_errors
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("retry")(status.retry)
 app.command("ui")(ui.ui)
+app.add_typer(backlog.app, name="backlog")
 app.add_typer(checks.app, name="checks")
 app.add_typer(database.app, name="db")
 app.add_typer(model.app, name="model")

@@ -1,0 +1,245 @@
+"""The backlog's backfills: Dagster's own, found, started, paused and resumed.
+
+A backfill that an operator started in the UI is one like any other. Which days a backfill is about is in its target;
+what is done of them is asked of the imaging database and never of Dagster.
+"""
+
+import hashlib
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from dagster._core.errors import DagsterDefinitionChangedDeserializationError
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
+from dagster._core.storage.tags import WILL_RETRY_TAG
+from dagster._core.utils import make_new_backfill_id
+from sqlalchemy.exc import IntegrityError
+
+from c4_assets.backlog.limits import STEPS
+from c4_assets.operator_errors import BACKFILL_TAG
+from resources.errors import ConfigurationError, Unavailable
+
+DAILY = [dg.AssetKey(name) for name in STEPS]
+JOB = "score_images"
+
+PAUSED, RESUMES, STARTED_BY = "c4/paused", "c4/resumes", "c4/started_by"
+"""Tags: the span that a paused backfill leaves to be resumed, the backfill that one goes on with, and who asked."""
+
+UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
+FAILED = [dg.DagsterRunStatus.FAILURE]
+
+
+ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """A backfill over the daily assets that is not over.
+
+    Its state is ``running``, ``pausing`` (its runs are ending), ``paused``, or ``ending`` where it was cancelled in the
+    UI.
+    """
+
+    backfill_id: str
+    state: str
+    started_at: datetime
+    days: frozenset[date]
+    resumes: str | None
+    runs_queued: int
+    runs_started: int
+    runs_failed: int
+    """Those that Dagster does not repeat by itself."""
+
+    @property
+    def span(self) -> str:
+        return span(self.days)
+
+
+def span(days: Collection[date]) -> str:
+    """The first and the last of some days."""
+    return f"{min(days)} to {max(days)}" if len(days) > 1 else str(next(iter(days), "no day"))
+
+
+def backfills(instance: dg.DagsterInstance) -> list[Backfill]:
+    """The backfills of daily assets that run, and those that are paused and not resumed, oldest first."""
+    active = instance.get_backfills(
+        BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
+    )
+    ended = instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.CANCELED]))
+    paused = [each for each in ended if PAUSED in each.tags and not _is_resumed(instance, each.backfill_id)]
+    described = [_described(instance, each) for each in (*active, *paused)]
+    return sorted((each for each in described if each.days), key=lambda each: each.started_at)
+
+
+def _described(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> Backfill:
+    def runs(statuses: Sequence[dg.DagsterRunStatus], tags: Mapping[str, str] | None = None) -> int:
+        of_backfill = {BACKFILL_TAG: backfill.backfill_id, **(tags or {})}
+        return instance.get_runs_count(dg.RunsFilter(tags=of_backfill, statuses=statuses))
+
+    cancelling = "pausing" if PAUSED in backfill.tags else "ending"
+    states = {BulkActionStatus.REQUESTED: "running", BulkActionStatus.CANCELING: cancelling}
+    return Backfill(
+        backfill.backfill_id,
+        states.get(backfill.status, "paused"),
+        datetime.fromtimestamp(backfill.backfill_timestamp, UTC),
+        days_of(backfill),
+        backfill.tags.get(RESUMES),
+        runs(WAITING),
+        runs(UNDER_WAY),
+        runs(FAILED) - runs(FAILED, {WILL_RETRY_TAG: "true"}),
+    )
+
+
+def days_of(backfill: PartitionBackfill) -> frozenset[date]:
+    """The days of imaging that a backfill is about; none where it is about other assets."""
+    if not backfill.is_asset_backfill:
+        names = backfill.partition_names if backfill.job_name == JOB else ()
+        return frozenset(map(date.fromisoformat, names or ()))
+    try:
+        target = backfill.get_asset_backfill_data(_asset_graph()).target_subset
+    except DagsterDefinitionChangedDeserializationError:
+        return frozenset()  # of a release whose days began otherwise; Dagster cannot go on with it either
+    keys = {
+        key
+        for asset in DAILY
+        if asset in target.asset_keys
+        for key in target.get_partitions_subset(asset).get_partition_keys()
+    }
+    return frozenset(map(date.fromisoformat, keys))
+
+
+def _asset_graph() -> BaseAssetGraph[Any]:
+    from c4_assets.definitions import defs
+
+    return defs.resolve_asset_graph()
+
+
+def days_a_run() -> int:
+    """How many days a backfill puts into one run at most."""
+    from c4_assets.raw_inspection_images import raw_inspection_images
+
+    policy = raw_inspection_images.backfill_policy
+    return (policy.max_partitions_per_run or 10**6) if policy else 1
+
+
+def runs_of(days: Collection[date], a_run: int) -> int:
+    """Runs that a backfill of these days takes: Dagster cuts each stretch of days without a gap into pieces."""
+    runs = in_stretch = 0
+    before: date | None = None
+    for day in sorted(days):
+        if before is None or day - before > timedelta(days=1) or in_stretch == a_run:
+            runs, in_stretch = runs + 1, 0
+        in_stretch, before = in_stretch + 1, day
+    return runs
+
+
+def refuse_where_running(instance: dg.DagsterInstance, days: Collection[date]) -> None:
+    """Raises:
+    ConfigurationError: a backfill over some of the days is running already.
+    """
+    for each in backfills(instance):
+        if each.state != "paused" and (both := each.days & frozenset(days)):
+            raise ConfigurationError(
+                f"The backfill {each.backfill_id} is {each.state} over {len(both):,} of these days ({span(both)}): see "
+                "`c4 backlog`, choose other days, or pause it first."
+            )
+
+
+def start(
+    instance: dg.DagsterInstance, days: Collection[date], tags: Mapping[str, str], backfill_id: str | None = None
+) -> str:
+    """Starts a backfill of the daily assets over some days, and returns its number.
+
+    Raises:
+        IntegrityError: there is a backfill of that number already.
+    """
+    backfill = PartitionBackfill.from_asset_partitions(
+        backfill_id=backfill_id or make_new_backfill_id(),
+        asset_graph=_asset_graph(),
+        partition_names=[day.isoformat() for day in sorted(days)],
+        asset_selection=DAILY,
+        backfill_timestamp=time.time(),
+        tags=tags,
+        dynamic_partitions_store=instance,
+        all_partitions=False,
+        title=f"Backlog of {span(days)}",
+        description=None,
+        run_config=None,
+    )
+    instance.add_backfill(backfill)
+    return backfill.backfill_id
+
+
+def pause(instance: dg.DagsterInstance, sure_after_s: float = 0.5) -> list[Backfill]:
+    """Cancels the running backfills, so that their runs end and what is finished stays, and marks them as paused.
+
+    Args:
+        sure_after_s: when to look whether the daemon, which may be writing its own word of a backfill at the same
+            moment, has overwritten ours.
+
+    Returns:
+        What was paused. One that was cancelled in the UI is not: that is another wish, and stays so.
+
+    Raises:
+        Unavailable: a backfill went on as if nothing had been said.
+    """
+    running = left = [each for each in backfills(instance) if each.state == "running"]
+    for _ in range(ATTEMPTS):
+        for each in left:
+            _cancel(instance, each)
+        if left:
+            time.sleep(sure_after_s)
+        left = [each for each in left if _status(instance, each.backfill_id) is BulkActionStatus.REQUESTED]
+        if not left:
+            return running
+    raise Unavailable(f"The backfill {left[0].backfill_id} cannot be paused now: try again, or cancel it in the UI.")
+
+
+def _cancel(instance: dg.DagsterInstance, backfill: Backfill) -> None:
+    stored = instance.get_backfill(backfill.backfill_id)
+    if stored and stored.status is BulkActionStatus.REQUESTED:
+        tags = {**stored.tags, PAUSED: backfill.span}
+        # `_replace` is what Dagster's own `with_…` do; there is none for tags.
+        instance.update_backfill(stored.with_status(BulkActionStatus.CANCELING)._replace(tags=tags))
+
+
+def _status(instance: dg.DagsterInstance, backfill_id: str) -> BulkActionStatus | None:
+    stored = instance.get_backfill(backfill_id)
+    return stored.status if stored else None
+
+
+def resume(instance: dg.DagsterInstance, paused: Backfill, pending: Collection[date]) -> str | None:
+    """Starts a backfill over what is still pending of a paused one, and returns its number.
+
+    The number follows from the paused one's: resumed twice, even at once, there is one new backfill and not two.
+
+    Args:
+        pending: days that have pending images and that no other backfill is about.
+
+    Returns:
+        ``None`` where nothing is left: then the paused one is not paused any more but over.
+    """
+    days = paused.days & frozenset(pending)
+    if not days:
+        if stored := instance.get_backfill(paused.backfill_id):
+            left = {name: value for name, value in stored.tags.items() if name != PAUSED}
+            instance.update_backfill(stored._replace(tags=left))
+        return None
+    number = _resumed_as(paused.backfill_id)
+    try:
+        return start(instance, days, {STARTED_BY: "c4 backlog resume", RESUMES: paused.backfill_id}, number)
+    except IntegrityError:
+        return number
+
+
+def _resumed_as(backfill_id: str) -> str:
+    return hashlib.sha256(f"{backfill_id} resumed".encode()).hexdigest()[:8]
+
+
+def _is_resumed(instance: dg.DagsterInstance, backfill_id: str) -> bool:
+    return instance.get_backfill(_resumed_as(backfill_id)) is not None

@@ -1,0 +1,130 @@
+"""How much of history has been scored, by year and month, and when the rest will be."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass
+from datetime import date, datetime, timedelta
+
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.work import Progress, day_bounds, pieces_of_history, progress_by_day
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How far a scorer version has come with the images of a period. ``month`` is 0 for a whole year."""
+
+    year: int
+    month: int
+    listed: int = 0
+    scored: int = 0
+    failed: int = 0
+    withheld: int = 0
+
+    @property
+    def pending(self) -> int:
+        """Images that have neither a score nor used up their attempts, and are not withheld."""
+        return self.listed - self.scored - self.failed - self.withheld
+
+    @property
+    def done(self) -> float:
+        """Share of the images that are not pending, 1 where there are none."""
+        return 1 - self.pending / self.listed if self.listed else 1.0
+
+    def __add__(self, other: "Coverage") -> "Coverage":
+        _, _, *mine = astuple(self)
+        _, _, *theirs = astuple(other)
+        return Coverage(self.year, self.month, *map(sum, zip(mine, theirs, strict=True)))
+
+
+def count_days(
+    database: ImagingDatabase,
+    scorer: str,
+    max_attempts: int,
+    since: date | None = None,
+    until: date | None = None,
+    counted: Callable[[int, int], None] = lambda done, pieces: None,
+) -> list[Progress]:
+    """Counts every day of a span, by default all of history: about three seconds a million images.
+
+    Args:
+        since, until: the first and the last day of imaging.
+        counted: is told how many pieces of how many are done, first and after each.
+    """
+    bounds = since and day_bounds(since)[0], until and day_bounds(until)[1]
+    pieces = pieces_of_history(database, *bounds)
+    days: dict[date, Progress] = {}
+    counted(0, len(pieces))
+    for number, (start, end) in enumerate(pieces):
+        for day in progress_by_day(database, scorer, max_attempts, start, end):
+            days[day.day] = _together(days[day.day], day) if day.day in days else day
+        counted(number + 1, len(pieces))
+    return list(days.values())
+
+
+def _together(one: Progress, other: Progress) -> Progress:
+    # A piece may end within a day: it begins at the time of the oldest inspection.
+    (day, *mine), (_, *theirs) = astuple(one), astuple(other)
+    return Progress(day, *map(sum, zip(mine, theirs, strict=True)))
+
+
+def by_month(days: Iterable[Progress]) -> list[Coverage]:
+    """The months that have images, oldest first."""
+    months: dict[tuple[int, int], Coverage] = {}
+    for day in days:
+        key = day.day.year, day.day.month
+        counted = Coverage(*key, day.listed, day.scored, day.failed, day.withheld)
+        months[key] = months.get(key, Coverage(*key)) + counted
+    return [months[key] for key in sorted(months)]
+
+
+def by_year(months: Iterable[Coverage]) -> list[Coverage]:
+    """The years that have images, oldest first."""
+    years: dict[int, Coverage] = {}
+    for month in months:
+        years[month.year] = years.get(month.year, Coverage(month.year, 0)) + month
+    return [years[year] for year in sorted(years)]
+
+
+def whole(months: Iterable[Coverage]) -> Coverage:
+    """All months together, year and month 0."""
+    return sum(months, Coverage(0, 0))
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast scores are made: scores of each hour of the last day, oldest first."""
+
+    hours: Sequence[int]
+
+    @property
+    def last_hour(self) -> int:
+        return self.hours[-1]
+
+    @property
+    def last_day(self) -> int:
+        return sum(self.hours)
+
+    @property
+    def a_second(self) -> float:
+        """Scores a second in the last hour or, where that rested, in the last day."""
+        return self.last_hour / 3600 or self.last_day / 86400
+
+    def end(self, pending: int, now: datetime) -> datetime | None:
+        """When nothing is pending any more, if it goes on like this.
+
+        ``None`` where nothing was scored for a day, or the end is further away than a calendar reaches.
+        """
+        if not pending:
+            return now
+        if not self.a_second:
+            return None
+        try:
+            return now + timedelta(seconds=pending / self.a_second)
+        except OverflowError:
+            return None
+
+    def in_words(self) -> str:
+        """``1,200 images were scored in the last hour (0.3 a second), 20,000 in the last day``."""
+        return (
+            f"{self.last_hour:,} images were scored in the last hour ({self.last_hour / 3600:.1f} a second), "
+            f"{self.last_day:,} in the last day ({self.last_day / 86400:.1f} a second)."
+        )

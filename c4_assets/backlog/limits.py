@@ -1,0 +1,228 @@
+"""What limits the backlog now, decided from what was observed: a pure function, so that every case can be tried."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal
+
+Name = Literal[
+    "nothing",
+    "paused",
+    "not started",
+    "daemon",
+    "no answer",
+    "staging",
+    "fetch",
+    "decode",
+    "network",
+    "database",
+    "slurm",
+    "overhead",
+    "share",
+    "unknown",
+]
+
+FETCH, CLASSIFY, PREDICT, WRITE = "raw_inspection_images", "marco_probabilities", "class_predictions", "db_scores"
+STEPS = (FETCH, CLASSIFY, PREDICT, WRITE)
+
+SILENCE = timedelta(minutes=5)
+"""Dagster's daemon gives a sign of life every half minute."""
+
+BUSY = 0.9
+"""Processes that want to run, a core, from which on one more run makes all of them slower and none faster."""
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """What the steps of one asset did in the last hour, over all runs that were looked at, in seconds.
+
+    ``held`` is before they were launched (they wait for a slot of their pool), ``queued`` from there until they ran
+    (the Slurm queue, or the start of a process), ``working`` until they ended. ``images`` and ``took`` are of the
+    newest materialisations, whose rate they give. ``retrying`` steps have failed and wait for their next attempt.
+    """
+
+    held: float = 0.0
+    queued: float = 0.0
+    working: float = 0.0
+    images: int = 0
+    took: float = 0.0
+    retrying: int = 0
+    trouble: str = ""
+
+    @property
+    def a_second(self) -> float:
+        """Images a second of one step while it works, 0 where that is not known."""
+        return self.images / self.took if self.took else 0.0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A pool of Dagster's: its limit, slots that are taken, and steps that wait for one."""
+
+    limit: int
+    taken: int = 0
+    waiting: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self.waiting > 0 and self.taken >= self.limit
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What the decision rests on. ``None`` is what could not be observed."""
+
+    pending: int = 0
+    backfills: int = 0
+    """Backfills that run."""
+    paused: int = 0
+    daemon_silent: timedelta | None = timedelta()
+    """Since the daemon's last sign of life; ``None`` where there never was one."""
+    runs_queued: int = 0
+    runs_started: int = 0
+    share: int | None = None
+    """Runs of backfills at a time."""
+    most_runs: int | None = None
+    """Runs of any kind at a time."""
+    all_runs_started: int = 0
+    steps: Mapping[str, StepTimes] = field(default_factory=dict[str, StepTimes])
+    network_waited: float = 0.0
+    network_computed: float = 0.0
+    pools: Mapping[str, Pool] = field(default_factory=dict[str, Pool])
+    staged: int = 0
+    room: int = 1
+    """Bytes that are staged, and that may be."""
+    slurm: bool = False
+    """Whether steps are Slurm jobs: elsewhere they wait for no queue but for the start of their process."""
+    busy: float | None = None
+    """Processes that want to run, a core, on the machine that runs the steps."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What limits the backlog, by name and in a sentence for the operator."""
+
+    name: Name
+    why: str
+
+
+def limit(seen: Observations) -> Limit:
+    """The one thing to look at for the backlog to go faster."""
+    return _standing(seen) or _blocked(seen) or _slowest(seen)
+
+
+def _standing(seen: Observations) -> Limit | None:
+    """Why nothing goes on at all, if that is so."""
+    if not seen.pending:
+        return Limit("nothing", "Nothing that was counted is pending.")
+    if not seen.backfills:
+        if seen.paused:
+            return Limit("paused", f"{_count(seen.paused, 'backfill')} paused: `c4 backlog resume` goes on.")
+        return Limit("not started", "No backfill runs: `c4 backlog start` begins one.")
+    if seen.daemon_silent is None or seen.daemon_silent > SILENCE:
+        since = f"for {_span(seen.daemon_silent)}" if seen.daemon_silent else "ever"
+        return Limit(
+            "daemon", f"Dagster's daemon has given no sign of life {since}, and it starts the runs: is it running?"
+        )
+    return None
+
+
+def _blocked(seen: Observations) -> Limit | None:
+    """What keeps steps from working, whatever they took before."""
+    for name, what in ((FETCH, "storage host or the database"), (CLASSIFY, "classifier"), (WRITE, "database")):
+        step = seen.steps.get(name, StepTimes())
+        if step.retrying and step.retrying >= seen.runs_started:
+            said = f": {step.trouble}" if step.trouble else ""
+            return Limit(
+                "no answer",
+                f"The {what} failed; to be tried again: {_count(step.retrying, 'step')} of {name}{said}",
+            )
+    if seen.staged >= seen.room:
+        share = f"{seen.staged / 1e9:.1f} of {seen.room / 1e9:.1f} GB are staged"
+        behind = max(_classification(seen).items(), key=lambda part: part[1])[0]
+        return Limit("staging", f"{share}, so fetching waits for classification, whose limit is {_WORDS[behind]}.")
+    for pool, name in _POOLS.items():
+        state = seen.pools.get(pool)
+        if state and state.is_full:
+            slots = f"all {state.limit} slots of the pool {pool} are taken, {_count(state.waiting, 'step')} waiting"
+            return Limit(name, f"{_WORDS[name].capitalize()}: {slots}{_rate(seen, name)}.")
+    return None
+
+
+def _slowest(seen: Observations) -> Limit:
+    """What the runs spend most of their time with; the backlog's share where that leaves room for more runs."""
+    parts = _parts(seen)
+    spent = sum(parts.values())
+    waits_for_a_place = seen.runs_queued > 0
+    if not spent:
+        if waits_for_a_place and not seen.runs_started:
+            return Limit("share", f"{_count(seen.runs_queued, 'run')} queued and none started: {_places(seen)}.")
+        return Limit("unknown", "No step has worked within the last hour: ask again when one has.")
+    name: Name = max(parts, key=lambda part: parts[part])
+    most = f"{_WORDS[name]} takes {100 * parts[name] / spent:.0f} % of a run's time{_rate(seen, name)}"
+    if name == "slurm":
+        return Limit(name, f"Slurm: {most}. The cluster has no node free for the steps.")
+    if waits_for_a_place and not (seen.busy is not None and seen.busy >= BUSY):
+        return Limit("share", f"{_count(seen.runs_queued, 'run')} queued: {_places(seen)}. Of those started, {most}.")
+    if seen.busy is not None and seen.busy >= BUSY:
+        most += f"; the cores of this machine are busy ({seen.busy:.1f} processes a core)"
+    if name == "overhead":
+        most += ". More days a run (C4_BACKFILL_DAYS) cost less of it"
+    return Limit(name, f"{most[0].upper()}{most[1:]}.")
+
+
+_WORDS: dict[Name, str] = {
+    "fetch": "fetching",
+    "decode": "decoding",
+    "network": "the network",
+    "database": "the database",
+    "slurm": "waiting in the queue",
+    "overhead": "starting steps",
+}
+
+
+_POOLS: dict[str, Name] = {"image_store": "fetch", "imaging_database": "database"}
+
+
+def _parts(seen: Observations) -> dict[Name, float]:
+    """Seconds of the runs' last hour by what they were spent with."""
+    steps = {name: seen.steps.get(name, StepTimes()) for name in STEPS}
+    queued = sum(step.queued for step in steps.values())
+    between = steps[CLASSIFY].held + steps[PREDICT].held + steps[PREDICT].working
+    return {
+        "fetch": steps[FETCH].held + steps[FETCH].working,
+        **_classification(seen),
+        "database": steps[WRITE].held + steps[WRITE].working,
+        "slurm": queued if seen.slurm else 0.0,
+        "overhead": between + (0.0 if seen.slurm else queued),
+    }
+
+
+def _classification(seen: Observations) -> dict[Name, float]:
+    """Seconds of classifying, divided as its networks waited for the decoder and computed."""
+    working = seen.steps.get(CLASSIFY, StepTimes()).working
+    known = seen.network_waited + seen.network_computed
+    decode = seen.network_waited / known if known else 0.0
+    return {"network": working * (1 - decode), "decode": working * decode}
+
+
+def _rate(seen: Observations, name: Name) -> str:
+    step = seen.steps.get({"fetch": FETCH, "decode": CLASSIFY, "network": CLASSIFY}.get(name, ""), StepTimes())
+    return f" ({step.a_second:.1f} images a second and step)" if step.a_second else ""
+
+
+def _places(seen: Observations) -> str:
+    if seen.share is not None and seen.runs_started >= seen.share:
+        return f"the backlog's share is {_count(seen.share, 'run')} at a time (dagster.yaml, dagster/backfill)"
+    if seen.most_runs is not None and seen.all_runs_started >= seen.most_runs:
+        return f"{seen.most_runs} runs are started, and dagster.yaml allows no more (max_concurrent_runs)"
+    return "they wait for the daemon or for a run of the same days"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _span(time: timedelta) -> str:
+    minutes = time.total_seconds() / 60
+    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.0f} hours"

@@ -1,0 +1,52 @@
+"""The backlog as a page that needs nothing else: a heat map of years and months, the rate, and the backfills."""
+
+import calendar
+import math
+from pathlib import Path
+
+from c4_assets.backlog.coverage import Coverage, by_year
+from c4_assets.backlog.report import Covered, Report
+from resources.durable import whole_file
+
+MONTHS = tuple(calendar.month_abbr)[1:]
+
+
+def write_page(report: Report, page: Path) -> None:
+    """Writes the page.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("c4_assets", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    found = {(month.year, month.month): month for month in report.months}
+    years = [(year, [found.get((year.year, number)) for number in range(1, 13)]) for year in by_year(report.months)]
+    html = environment.get_template("backlog_page.html").render(
+        report=report,
+        names=MONTHS,
+        years=years[::-1],
+        total=report.total,
+        busiest=max(report.pace.hours, default=0) or 1,
+        share=share,
+        in_words=in_words,
+    )
+    with whole_file(page) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def share(coverage: Coverage) -> str:
+    """How much is done, in per cent: 100 only where nothing is pending."""
+    percent = 100 * coverage.done
+    return "100 %" if not coverage.pending else f"{min(math.floor(percent * 10) / 10, 99.9):.1f} %"
+
+
+def in_words(covered: Covered) -> str:
+    """A backfill in one line."""
+    each = covered.backfill
+    done = "" if covered.done is None else f", {covered.done:,} done, {covered.images:,} images pending"
+    failed = f"; {each.runs_failed} runs have failed" if each.runs_failed else ""
+    goes_on = f", which goes on with {each.resumes}" if each.resumes else ""
+    return f"Backfill {each.backfill_id}{goes_on}: {each.state}, {len(each.days):,} days ({each.span}){done}{failed}."

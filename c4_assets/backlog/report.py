@@ -1,0 +1,149 @@
+"""The backlog as a whole: what ``c4 backlog`` prints and the asset ``backlog_coverage`` keeps."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from c4_assets.backlog.coverage import Coverage, Pace, by_month, by_year, count_days, whole
+from c4_assets.backlog.limits import Limit, Observations, limit
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.pace import scores_by_hour
+from resources.imaging_database.work import Progress
+from resources.settings import Settings
+from resources.staging import Staging
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from c4_assets.backlog.backfills import Backfill
+
+COUNTS = ("listed", "scored", "failed", "withheld", "pending")
+
+
+@dataclass(frozen=True)
+class Covered:
+    """A backfill, and how many of its days have nothing pending any more. ``None``: its days were not all counted."""
+
+    backfill: "Backfill"
+    done: int | None
+    images: int | None
+    """Pending images of its days."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How far the backlog is, how fast it goes, and what limits it."""
+
+    scorer: str
+    counted_at: datetime
+    months: Sequence[Coverage]
+    out_of_reach: int
+    """Pending images of days that are no partition: before ``C4_START_DATE``, or in the future."""
+    pace: Pace
+    backfills: Sequence[Covered]
+    seen: Observations
+    limit: Limit
+
+    @property
+    def total(self) -> Coverage:
+        return whole(self.months)
+
+    @property
+    def end(self) -> datetime | None:
+        """When all that can be scored will be, if it goes on like this."""
+        return self.pace.end(self.seen.pending, self.counted_at)
+
+    def as_json(self) -> dict[str, Any]:
+        """Numbers and texts alone."""
+        return {
+            "scorer_version": self.scorer,
+            "counted_at": self.counted_at.isoformat(timespec="seconds"),
+            "total": _counts(self.total),
+            "years": {str(year.year): _counts(year) for year in by_year(self.months)},
+            "months": {f"{month.year}-{month.month:02}": _counts(month) for month in self.months},
+            "pending_outside_partitions": self.out_of_reach,
+            "scored_last_hour": self.pace.last_hour,
+            "scored_last_day": self.pace.last_day,
+            "expected_end": self.end and self.end.isoformat(timespec="seconds"),
+            "limit": asdict(self.limit),
+            "backfills": [_backfill(each) for each in self.backfills],
+            "runs": {
+                "queued": self.seen.runs_queued,
+                "started": self.seen.runs_started,
+                "share": self.seen.share,
+                "seconds_since_the_daemon": self.seen.daemon_silent and self.seen.daemon_silent.total_seconds(),
+            },
+            "steps": {name: asdict(times) for name, times in self.seen.steps.items()},
+        }
+
+
+def _counts(coverage: Coverage) -> dict[str, int]:
+    return {name: getattr(coverage, name) for name in COUNTS}
+
+
+def _backfill(covered: Covered) -> dict[str, Any]:
+    each = covered.backfill
+    return {
+        "id": each.backfill_id,
+        "state": each.state,
+        "started_at": each.started_at.isoformat(timespec="seconds"),
+        "resumes": each.resumes,
+        "first_day": min(each.days).isoformat(),
+        "last_day": max(each.days).isoformat(),
+        "days": len(each.days),
+        "days_done": covered.done,
+        "images_pending": covered.images,
+        "runs": {"queued": each.runs_queued, "started": each.runs_started, "failed": each.runs_failed},
+    }
+
+
+def covered(backfill: "Backfill", days: Sequence[Progress], since: date, until: date) -> Covered:
+    """How much of a backfill is done, from the days that were counted.
+
+    Args:
+        since, until: the first and the last day of what was counted.
+    """
+    if min(backfill.days) < since or max(backfill.days) > until:
+        return Covered(backfill, None, None)
+    pending = {day.day: day.pending for day in days if day.pending and day.day in backfill.days}
+    return Covered(backfill, len(backfill.days) - len(pending), sum(pending.values()))
+
+
+def report(
+    settings: Settings,
+    database: ImagingDatabase,
+    staging: Staging,
+    scorer: str,
+    instance: "dg.DagsterInstance",
+    since: date | None = None,
+    until: date | None = None,
+    counted: Callable[[int, int], None] = lambda done, pieces: None,
+) -> Report:
+    """Counts and observes.
+
+    Args:
+        since, until: days of imaging to count, both included; by default all of history.
+        counted: see :func:`c4_assets.backlog.coverage.count_days`.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    from c4_assets.backlog.backfills import backfills
+    from c4_assets.backlog.observed import observe
+
+    days = count_days(database, scorer, settings.max_attempts, since, until, counted)
+    now = datetime.now(UTC)
+    known = backfills(instance)
+    pending = sum(day.pending for day in days if settings.start_date <= day.day <= now.date())
+    seen = observe(instance, settings, staging, known, pending)
+    return Report(
+        scorer,
+        now,
+        by_month(days),
+        sum(day.pending for day in days) - pending,
+        Pace(scores_by_hour(database, scorer, now)),
+        [covered(each, days, since or date.min, until or date.max) for each in known],
+        seen,
+        limit(seen),
+    )

@@ -1,0 +1,245 @@
+"""``c4 backlog``: how far history is scored, what holds it up, and the backfills that score it."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from c4_assets.backlog.coverage import Coverage, Pace, by_year
+from c4_assets.backlog.page import in_words, share, write_page
+from c4_assets.backlog.report import Report, report
+from c4_assets.command.console import console, errors, progress
+from c4_assets.command.database import ready
+from c4_assets.command.run import dagster_instance
+from c4_assets.marco.classifier import Classifier
+from resources.errors import ConfigurationError
+from resources.imaging_database.pace import scores_by_hour
+from resources.imaging_database.work import day_bounds, pending_by_day
+from resources.settings import Settings
+from resources.staging import Staging
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+app = typer.Typer(help="Score all of history: how far it is, and the backfills that do it.")
+
+From = Annotated[str | None, typer.Option("--from", help="The first day of imaging (UTC).")]
+To = Annotated[str | None, typer.Option("--to", help="The last day of imaging (UTC).")]
+
+
+@app.callback(invoke_without_command=True)
+def backlog(
+    context: typer.Context,
+    since: From = None,
+    until: To = None,
+    months: Annotated[bool, typer.Option("--months", help="A row a month.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with a heat map of the months.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show how many images of history are scored, how fast it goes on, when it ends, and what limits it now.
+
+    A database with fifty million images counts for minutes; --from and --to count less of it.
+    """
+    if context.invoked_subcommand:
+        return
+    counted = _count(_date("--from", since) if since else None, _date("--to", until) if until else None)
+    if html:
+        write_page(counted, html)
+    if as_json:
+        typer.echo(json.dumps(counted.as_json(), indent=2))
+        return
+    _print_coverage(counted, months)
+    _print_state(counted)
+    if html:
+        console.print(f"Written: {html}", soft_wrap=True)
+
+
+def _count(since: date | None, until: date | None) -> Report:
+    settings = Settings.from_environment()
+    database, scorer = ready(settings), Classifier(settings).version.name
+    staging = Staging(settings.staging, scorer)
+    with dagster_instance(settings) as instance, progress() as bar:
+        task = bar.add_task("counting", total=None)
+
+        def counted(done: int, pieces: int) -> None:
+            bar.update(task, completed=done, total=pieces)
+
+        return report(settings, database, staging, scorer, instance, since, until, counted)
+
+
+def _print_coverage(counted: Report, months: bool) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"Backlog of {counted.scorer}", title_justify="left")
+    table.add_column("year" if not months else "month")
+    for column in ("images", "scored", "failed", "withheld", "pending", "done"):
+        table.add_column(column, justify="right")
+    if not months:
+        table.add_column("Jan to Dec")
+    for row in counted.months if months else by_year(counted.months):
+        name = f"{row.year}-{row.month:02}" if months else str(row.year)
+        table.add_row(name, *_numbers(row), *([] if months else [_strip(counted.months, row.year)]))
+    table.add_section()
+    table.add_row("all", *_numbers(counted.total))
+    console.print(table)
+
+
+def _numbers(row: Coverage) -> tuple[str, ...]:
+    return (*(f"{n:,}" for n in (row.listed, row.scored, row.failed, row.withheld, row.pending)), share(row))
+
+
+def _strip(months: Sequence[Coverage], year: int) -> str:
+    """The months of a year as a bar each: full where nothing is pending, a dot where nothing was imaged."""
+    found = {month.month: month for month in months if month.year == year}
+    return "".join(_bar(found.get(number)) for number in range(1, 13))
+
+
+def _bar(month: Coverage | None) -> str:
+    if month is None:
+        return "·"
+    return "█" if not month.pending else "▁▂▃▄▅▆▇"[min(6, int(7 * month.done))]
+
+
+def _print_state(counted: Report) -> None:
+    pace, end = counted.pace, counted.end
+    console.print(pace.in_words())
+    if counted.seen.pending:
+        when = f"{end:%Y-%m-%d %H:%M} UTC, if it goes on like this" if end else "unknown, as nothing was scored of late"
+        console.print(f"Expected end: {when}.")
+    for each in counted.backfills:
+        console.print(in_words(each), soft_wrap=True)
+    seen = counted.seen
+    if seen.backfills:
+        limit = f" of at most {seen.share}" if seen.share is not None else ""
+        console.print(f"Runs of backfills: {seen.runs_started}{limit} started, {seen.runs_queued} queued.")
+    console.print(f"What limits it now: {counted.limit.name}. {counted.limit.why}", soft_wrap=True)
+    if counted.out_of_reach:
+        console.print(
+            f"{counted.out_of_reach:,} pending images lie before C4_START_DATE or in the future, where no run reaches: "
+            "set an earlier one, or correct the inspections.",
+            soft_wrap=True,
+        )
+
+
+@app.command()
+def start(
+    since: Annotated[str, typer.Option("--from", help="The first day of imaging (UTC).")],
+    until: Annotated[str, typer.Option("--to", help="The last day of imaging (UTC).")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be started, and start nothing.")] = False,
+) -> None:
+    """Start a backfill over the days of a span that have pending images."""
+    from c4_assets.backlog.backfills import STARTED_BY, days_a_run, refuse_where_running, runs_of
+    from c4_assets.backlog.backfills import start as start_backfill
+
+    settings = Settings.from_environment()
+    first, last = _date("--from", since), _date("--to", until)
+    _check_span(first, last, settings)
+    with dagster_instance(settings) as instance:
+        pending = _pending(settings, first, last)
+        if not pending:
+            raise ConfigurationError(
+                f"Nothing is pending from {first} to {last}: every image has a score, failed for good or is withheld."
+            )
+        refuse_where_running(instance, pending)
+        runs = runs_of(pending, days_a_run())
+        what = f"{len(pending):,} days, {sum(pending.values()):,} images, {runs:,} runs of up to {days_a_run()} days"
+        if dry_run:
+            console.print(f"Would be started: {what}. {_expected(settings, pending)}", soft_wrap=True)
+            return
+        number = start_backfill(instance, pending, {STARTED_BY: "c4 backlog start"})
+        console.print(f"Started backfill {number}: {what}. {_expected(settings, pending)}", soft_wrap=True)
+        _say_where_the_daemon_is_missing(instance)
+
+
+def _check_span(first: date, last: date, settings: Settings) -> None:
+    if last < first:
+        raise ConfigurationError(f"--from {first} lies after --to {last}: exchange them.")
+    if first < settings.start_date:
+        raise ConfigurationError(
+            f"--from {first} lies before C4_START_DATE ({settings.start_date}), where there are no partitions: begin "
+            "then, or set an earlier C4_START_DATE and restart the services."
+        )
+    if last > datetime.now(UTC).date():
+        raise ConfigurationError(f"--to {last} lies in the future, where there are no partitions yet: end today.")
+
+
+def _pending(settings: Settings, first: date, last: date) -> dict[date, int]:
+    span = day_bounds(first)[0], day_bounds(last)[1]
+    with errors.status("asking which days have pending images"):
+        return pending_by_day(ready(settings), Classifier(settings).version.name, settings.max_attempts, *span)
+
+
+def _expected(settings: Settings, pending: dict[date, int]) -> str:
+    now = datetime.now(UTC)
+    pace = Pace(scores_by_hour(ready(settings), Classifier(settings).version.name, now))
+    if end := pace.end(sum(pending.values()), now):
+        return f"Expected end, at the {pace.a_second:.1f} images a second of late: {end:%Y-%m-%d %H:%M} UTC."
+    return "When it ends `c4 backlog` tells once it runs: nothing was scored in the last day."
+
+
+def _say_where_the_daemon_is_missing(instance: "dg.DagsterInstance") -> None:
+    from c4_assets.backlog.limits import SILENCE
+    from c4_assets.backlog.observed import daemon_silent
+
+    silent = daemon_silent(instance, datetime.now(UTC))
+    if silent is None or silent > SILENCE:
+        console.print("Dagster's daemon is not running, and it does the work: start `c4 ui`, or the service.")
+
+
+@app.command()
+def pause() -> None:
+    """Pause the running backfills: their runs end, what is finished stays, and the rest can be resumed."""
+    from c4_assets.backlog.backfills import pause as pause_backfills
+
+    with dagster_instance(Settings.from_environment()) as instance, errors.status("pausing"):
+        paused = pause_backfills(instance)
+        for each in paused:
+            console.print(
+                f"Paused backfill {each.backfill_id}, {len(each.days):,} days ({each.span}). Its runs are ending; the "
+                "inspections that they have finished stay. `c4 backlog resume` goes on.",
+                soft_wrap=True,
+            )
+        if paused:
+            _say_where_the_daemon_is_missing(instance)
+        else:
+            console.print("No backfill is running: there is nothing to pause.")
+
+
+@app.command()
+def resume() -> None:
+    """Go on with the paused backfills, over what is still pending of their days."""
+    from c4_assets.backlog.backfills import backfills
+    from c4_assets.backlog.backfills import resume as resume_backfill
+
+    settings = Settings.from_environment()
+    with dagster_instance(settings) as instance:
+        known = backfills(instance)
+        paused = [each for each in known if each.state == "paused"]
+        pausing = [each for each in known if each.state == "pausing"]
+        taken = {day for each in known if each.state == "running" for day in each.days}
+        for each in paused:
+            free = {day: n for day, n in _pending(settings, min(each.days), max(each.days)).items() if day not in taken}
+            number = resume_backfill(instance, each, free)
+            taken |= each.days
+            left = each.days & free.keys()
+            what = f"{len(left):,} of {len(each.days):,} days, {sum(free[day] for day in left):,} pending images"
+            resumed = f"Resumed as {number}: {what}." if number else "Nothing is left of it for a new one: it is over."
+            console.print(f"Backfill {each.backfill_id}: {resumed}", soft_wrap=True)
+        for each in pausing:
+            console.print(f"Backfill {each.backfill_id}: its runs are still ending; resume it in a minute.")
+        if not paused and not pausing:
+            console.print("No backfill is paused: there is nothing to resume.")
+            return
+        _say_where_the_daemon_is_missing(instance)
+        if not paused:
+            raise typer.Exit(1)
+
+
+def _date(option: str, value: str) -> date:
+    try:
+        return date.fromisoformat(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{option} {value!r} is not a day like 2026-03-31.") from error
