@@ -6,11 +6,19 @@ import dagster as dg
 
 from c4_assets import sources
 from c4_assets.ashes_disagreements import ashes_disagreements
+from c4_assets.backlog_coverage import backlog_coverage
 from c4_assets.checks.results import DataChecks
 from c4_assets.class_predictions import class_predictions
 from c4_assets.db_scores import db_scores
 from c4_assets.human_labels import human_labels
-from c4_assets.jobs import collect_disagreements, score_images, settle_yesterday, weekly_ashes
+from c4_assets.jobs import (
+    collect_disagreements,
+    count_backlog,
+    daily_coverage,
+    score_images,
+    settle_yesterday,
+    weekly_ashes,
+)
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco_probabilities import marco_probabilities
 from c4_assets.raw_inspection_images import raw_inspection_images
@@ -66,10 +74,11 @@ defs = dg.Definitions(
         db_scores,
         human_labels,
         ashes_disagreements,
+        backlog_coverage,
     ],
-    jobs=[score_images, collect_disagreements],
+    jobs=[score_images, collect_disagreements, count_backlog],
     sensors=[new_inspections],
-    schedules=[settle_yesterday, weekly_ashes],
+    schedules=[settle_yesterday, weekly_ashes, daily_coverage],
     resources=resources_of(SETTINGS),
     executor=EXECUTORS[SETTINGS.executor],
 )

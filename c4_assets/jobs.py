@@ -1,4 +1,4 @@
-"""The two jobs, and when Ashes runs. New inspections are scored by the sensor in ``sensors/``."""
+"""The jobs, and when they run by the clock. New inspections are scored by the sensor in ``sensors/``."""
 
 from datetime import timedelta
 
@@ -38,6 +38,23 @@ def settle_yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """
     yesterday = context.scheduled_execution_time - timedelta(days=1)
     return dg.RunRequest(partition_key=DAYS.get_partition_key_for_timestamp(yesterday.timestamp()))
+
+
+count_backlog = dg.define_asset_job(
+    "count_backlog",
+    selection=["backlog_coverage"],
+    description="Counts how much of history is scored.",
+    tags=FIRST,
+)
+
+daily_coverage = dg.ScheduleDefinition(
+    name="daily_coverage",
+    job=count_backlog,
+    cron_schedule="0 7 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="In the morning, how far history is scored, so that Dagster plots it over time.",
+)
 
 
 @dg.schedule(

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -360,3 +361,22 @@ def test_a_finished_backlog_has_nothing_to_limit_it(facility: Facility, c4: Call
     assert told["limit"]["name"] == "nothing"
     assert told["total"]["pending"] == 0
     assert pending_by_day(facility.database, facility.scorer, 3) == {}
+
+
+def test_the_asset_keeps_the_same_figures_with_pictures(facility: Facility) -> None:
+    for day in OLD:
+        add_day(facility, day)
+    score(facility, 1, 2, 3)
+    result = dg.materialize(
+        [asset for asset in defs.assets or () if asset.key.to_user_string() == "backlog_coverage"],  # pyright: ignore
+        instance=facility.instance,
+        resources=facility.resources,
+    )
+    (event,) = result.get_asset_materialization_events()
+    metadata: dict[str, Any] = {name: value.value for name, value in event.materialization.metadata.items()}
+    assert (metadata["images listed"], metadata["images scored"], metadata["images pending"]) == (12, 3, 9)
+    assert metadata["per cent done"] == 25
+    assert metadata["limit"].startswith("not started")
+    for picture in ("months", "scores of the last day"):
+        assert metadata[picture].startswith("![")
+        assert "data:image/png;base64," in metadata[picture]

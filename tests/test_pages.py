@@ -14,10 +14,16 @@ from contextlib import suppress
 from datetime import UTC, date, datetime
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from c4_assets.backlog.backfills import Backfill
+from c4_assets.backlog.coverage import Coverage, Pace
+from c4_assets.backlog.limits import Limit, Observations
+from c4_assets.backlog.page import write_page as write_backlog_page
+from c4_assets.backlog.report import Covered, Report
 from c4_assets.checks.labels_report import write_report
 from c4_assets.checks.thresholds import Thresholds
 from resources.categories import CATEGORIES
@@ -36,6 +42,7 @@ ASSETS = [
     "class_predictions",
     "db_scores",
     "ashes_disagreements",
+    "backlog_coverage",
 ]
 
 
@@ -159,6 +166,51 @@ def test_the_labels_report_shows_who_agrees_with_whom_in_every_window(
     page.close()
 
 
+@pytest.fixture
+def backlog_page(tmp_path: Path) -> Path:
+    """The page of a backlog of three years, half of it done, with a month in which nothing was imaged."""
+    months = [
+        Coverage(year, month, 1000, scored=(year - 2023) * 490, failed=10 * (month == 6))
+        for year, month in product((2023, 2024, 2025), range(1, 13))
+        if (year, month) != (2024, 8)
+    ]
+    seen = Observations(pending=17_000, backfills=1, daemon_silent=None)
+    days = frozenset({date(2023, 1, 1), date(2023, 12, 31)})
+    backfill = Backfill("c2dea632", "running", datetime.now(UTC), days, None, 3, 1, 0)
+    limit = Limit("daemon", "It is <b>not</b> running.")
+    covered = [Covered(backfill, 1, 1000)]
+    report = Report("marco-1", datetime.now(UTC), months, 96, Pace([*range(24)]), covered, seen, limit)
+    page = tmp_path / "backlog.html"
+    write_backlog_page(report, page)
+    return page
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(380, "dark"), (380, "light"), (1300, "light")])
+def test_the_backlog_shows_every_month_and_keys_walk_through_them(
+    browser: Browser, backlog_page: Path, width: int, scheme: str
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # pyright: ignore[reportArgumentType]
+    page.goto(backlog_page.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing is cut off at the side"
+    expect(page.locator("td.month")).to_have_count(35)
+    expect(page.locator("td.failing")).to_have_count(3)
+    expect(page.get_by_text("It is <b>not</b> running.")).to_be_visible()
+    expect(page.get_by_text("running, 2 days (2023-01-01 to 2023-12-31), 1 done")).to_be_visible()
+    told = page.locator("#month")
+    page.keyboard.press("Tab")
+    expect(told).to_contain_text("Jan 2025: 98.0 % done")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    for _ in range(6):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    expect(told).to_contain_text("Jul 2024: 49.0 % done. 1,000 images, 490 scored, 0 failed, 0 withheld, 510 pending")
+    page.keyboard.press("ArrowRight")
+    expect(told).to_contain_text("Sep 2024", timeout=2000)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.tagName") != "TD", "the table is one stop for the Tab key"
+    page.close()
+
+
 @pytest.fixture(scope="module")
 def dagster(demo_home: Path, models: Path) -> Generator[str, None, None]:
     """``c4 ui`` over the demo's home, with one inspection more that nobody has scored: its address."""
@@ -207,6 +259,29 @@ def test_the_sensor_finds_a_new_inspection_and_its_run_scores_it(dagster: str, d
         return version["total"]["scored"] == 99 and version["total"]["pending"] == 0
 
     wait_until(scored, 400, "the sensor-driven run")
+
+
+@pytest.mark.timeout(600)
+def test_a_backfill_of_old_days_is_paused_resumed_and_ends(dagster: str, demo_home: Path, models: Path) -> None:
+    database = ImagingDatabase(f"sqlite:///{demo_home / 'imaging.db'}")
+    for day in (1, 2):
+        new = [NewImage("A01", 1, "demo/DEMO-A/0/DEMO-A_01A_1.jpg")]
+        register_inspection(database, f"OLD-{day}", datetime(2015, 5, day, 12, tzinfo=UTC), None, new)
+
+    def report() -> dict[str, Any]:
+        return json.loads(c4(demo_home, "backlog", "--json", models=models).stdout)
+
+    span = ("--from", "2015-01-01", "--to", "2015-12-31")
+    assert "2 days, 2 images" in c4(demo_home, "backlog", "start", *span, models=models).stdout
+    c4(demo_home, "backlog", "pause", models=models)
+    assert [each["state"] for each in report()["backfills"]] in (["pausing"], ["paused"])
+
+    def resumed() -> bool:
+        return "Resumed as" in c4(demo_home, "backlog", "resume", models=models, check=False).stdout
+
+    wait_until(resumed, 200, "the paused backfill's runs to end")
+    wait_until(lambda: report()["years"]["2015"]["pending"] == 0, 300, "the resumed backfill")
+    assert report()["years"]["2015"]["scored"] == 2
 
 
 def test_the_lineage_page_shows_the_whole_graph_unfolded(dagster: str, browser: Browser) -> None:

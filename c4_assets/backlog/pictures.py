@@ -1,0 +1,81 @@
+"""The backlog's pictures for Dagster's UI: a heat map of years and months, and the scores of each hour."""
+
+import calendar
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from c4_assets.backlog.coverage import Coverage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+TO_DO, DONE, NOTHING, FAILING, TEXT = (246, 224, 181), (0, 114, 178), (241, 241, 241), (179, 38, 30), (60, 60, 60)
+"""From sand to blue: colour-blind people can tell them apart, and they read on a light and on a dark page."""
+
+CELL, HEIGHT, GAP, LEFT, TOP = 42, 22, 2, 44, 22
+"""Layout of the heat map in pixels. Twenty years make 20 kB at most, which every materialisation carries."""
+
+BAR, PLOT = 22, 120
+"""Width of an hour and height of the plot, in pixels."""
+
+
+def heat_map(months: Sequence[Coverage]) -> bytes:
+    """A PNG with a row a year, the newest on top, and a column a month.
+
+    Colour says how much is done, a red line that images have failed for good, grey that nothing was imaged.
+    """
+    from PIL import Image, ImageDraw
+
+    found = {(month.year, month.month): month for month in months}
+    newest, oldest = (months[-1].year, months[0].year) if months else (0, 0)
+    years = range(newest, oldest - 1, -1)
+    picture = Image.new("RGB", (LEFT + 12 * CELL, TOP + len(years) * HEIGHT), "white")
+    draw, font = ImageDraw.Draw(picture), _font()
+    for number in range(1, 13):
+        draw.text((LEFT + (number - 1) * CELL + 8, 4), calendar.month_abbr[number], TEXT, font)
+    for row, year in enumerate(years):
+        top = TOP + row * HEIGHT
+        draw.text((6, top + 4), str(year) if year else "", TEXT, font)
+        for number in range(1, 13):
+            left = LEFT + (number - 1) * CELL
+            month = found.get((year, number))
+            box = (left, top, left + CELL - GAP, top + HEIGHT - GAP)
+            draw.rectangle(box, _colour(month.done) if month else NOTHING)
+            if month and month.failed:
+                draw.rectangle((left, box[3] - 2, box[2], box[3]), FAILING)
+    return _png(picture)
+
+
+def rate_plot(hours: Sequence[int]) -> bytes:
+    """A PNG with a bar for the scores of each hour, the newest on the right."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", (LEFT + len(hours) * BAR, TOP + PLOT + TOP), "white")
+    draw, font = ImageDraw.Draw(picture), _font()
+    most, bottom = max(hours, default=0) or 1, TOP + PLOT
+    draw.text((6, 4), f"{max(hours, default=0):,} scores in the best hour", TEXT, font)
+    for number, scores in enumerate(hours):
+        left = LEFT + number * BAR
+        draw.rectangle((left, bottom - round(PLOT * scores / most), left + BAR - GAP, bottom), DONE)
+    draw.text((LEFT, bottom + 4), f"{len(hours)} hours ago", TEXT, font)
+    draw.text((LEFT + len(hours) * BAR - 28, bottom + 4), "now", TEXT, font)
+    return _png(picture)
+
+
+def _colour(done: float) -> tuple[int, int, int]:
+    red, green, blue = (round(a + (b - a) * done) for a, b in zip(TO_DO, DONE, strict=True))
+    return red, green, blue
+
+
+def _font() -> "FreeTypeFont | ImageFont":
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size=12)
+
+
+def _png(picture: "Image") -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,75 @@
+"""Count once a day how far history is scored, so that Dagster plots it over time."""
+
+import base64
+
+import dagster as dg
+
+from c4_assets.backlog.coverage import by_year
+from c4_assets.backlog.page import in_words, share
+from c4_assets.backlog.pictures import heat_map, rate_plot
+from c4_assets.backlog.report import COUNTS, Report, report
+from c4_assets.db_scores import db_scores
+from c4_assets.operator_errors import told_to_the_operator
+from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, scorer_version
+from resources.imaging_database import ImagingDatabase
+from resources.score_archive import ScoreArchive
+from resources.settings import Settings
+from resources.staging import Staging
+from resources.step_resources import StepResources
+
+
+@dg.asset(
+    deps=[db_scores],
+    pool="imaging_database",
+    group_name=GROUP,
+    kinds={"sql"},
+    owners=[FACILITY],
+    op_tags=StepResources(where="here").as_tag(),
+    code_version=SCORER.name,
+    retry_policy=CPU_RETRIES,
+)
+def backlog_coverage(
+    context: dg.AssetExecutionContext,
+    imaging_database: dg.ResourceParam[ImagingDatabase],
+    staging: dg.ResourceParam[Staging],
+    score_archive: dg.ResourceParam[ScoreArchive],
+    settings: dg.ResourceParam[Settings],
+) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
+    """How much of history is scored, by month, how fast it goes on and what limits it: what `c4 backlog` prints."""
+
+    def counted(done: int, pieces: int) -> None:
+        context.log.info(f"counted {done} of {pieces} pieces of history")
+
+    with told_to_the_operator(context):
+        found = report(settings, imaging_database, staging, score_archive.scorer, context.instance, counted=counted)
+    return dg.MaterializeResult(metadata=_in_numbers_and_pictures(found))
+
+
+def _in_numbers_and_pictures(found: Report) -> dict[str, float | dg.MetadataValue]:
+    left = found.end and (found.end - found.counted_at).total_seconds() / 86_400
+    return {
+        "months": _picture("share of each month that is done", heat_map(found.months)),
+        "scores of the last day": _picture("scores of each hour", rate_plot(found.pace.hours)),
+        "years": dg.MetadataValue.md(_table(found)),
+        "limit": dg.MetadataValue.text(f"{found.limit.name}: {found.limit.why}"),
+        "backfills": dg.MetadataValue.md("\n".join(f"- {in_words(each)}" for each in found.backfills) or "None."),
+        **{f"images {name}": getattr(found.total, name) for name in COUNTS},
+        "images pending outside the partitions": found.out_of_reach,
+        "per cent done": round(100 * found.total.done, 3),
+        "scores of the last hour": found.pace.last_hour,
+        "scores a second over the last day": round(found.pace.last_day / 86_400, 3),
+        **({} if left is None else {"days to the expected end": round(left, 2)}),
+        "scorer version": scorer_version(found.scorer),
+    }
+
+
+def _picture(what: str, png: bytes) -> dg.MetadataValue:
+    return dg.MetadataValue.md(f"![{what}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def _table(found: Report) -> str:
+    lines = [f"| year | {' | '.join(COUNTS)} | done |", "| --- |" + " --- |" * (len(COUNTS) + 1)]
+    for year in (*by_year(found.months), found.total):
+        counts = " | ".join(f"{getattr(year, name):,}" for name in COUNTS)
+        lines.append(f"| {year.year or 'all'} | {counts} | {share(year)} |")
+    return "\n".join(lines)
