@@ -63,8 +63,10 @@ MinJobAge={min_job_age}
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=3,bf_interval=3
 {accounting}
 {nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 State=UP
-PartitionName=gpu Nodes={gpu_nodes} MaxTime=INFINITE DefaultTime=60 State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=2
+PartitionName=gpu Nodes={gpu_nodes} MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=2
+# The same nodes for what can wait: a job of a higher tier is always looked at first.
+PartitionName=backlog Nodes=ALL MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=1
 """
 
 ACCOUNTING = """\
@@ -75,7 +77,11 @@ AccountingStoragePort={port}
 AccountingStoragePass={folder}/munge.socket
 AccountingStorageTRES=gres/gpu
 JobAcctGatherType=jobacct_gather/linux
-JobAcctGatherFrequency=1"""
+JobAcctGatherFrequency=1
+# The quality of service decides who comes first, and one that the account does not have is refused.
+AccountingStorageEnforce=associations,qos
+PriorityType=priority/multifactor
+PriorityWeightQOS=1000"""
 
 SLURMDBD_CONF = """\
 DbdHost={host}
@@ -338,6 +344,10 @@ class Cluster:
         self._slurm("sacctmgr", "-i", "add", "cluster", "one-machine", check=False)
         self._slurm("sacctmgr", "-i", "add", "account", "c4", check=False)
         self._slurm("sacctmgr", "-i", "add", "user", "root", "account=c4", check=False)
+        self._slurm("sacctmgr", "-i", "modify", "qos", "normal", "set", "priority=100", check=False)
+        self._slurm("sacctmgr", "-i", "add", "qos", "backlog", "priority=1", check=False)
+        self._slurm("sacctmgr", "-i", "modify", "user", "root", "set", "qos=normal,backlog", check=False)
+        self._slurm("sacctmgr", "-i", "modify", "user", "root", "set", "defaultqos=normal", check=False)
 
     def _slurm(self, *command: str, check: bool = True) -> tuple[int, str]:
         try:

@@ -16,7 +16,7 @@ from resources.slurm.client import SlurmClient
 from resources.slurm.probe import SharedView, shared_view
 from resources.slurm.script import JobScript, Step, write_script
 from resources.slurm.shared_files import refuse_sqlite_on_a_network
-from resources.slurm.site import Site
+from resources.slurm.site import Rules, Site
 from resources.step_resources import StepResources
 
 KINDS = {"cpu": StepResources(minutes=5), "gpu": StepResources(gpus=1, minutes=5)}
@@ -42,6 +42,9 @@ def check_site(
     client = SlurmClient(site.transport.open())
     try:
         yield from _from_here(client, site, instance)
+        if site.backlog != Rules():
+            for kind in kinds:
+                yield _of_the_backlog(client, site, instance, kind)
         for kind in kinds:
             yield from _from_a_node(client, site, settings, instance, kind, patience)
     except C4Error as error:
@@ -57,7 +60,12 @@ def _from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstance) ->
     partitions = client.partitions()
     gpus = sum(partition.gpus for partition in partitions.values())
     yield Finding(f"partitions: {', '.join(partitions)}" + ("" if gpus else "; none has GPUs"))
-    for key, options in {"defaults": site.defaults, **site.kinds, **site.steps}.items():
+    rules = {
+        f"{prefix}{key}": options
+        for prefix, each in (("", site), ("backlog.", site.backlog))
+        for key, options in {"defaults": each.defaults, **each.kinds, **each.steps}.items()
+    }
+    for key, options in rules.items():
         name = options.partition
         if name and name not in partitions:
             yield Finding(f"partition of {key}", f"There is no partition {name}; set it to one of those above.")
@@ -73,6 +81,18 @@ def _from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstance) ->
         yield Finding("the Dagster instance may be shared")
     except C4Error as error:
         yield Finding("the Dagster instance", str(error))
+
+
+def _of_the_backlog(client: SlurmClient, site: Site, instance: dg.DagsterInstance, kind: str) -> Finding:
+    """Whether Slurm would take a backfill's job. None is sent: it might wait behind the hourly ones for a long time."""
+    script = _probe_script(site, instance, kind, backlog=True)
+    _, options = site.plan("", KINDS[kind], backlog=True)
+    client.write_file(script.path, script.text)
+    if refusal := client.refusal(script.path):
+        return Finding(f"a {kind} job of the backlog", f"{refusal} See backlog in the site's file.")
+    said = options.model_dump(include={"partition", "account", "qos", "nice"}, exclude_none=True)
+    where = ", ".join(f"{name} {value}" for name, value in said.items())
+    return Finding(f"a {kind} job of the backlog would be taken ({where or 'as any other'})")
 
 
 def _from_a_node(
@@ -123,7 +143,7 @@ def _compared(kind: str, there: SharedView, here: SharedView) -> Iterator[Findin
         yield Finding(f"{node} hands out GPU {there.gpus}")
 
 
-def _probe_script(site: Site, instance: dg.DagsterInstance, kind: str) -> JobScript:
+def _probe_script(site: Site, instance: dg.DagsterInstance, kind: str, backlog: bool = False) -> JobScript:
     step = Step(
         run_id=f"check-{uuid.uuid4().hex[:12]}",
         key=kind,
@@ -135,6 +155,7 @@ def _probe_script(site: Site, instance: dg.DagsterInstance, kind: str) -> JobScr
         python=sys.executable,
         dagster_home=instance.root_directory,
         working_directory=str(Path.cwd()) if (Path.cwd() / "resources").is_dir() else None,
+        backlog=backlog,
     )
     return write_script(step, site, ("-m", "resources.slurm.probe"))
 

@@ -80,6 +80,18 @@ class SlurmClient:
             raise Unavailable(f"sbatch on {self.transport.name} gave no sure answer: {message}")
         raise SubmissionRefused(f"Slurm refused the job: {message}")
 
+    def refusal(self, script: Path) -> str | None:
+        """Why sbatch would refuse a job script; None if it would take it. Submits nothing.
+
+        Raises:
+            Unavailable: the controller did not answer.
+        """
+        done = self._run("sbatch", "--test-only", str(script), timeout=self._submit_timeout)
+        message = _errors(done)
+        if done.code and NOT_REACHED.search(message):
+            raise Unavailable(f"sbatch on {self.transport.name}: {message}")
+        return message if done.code else None
+
     def poll(self, job_ids: Iterable[str]) -> Poll:
         """The state of many jobs with one question. Never raises because the cluster is away."""
         wanted = ",".join(job_ids)

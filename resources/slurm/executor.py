@@ -25,6 +25,7 @@ from dagster._core.executor.step_delegating import (
     StepHandlerContext,
 )
 from dagster._core.storage.dagster_run import DagsterRun
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._grpc.types import ExecuteStepArgs
 from dagster_shared.error import SerializableErrorInfo
 
@@ -121,7 +122,7 @@ class SlurmStepHandler(StepHandler):
         self._jobs.close(PATIENCE)
 
     def _runs_here(self, step: Step) -> bool:
-        resources, _ = self._site.plan(step.name, step.resources)
+        resources, _ = self._site.plan(step.name, step.resources, step.backlog)
         return resources.where == "here"
 
     def _step(self, context: StepHandlerContext) -> Step:
@@ -142,6 +143,7 @@ class SlurmStepHandler(StepHandler):
             python=origin.executable_path,
             dagster_home=os.environ.get("DAGSTER_HOME") or self._instance.root_directory,
             working_directory=getattr(origin.repository_origin.code_pointer, "working_directory", None),
+            backlog=BACKFILL_ID_TAG in self._run.tags,
         )
 
     def _report(self, step: Step, message: str, facts: Mapping[str, Any]) -> None:

@@ -44,6 +44,8 @@ class Step:
     """The Python that runs the code location."""
     dagster_home: str
     working_directory: str | None = None
+    backlog: bool = False
+    """Whether the run belongs to a backfill: the site may submit its steps otherwise."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class JobScript:
 
 def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECUTE_STEP) -> JobScript:
     """The job script of a step. The same step and attempt always get the same name and the same paths."""
-    resources, options = site.plan(step.name, step.resources)
+    resources, options = site.plan(step.name, step.resources, step.backlog)
     name = f"{_safe(step.key)}.{step.attempt}.{step.run_id}"
     path = site.folder / step.run_id / f"{_safe(step.key)}.{step.attempt}.sh"
     script = JobScript(name, path, "", resources)
@@ -80,6 +82,7 @@ def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECU
         *(f"#SBATCH {directive}" for directive in _directives(script, options)),
         "",
         f"# Dagster run {step.run_id} of job {step.job}: step {step.key}, attempt {step.attempt}.",
+        *(["# The run belongs to a backfill: it is submitted as the backlog."] if step.backlog else []),
         "",
         KEEP_EXIT_CODE.format(file=shlex.quote(str(script.exit_code))),
         # A job tells its step that it is one: what «auto» means follows from it.
@@ -107,6 +110,7 @@ def _directives(script: JobScript, options: JobOptions) -> list[str]:
         "account": options.account,
         "qos": options.qos,
         "constraint": options.constraint,
+        "nice": options.nice,
         "nodes": 1,
         "ntasks": 1,
         "cpus-per-task": resources.cpus,

@@ -1,6 +1,7 @@
 """A site's Slurm settings: the file that ``C4_SLURM_CONFIG`` names (``deploy/slurm/slurm.yaml`` explains every key)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,6 +68,7 @@ class JobOptions(_Settings):
     qos: str | None = None
     gpu_type: str | None = Field(default=None, description="as in --gres=gpu:TYPE:1")
     constraint: str | None = None
+    nice: int | None = Field(default=None, ge=0, description="how much later than others a job of the account starts")
     options: tuple[SbatchOption, ...] = ()
     prologue: tuple[str, ...] = Field(default=(), description="shell lines before the step, such as module loads")
     container: str | None = Field(default=None, description="command that the step's command is appended to")
@@ -83,16 +85,22 @@ class JobOptions(_Settings):
         return other.model_copy(update={**said, **both})
 
 
-class Site(_Settings):
+class Rules(_Settings):
+    """How steps are submitted: all of them, those of a kind, those of a name. The later ones come first."""
+
+    defaults: JobOptions = JobOptions()
+    kinds: dict[Literal["gpu", "cpu"], JobOptions] = {}
+    steps: dict[str, JobOptions] = {}
+
+
+class Site(Rules):
     """Everything that differs between two clusters. Seconds where a key ends so."""
 
     transport: LocalSettings | SshSettings = Field(default=LocalSettings(), discriminator="kind")
     folder: SharedPath
     python: SharedPath | None = None
     environment_file: SharedPath | None = None
-    defaults: JobOptions = JobOptions()
-    kinds: dict[Literal["gpu", "cpu"], JobOptions] = {}
-    steps: dict[str, JobOptions] = {}
+    backlog: Rules = Field(default=Rules(), description="what is different for steps of a backfill")
     poll_seconds: float = Field(default=5, gt=0)
     grace_seconds: float = Field(default=60, ge=1)
     resubmit_seconds: float = Field(default=15, gt=0)
@@ -128,20 +136,31 @@ class Site(_Settings):
         except ValidationError as error:
             raise ConfigurationError(f"{source} cannot be used: {in_words(error)}.") from error
 
-    def plan(self, step: str, asked: StepResources) -> tuple[StepResources, JobOptions]:
+    def plan(self, step: str, asked: StepResources, backlog: bool = False) -> tuple[StepResources, JobOptions]:
         """What a step gets and how it is submitted: defaults, then its kind's options, then its own.
 
         Args:
             step: name of the asset or op (of a mapped step: without its index).
+            backlog: whether the step's run belongs to a backfill: the rules of ``backlog`` come after all others.
         """
-        own = self.steps.get(step, JobOptions())
+        rules = (self, self.backlog) if backlog else (self,)
         changes = {
             key: value
-            for options in (self.defaults, self.kinds.get(asked.kind, JobOptions()), own)
+            for options in _said_of(step, asked.kind, rules)
             for key, value in options.model_dump(include=set(StepResources.model_fields), exclude_none=True).items()
         }
         resources = asked.model_copy(update=changes)
-        return resources, own.over(self.kinds.get(resources.kind, JobOptions()).over(self.defaults))
+        return resources, reduce(lambda below, own: own.over(below), _said_of(step, resources.kind, rules))
+
+
+def _said_of(step: str, kind: Literal["gpu", "cpu"], rules: Sequence[Rules]) -> list[JobOptions]:
+    """What rules say of a step, the general before the particular."""
+    nothing = JobOptions()
+    return [
+        options
+        for each in rules
+        for options in (each.defaults, each.kinds.get(kind, nothing), each.steps.get(step, nothing))
+    ]
 
 
 def _merged(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,14 @@ def running_cluster(folder: Path, *, accounting: bool = False) -> Generator[Clus
             os.environ["SLURM_CONF"] = before
 
 
+def job_script(folder: Path, body: str, *options: str, name: str = "test") -> Path:
+    """A job that is no step: shell lines and sbatch options."""
+    path = folder / f"{name}.sh"
+    directives = "".join(f"#SBATCH {option}\n" for option in (f"--job-name={name}", f"-o {path}.out", *options))
+    path.write_text(f"#!/bin/bash\n{directives}{body}\n")
+    return path
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and waits to be reaped does not."""
     try:

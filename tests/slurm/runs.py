@@ -112,10 +112,12 @@ class Run:
 class RunWorker:
     """A run in a process of its own, as a run launcher starts it: it can be killed, interrupted and resumed."""
 
-    def __init__(self, place: Workplace, job: dg.JobDefinition, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, place: Workplace, job: dg.JobDefinition, config: Mapping[str, Any], tags: Mapping[str, str] | None = None
+    ) -> None:
         self._place = place
         self._origin = dg.reconstructable(getattr(steps, job.name)).get_python_origin()
-        run = place.instance.create_run_for_job(job_def=job, run_config=config, job_code_origin=self._origin)
+        run = place.instance.create_run_for_job(job_def=job, run_config=config, job_code_origin=self._origin, tags=tags)
         self.run_id = run.run_id
         self._process = self._start(ExecuteRunArgs(self._origin, self.run_id, instance_ref=None))
 

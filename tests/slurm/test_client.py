@@ -13,14 +13,7 @@ from resources.errors import ConfigurationError, Unavailable
 from resources.slurm.client import SlurmClient, SubmissionRefused
 from resources.slurm.transport import LocalTransport, SshTransport, Transport
 from resources.ssh import SshAccess
-from tests.slurm.cluster import alive, running_cluster, wait_until
-
-
-def job_script(folder: Path, body: str, *options: str, name: str = "test") -> Path:
-    path = folder / f"{name}.sh"
-    directives = "".join(f"#SBATCH {option}\n" for option in (f"--job-name={name}", f"-o {path}.out", *options))
-    path.write_text(f"#!/bin/bash\n{directives}{body}\n")
-    return path
+from tests.slurm.cluster import alive, job_script, running_cluster, wait_until
 
 
 def wait_for_end(client: SlurmClient, job_id: str, within: float = 20) -> str:
@@ -166,3 +159,21 @@ def test_accounts_tell_memory_and_who_cancelled(tmp_path: Path, cluster: Cluster
     assert ends[busy].max_memory_mb
     assert ends[busy].elapsed_seconds == pytest.approx(3, abs=1.5)
     assert ends[long].in_words() == "it was cancelled by root"
+
+
+def test_a_quality_of_service_of_the_backlog_lets_others_come_first(tmp_path: Path, cluster: Cluster) -> None:
+    whole_node = ("--nodelist=n1", "--cpus-per-task=8")
+    with running_cluster(tmp_path / "with-qos", accounting=True) as _:
+        client = SlurmClient(LocalTransport())
+        refused = client.refusal(job_script(tmp_path, "true", "--qos=moon"))
+        assert refused
+        assert "qos" in refused.lower()
+        blocker = client.submit(job_script(tmp_path, "sleep 60", *whole_node, name="blocker"))
+        wait_until(lambda: client.poll([blocker]).jobs[blocker].state == "RUNNING")
+        backlog = job_script(tmp_path, "sleep 60", "--qos=backlog", *whole_node, name="backlog")
+        assert client.refusal(backlog) is None
+        first = client.submit(backlog)
+        second = client.submit(job_script(tmp_path, "sleep 60", *whole_node, name="hourly"))
+        client.cancel([blocker])
+        wait_until(lambda: client.poll([second]).jobs[second].state == "RUNNING")
+        assert client.poll([first]).jobs[first].state == "PENDING", "It came first and still waits."

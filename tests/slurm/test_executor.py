@@ -8,9 +8,10 @@ import pytest
 from benchmarks.sshd import Sshd
 from deploy.slurm.one_machine_cluster import Cluster
 from resources.errors import ConfigurationError
+from resources.slurm.client import SlurmClient
 from resources.slurm.shared_files import refuse_sqlite_on_a_network
 from tests.slurm import steps
-from tests.slurm.cluster import alive, wait_until
+from tests.slurm.cluster import alive, job_script, wait_until
 from tests.slurm.runs import Run, RunWorker, Workplace
 
 BOTH = ("on_a_gpu", "beside_the_run_worker")
@@ -58,6 +59,29 @@ def test_a_site_decides_where_a_step_runs(place: Workplace) -> None:
     [[_, job, _]] = place.starts("here")
     assert job.isdigit()
     assert "--cpus-per-task=3" in place.job_scripts(run.run_id)[0].read_text()
+
+
+def test_an_hourly_runs_job_overtakes_a_backfills_in_the_queue(place: Workplace, client: SlurmClient) -> None:
+    one_at_a_time = {"cpus": 8, "options": ["--nodelist=n1"]}
+    place.configure(steps={"alone": one_at_a_time}, backlog={"defaults": {"partition": "backlog"}})
+    blocker = client.submit(job_script(place.folder, "sleep 120", "--nodelist=n1", "--cpus-per-task=8"))
+    backfill = RunWorker(place, steps.one_step, place.run_config("alone"), {"dagster/backfill": "abcdefgh"})
+    wait_until(lambda: "is waiting" in backfill.messages(), 40, "the backfill's job waits")
+    hourly = RunWorker(place, steps.one_step, place.run_config("alone"), {"dagster/partition": "2026-03-31"})
+    wait_until(lambda: "is waiting" in hourly.messages(), 40, "the hourly run's job waits")
+    jobs = {run.run_id: queued(client, f"alone.1.{run.run_id}") for run in (backfill, hourly)}
+    assert [partition for _, partition in jobs.values()] == ["backlog", "main"]
+    client.cancel([blocker])
+    for run in (hourly, backfill):
+        assert run.status() == "SUCCESS", run.messages()
+    assert [job for _, job, _ in place.starts("alone")] == [jobs[run.run_id][0] for run in (hourly, backfill)]
+
+
+def queued(client: SlurmClient, name: str) -> tuple[str, str]:
+    """Id and partition of the one job of a name."""
+    [line] = client.transport.run(["squeue", "--noheader", f"--name={name}", "--format=%i %P"]).out.splitlines()
+    job_id, partition = line.split()
+    return job_id, partition
 
 
 def test_cancelling_runs_ends_their_steps_on_slurm_and_beside_the_run_worker(place: Workplace) -> None:

@@ -55,6 +55,7 @@ def test_keys_of_mapped_steps_make_names_that_stay_apart() -> None:
     [
         ({"folder": "jobs"}, "folder: value error, must be an absolute path"),
         ({"folder": "/s", "kinds": {"gpu": {"partitoin": "a"}}}, "kinds.gpu.partitoin"),
+        ({"folder": "/s", "backlog": {"defaults": {"nice": -5}}}, "backlog.defaults.nice"),
         ({"folder": "/s", "poll_seconds": "often"}, "poll_seconds"),
         ({"folder": "/s", "transport": {"kind": "ssh"}}, "transport.ssh.host"),
         ({"folder": "/s", "defaults": {"options": ["--requeue"]}}, "--requeue is set by C4"),
@@ -82,6 +83,29 @@ def test_a_sites_words_for_a_step_come_before_those_for_its_kind_and_the_default
     resources, options = Site.load(None, settings).plan("slow", StepResources(minutes=1))
     assert (resources.minutes, options.partition, options.account) == (99, "cpu", "c4")
     assert options.options == ("--nice", "--exclude=n7")
+
+
+def test_the_rules_of_the_backlog_come_after_all_others_and_hold_for_backfills_alone() -> None:
+    settings = {
+        "folder": "/s",
+        "defaults": {"partition": "all", "account": "c4", "options": ["--exclude=n7"]},
+        "steps": {"slow": {"minutes": 99, "partition": "long"}},
+        "backlog": {
+            "defaults": {"partition": "low", "nice": 100, "options": ["--signal=B:TERM@60"]},
+            "kinds": {"gpu": {"qos": "scavenger"}},
+            "steps": {"slow": {"minutes": 200}},
+        },
+    }
+    site = Site.load(None, settings)
+    assert site.plan("slow", StepResources()) == Site.load(None, {**settings, "backlog": {}}).plan(
+        "slow", StepResources(), backlog=True
+    )
+    resources, options = site.plan("slow", StepResources(gpus=1), backlog=True)
+    assert (resources.minutes, options.partition, options.account, options.qos) == (200, "low", "c4", "scavenger")
+    assert options.options == ("--exclude=n7", "--signal=B:TERM@60")
+    script = write_script(replace(STEP, name="slow", backlog=True), site).text
+    assert "#SBATCH --partition=low\n" in script
+    assert "#SBATCH --nice=100\n" in script
 
 
 def test_an_unreadable_resource_tag_names_the_step_and_the_key() -> None:
