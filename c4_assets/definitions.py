@@ -21,6 +21,7 @@ from c4_assets.jobs import (
 )
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco_probabilities import marco_probabilities
+from c4_assets.prune_runs import prune_runs, weekly_pruning
 from c4_assets.raw_inspection_images import raw_inspection_images
 from c4_assets.shared import SETTINGS
 from resources.image_store import open_image_store
@@ -76,9 +77,9 @@ defs = dg.Definitions(
         ashes_disagreements,
         backlog_coverage,
     ],
-    jobs=[score_images, collect_disagreements, count_backlog],
+    jobs=[score_images, collect_disagreements, count_backlog, prune_runs],
     sensors=[new_inspections],
-    schedules=[settle_yesterday, weekly_ashes, daily_coverage],
+    schedules=[settle_yesterday, weekly_ashes, daily_coverage, weekly_pruning],
     resources=resources_of(SETTINGS),
     executor=EXECUTORS[SETTINGS.executor],
 )

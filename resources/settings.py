@@ -48,6 +48,7 @@ class Settings:
     batch_size: int | None
     staging_gigabytes: float
     retry_seconds: int
+    keep_runs_days: int
     ssh: SshAccess
 
     @classmethod
@@ -117,6 +118,7 @@ class Settings:
             batch_size=None if text("C4_BATCH_SIZE", "auto") == "auto" else whole("C4_BATCH_SIZE", "auto"),
             staging_gigabytes=read("C4_STAGING_GIGABYTES", "50", float, "a number above 0", lambda size: size > 0),
             retry_seconds=whole("C4_RETRY_SECONDS", "10"),
+            keep_runs_days=whole("C4_KEEP_RUNS_DAYS", "30"),
             ssh=SshAccess(
                 key=file("C4_SSH_KEY"),
                 known_hosts=file("C4_SSH_KNOWN_HOSTS"),

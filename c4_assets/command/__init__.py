@@ -2,7 +2,7 @@
 
 import typer
 
-from c4_assets.command import backlog, checks, database, demo, importing, model, run, score, slurm, status, ui
+from c4_assets.command import backlog, checks, database, demo, importing, model, prune, run, score, slurm, status, ui
 from c4_assets.command.console import reporting_errors
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app.command("import")(importing.import_)
 app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("retry")(status.retry)
+app.command("prune")(prune.prune)
 app.command("ui")(ui.ui)
 app.add_typer(backlog.app, name="backlog")
 app.add_typer(checks.app, name="checks")

@@ -1,0 +1,162 @@
+"""What Dagster's instance keeps of a run, and what its own API leaves behind when the run is deleted.
+
+``DagsterInstance.delete_run`` removes the run and its events. Left are the results of its checks, on SQLite also its
+tags and its own file of events, and everywhere the captured output of its steps. Tables are only named here.
+"""
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.runs.schema import RunTagsTable
+from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
+from sqlalchemy import ColumnElement, and_, delete, func, select
+
+RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+"""A folder or file is taken for a run's only if it has such a name."""
+
+WORTH_COMPACTING = 0.1
+"""Share of a SQLite file that must be empty before it is written anew."""
+
+
+def bytes_of(instance: dg.DagsterInstance, run_ids: Sequence[str], checks: Sequence[dg.AssetCheckKey]) -> int:
+    """About how many bytes runs take: their events, the results of their checks, captured output. No indexes."""
+    total = size_of([path for run_id in run_ids for path in (*_shard(instance, run_id), _captured(instance) / run_id)])
+    storage = instance.event_log_storage
+    if isinstance(storage, SqlEventLogStorage):
+        events, results = SqlEventLogStorageTable.c, AssetCheckExecutionsTable.c
+        with storage.index_connection() as connection:
+            total += connection.execute(
+                select(func.coalesce(func.sum(func.length(events.event)), 0)).where(events.run_id.in_(run_ids))
+            ).scalar_one()
+            for of_a_check in _results(checks, run_ids):
+                total += connection.execute(
+                    select(func.coalesce(func.sum(func.length(results.evaluation_event)), 0)).where(of_a_check)
+                ).scalar_one()
+    return total
+
+
+def forget(instance: dg.DagsterInstance, run_ids: Sequence[str], checks: Sequence[dg.AssetCheckKey]) -> None:
+    """Deletes runs with all that is kept of them. The run itself goes last: interrupted, it is found again."""
+    storage, runs = instance.event_log_storage, instance.run_storage
+    if isinstance(storage, SqlEventLogStorage):
+        with storage.index_connection() as connection:
+            for of_a_check in _results(checks, run_ids):
+                connection.execute(delete(AssetCheckExecutionsTable).where(of_a_check))
+    if isinstance(runs, SqlRunStorage):
+        with runs.connect() as connection:  # PostgreSQL would do it by itself, SQLite does not
+            connection.execute(delete(RunTagsTable).where(RunTagsTable.c.run_id.in_(run_ids)))
+    for run_id in run_ids:
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+        storage.delete_events(run_id)
+        instance.delete_run(run_id)
+        for file in _shard(instance, run_id):
+            file.unlink(missing_ok=True)
+
+
+def without_a_run(instance: dg.DagsterInstance) -> list[Path]:
+    """Files of events and folders of captured output whose run is gone: deleted in the UI, or pruned halfway."""
+    # What is there is looked at before the runs are: the files of a run that begins meanwhile come after the run.
+    found = {path: path.name[:36] for path in _files_of_runs(instance) if RUN_ID.fullmatch(path.name[:36])}
+    named = sorted(set(found.values()))
+    known = {
+        run_id
+        for start in range(0, len(named), 500)
+        for run_id in instance.get_run_ids(dg.RunsFilter(run_ids=named[start : start + 500]))
+    }
+    return sorted(path for path, run_id in found.items() if run_id not in known)
+
+
+def size_of(paths: Collection[Path]) -> int:
+    """Bytes of files and of what is in folders; those that are not there have none."""
+    return sum(_size(path) for path in paths)
+
+
+def remove(paths: Collection[Path]) -> None:
+    """Removes files and folders; those that are not there are passed over."""
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def compact(instance: dg.DagsterInstance) -> int:
+    """Gives SQLite's empty pages back to the disk; how many bytes that were. PostgreSQL uses its own again by itself.
+
+    VACUUM writes the file anew in one transaction: killed, or without room for the copy, it has done nothing, and
+    meanwhile writers wait (Dagster's for 30 s).
+
+    Raises:
+        sqlite3.OperationalError: the file is in use, or there is no room for the copy. Its pages are used again anyway.
+    """
+    return sum(_compact(file) for file in _sqlite_files(instance))
+
+
+def _compact(file: Path) -> int:
+    before = file.stat().st_size
+    with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as connection:
+        [pages] = connection.execute("PRAGMA page_count").fetchone()
+        [empty] = connection.execute("PRAGMA freelist_count").fetchone()
+        if empty < WORTH_COMPACTING * pages:
+            return 0
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return max(0, before - file.stat().st_size)
+
+
+def _sqlite_files(instance: dg.DagsterInstance) -> Iterator[Path]:
+    storage, runs = instance.event_log_storage, instance.run_storage
+    if isinstance(storage, SqlEventLogStorage) and isinstance(runs, SqlRunStorage):
+        for connect in (storage.index_connection, runs.connect):
+            with connect() as connection:
+                url = connection.engine.url
+            if url.get_backend_name() == "sqlite" and url.database and Path(url.database).is_file():
+                yield Path(url.database)
+
+
+def _results(checks: Sequence[dg.AssetCheckKey], run_ids: Sequence[str]) -> Iterator[ColumnElement[bool]]:
+    """Conditions for the results that runs have of each check: with its names, the table's index is used."""
+    table = AssetCheckExecutionsTable.c
+    for check in checks:
+        named = and_(table.asset_key == check.asset_key.to_string(), table.check_name == check.name)
+        yield and_(named, table.run_id.in_(run_ids))
+
+
+def _shard(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
+    """On SQLite, the files in which a run's events are."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqliteEventLogStorage):
+        return []
+    file = Path(storage.path_for_shard(run_id))
+    return [file, *(file.with_name(f"{file.name}-{ending}") for ending in ("wal", "shm"))]
+
+
+def _captured(instance: dg.DagsterInstance) -> Path:
+    """Where the output of steps is captured unless the site keeps it elsewhere: a folder a run."""
+    return Path(instance.storage_directory())
+
+
+def _files_of_runs(instance: dg.DagsterInstance) -> Iterator[Path]:
+    folders = [_captured(instance)]
+    if isinstance(instance.event_log_storage, SqliteEventLogStorage):
+        folders.append(Path(instance.event_log_storage.path_for_shard("index")).parent)
+    for folder in folders:
+        if folder.is_dir():
+            yield from folder.iterdir()
+
+
+def _size(path: Path) -> int:
+    try:
+        if path.is_dir():
+            return sum(_size(below) for below in path.iterdir())
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

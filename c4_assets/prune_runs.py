@@ -1,0 +1,50 @@
+"""The job that keeps the Dagster instance from growing for ever, and its schedule."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from c4_assets.operator_errors import told_to_the_operator
+from c4_assets.pruning import prune
+from resources.settings import Settings
+
+
+@dg.op
+def forget_old_runs(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
+    """Deletes runs that ended long ago (C4_KEEP_RUNS_DAYS) and that nothing which Dagster shows needs any more."""
+    before = datetime.now(UTC) - timedelta(days=settings.keep_runs_days)
+    with told_to_the_operator():
+        done = prune(
+            context.instance,
+            settings,
+            before,
+            own_run=context.run_id,
+            shown=lambda runs, of: context.log.info(f"{runs} of {of} runs are gone"),
+        )
+    for note in done.notes:
+        context.log.warning(note)
+    context.add_output_metadata(
+        {
+            "runs deleted": done.runs,
+            "old runs kept": done.old - done.runs,
+            "megabytes deleted": round(done.bytes / 1e6, 1),
+            "megabytes given back by SQLite": round(done.returned / 1e6, 1),
+        }
+    )
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def prune_runs() -> None:
+    """Deletes runs that ended long ago and that nothing needs any more. Runs where the run worker does."""
+    forget_old_runs()
+
+
+@dg.schedule(
+    job=prune_runs,
+    cron_schedule="0 3 * * 0",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def weekly_pruning() -> dg.RunRequest:
+    """In the night to Sunday, what Dagster need not keep any longer."""
+    return dg.RunRequest()

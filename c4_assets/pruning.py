@@ -1,0 +1,146 @@
+"""Which runs Dagster may forget, and forgetting them.
+
+Deleting a run deletes its materialisations, and a partition whose last one is gone counts as missing. So a run goes
+only when something newer stands for everything that it did. What may go is asked of the instance each time, and nothing
+is remembered: pruning may be interrupted, repeated, or done twice at once.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import dagster as dg
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, BulkActionStatus
+from dagster._core.storage.dagster_run import FINISHED_STATUSES, IN_PROGRESS_RUN_STATUSES
+from dagster._core.storage.tags import BACKFILL_ID_TAG
+
+from c4_assets import dagster_storage
+from c4_assets.checks.catalogue import CHECKS
+from resources.settings import Settings
+from resources.slurm.leftovers import JobFolders
+from resources.slurm.site import Site
+
+AT_ONCE = 50
+"""Runs that are deleted between two words to the operator."""
+
+EVENTS_AT_ONCE = 100
+"""Events that are read at once: a day's contact sheet is in one of them."""
+
+CHECK_KEYS = [dg.AssetCheckKey(dg.AssetKey(check.asset), check.name) for check in CHECKS]
+
+
+@dataclass
+class Pruned:
+    """What was deleted, or in a dry run would be. ``bytes`` is about what Dagster used for it, without indexes."""
+
+    old: int = 0
+    """Finished runs that are old enough."""
+    runs: int = 0
+    bytes: int = 0
+    returned: int = 0
+    """Bytes by which SQLite's files became shorter."""
+    notes: list[str] = field(default_factory=list[str])
+
+
+def prune(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    before: datetime,
+    dry_run: bool = False,
+    own_run: str | None = None,
+    shown: Callable[[int, int], None] = lambda done, of: None,
+) -> Pruned:
+    """Deletes finished runs that ended before a moment and that nothing needs any more (:func:`needed_runs`).
+
+    With a run go its events, check results, captured output, and scripts and output of its Slurm jobs; the JSON
+    records of the jobs stay. At last, what runs that are gone have left in Dagster's folders goes as well.
+
+    Args:
+        own_run: the run that does this, if it is one.
+        shown: is told how many runs are done, and of how many.
+
+    Raises:
+        Unavailable: the machine with the folder of Slurm's jobs did not answer; the runs that are left stay.
+        ConfigurationError: that folder, or the site's file, cannot be used.
+    """
+    old = old_runs(instance, before)
+    needed = needed_runs(instance)
+    going = [run_id for run_id in old if run_id not in needed]
+    found = Pruned(old=len(old))
+    outputs = settings.home / "slurm_jobs"
+    with ExitStack() as stack:
+        jobs = stack.enter_context(JobFolders(Site.load(settings.slurm_config))) if settings.slurm_config else None
+        for start in range(0, len(going), AT_ONCE):
+            some = going[start : start + AT_ONCE]
+            beside = [path for run_id in some for path in (outputs / run_id).glob("*.out")]
+            found.bytes += dagster_storage.bytes_of(instance, some, CHECK_KEYS) + dagster_storage.size_of(beside)
+            if jobs:
+                found.bytes += jobs.bytes_of(some)
+            if not dry_run:
+                dagster_storage.remove(beside)
+                if jobs:
+                    jobs.remove(some)
+                dagster_storage.forget(instance, some, CHECK_KEYS)
+            found.runs += len(some)
+            shown(found.runs, len(going))
+    if not dry_run:
+        left = dagster_storage.without_a_run(instance)
+        found.bytes += dagster_storage.size_of(left)
+        dagster_storage.remove(left)
+        _compact(instance, own_run, found)
+    return found
+
+
+def old_runs(instance: dg.DagsterInstance, before: datetime) -> list[str]:
+    """Finished runs that have not changed since a moment, oldest first."""
+    filters = dg.RunsFilter(statuses=FINISHED_STATUSES, updated_before=before)
+    return list(reversed(instance.get_run_ids(filters)))
+
+
+def needed_runs(instance: dg.DagsterInstance) -> set[str]:
+    """Runs that stand for what Dagster shows, and runs of backfills that are not over.
+
+    Of every partition of every asset: the run of the newest materialisation, the newest attempt if that brought none
+    (so that a failure keeps showing), and the run of the newest result of each check.
+    """
+    assets = instance.get_asset_keys()
+    needed = {run_id for asset in assets for run_id in _newest_runs(instance, asset)}
+    needed.update(
+        info.latest_planned_run_id for info in instance.event_log_storage.get_asset_check_partition_info(CHECK_KEYS)
+    )
+    unfinished = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
+    for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=unfinished)):
+        needed.update(instance.get_run_ids(dg.RunsFilter(tags={BACKFILL_ID_TAG: backfill.backfill_id})))
+    return needed
+
+
+def _newest_runs(instance: dg.DagsterInstance, asset: dg.AssetKey) -> Iterator[str]:
+    storage = instance.event_log_storage
+    if event := instance.get_latest_materialization_event(asset):
+        yield event.run_id  # of an asset without partitions, the only one
+    newest = storage.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    for some in _parts(sorted(newest.values())):
+        records = dg.AssetRecordsFilter(asset_key=asset, storage_ids=some)
+        for record in instance.fetch_materializations(records, limit=len(some)).records:
+            yield record.run_id
+    attempts = storage.get_latest_asset_partition_materialization_attempts_without_materializations(asset)
+    for run_id, _ in attempts.values():
+        yield run_id
+
+
+def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(ids), EVENTS_AT_ONCE):
+        yield ids[start : start + EVENTS_AT_ONCE]
+
+
+def _compact(instance: dg.DagsterInstance, own_run: str | None, found: Pruned) -> None:
+    if set(instance.get_run_ids(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES))) - {own_run}:
+        # Its events would have to wait for as long as the file is written, and after 30 s they would be lost.
+        found.notes.append("Runs are in progress, so SQLite's files keep their length; empty pages are used again.")
+        return
+    try:
+        found.returned = dagster_storage.compact(instance)
+    except sqlite3.OperationalError as error:
+        found.notes.append(f"SQLite's files keep their length ({error}); empty pages are used again.")

@@ -1,0 +1,55 @@
+"""What the jobs of runs leave on the cluster's shared file system: scripts, output and exit codes, a folder a run."""
+
+import re
+from collections.abc import Sequence
+from types import TracebackType
+
+from resources.errors import ConfigurationError
+from resources.slurm.site import Site
+
+PATIENCE = 300.0
+"""Seconds that a shared file system may take to count or remove a few dozen folders."""
+
+
+class JobFolders:
+    """The folders of runs below the site's ``folder``, on the machine where Slurm's commands run. A context manager."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._transport = site.transport.open()
+
+    def __enter__(self) -> "JobFolders":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transport.close()
+
+    def bytes_of(self, run_ids: Sequence[str]) -> int:
+        """How much disk the folders of runs take. Those that are not there take none.
+
+        Raises:
+            Unavailable: the machine did not answer.
+        """
+        done = self._transport.run(["du", "-skc", "--", *self._folders(run_ids)], timeout=PATIENCE)
+        total = re.search(r"^(\d+)\ttotal$", done.out, re.MULTILINE)
+        return int(total[1]) * 1024 if total else 0
+
+    def remove(self, run_ids: Sequence[str]) -> None:
+        """Removes the folders of runs; those that are not there are passed over.
+
+        Raises:
+            Unavailable: the machine did not answer: they may be there or not.
+            ConfigurationError: the account may not remove them.
+        """
+        done = self._transport.run(["rm", "-rf", "--", *self._folders(run_ids)], timeout=PATIENCE)
+        if done.code:
+            raise ConfigurationError(
+                f"Folders of old runs in {self._site.folder} cannot be removed on {self._transport.name}: "
+                f"{done.err.strip()}. They must belong to the account of C4."
+            )
+
+    def _folders(self, run_ids: Sequence[str]) -> list[str]:
+        # A run's id comes from a database: nothing that is no plain name is ever removed.
+        return [str(self._site.folder / run_id) for run_id in run_ids if re.fullmatch(r"[0-9a-f-]{36}", run_id)]

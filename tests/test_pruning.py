@@ -1,0 +1,293 @@
+"""Dagster forgets old runs, and no partition loses what it shows."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of
+from hypothesis import strategies as st
+from sqlalchemy import create_engine, text
+from typer.testing import CliRunner
+
+from c4_assets.command import app
+from c4_assets.prune_runs import prune_runs
+from c4_assets.pruning import CHECK_KEYS, prune
+from resources.settings import Settings
+from tests.databases import postgresql_server as postgresql_server
+from tests.postgresql import Server
+
+CHECK = CHECK_KEYS[0]
+"""One of C4's own checks, on an asset of the tests."""
+
+DAYS = dg.DailyPartitionsDefinition("2026-03-01", end_date="2026-03-05")
+KEYS = DAYS.get_partition_keys()
+
+
+@dg.asset(
+    key=CHECK.asset_key,
+    partitions_def=DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    check_specs=[dg.AssetCheckSpec(CHECK.name, asset=CHECK.asset_key, partitions_def=DAYS)],
+)
+def daily(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+    """Fails at the day that the run's tag ``fails_at`` names; the days before it are materialised."""
+    fails_at = context.run.tags.get("fails_at")
+    for day in context.partition_keys:
+        if day == fails_at:
+            raise dg.Failure("as asked for")
+        if fails_at:
+            context.log_event(dg.AssetMaterialization(CHECK.asset_key, partition=day))
+    context.log.info("x" * 20_000)
+    passed = "check fails" not in context.run.tags
+    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=passed, check_name=CHECK.name)])
+
+
+@dg.asset
+def always() -> None:
+    """An asset without partitions."""
+
+
+def run(instance: dg.DagsterInstance, first: str, last: str | None = None, **tags: str) -> str:
+    """One run of a day, or of the days from one to another; its id."""
+    if last is None:
+        days = {"dagster/partition": first}
+    else:
+        days = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    return dg.materialize([daily], instance=instance, raise_on_error=False, tags={**days, **tags}).run_id
+
+
+def shown(instance: dg.DagsterInstance) -> dict[str, object]:
+    """What Dagster shows of each day: its status, its newest materialisation's run, its check. Nothing is cached."""
+    instance.wipe_asset_cached_status(CHECK.asset_key)
+    status = instance.get_status_by_partition(CHECK.asset_key, KEYS, DAYS) or {}
+    checks = instance.event_log_storage.get_asset_check_partition_info([CHECK])
+    return {
+        "status": status,
+        "materialised by": {day: newest(instance, day) for day in KEYS},
+        "checks": {(info.partition_key, info.latest_execution_status, info.latest_planned_run_id) for info in checks},
+        "runs of checks": {
+            info.latest_planned_run_id for info in checks if instance.get_run_by_id(info.latest_planned_run_id)
+        },
+    }
+
+
+def newest(instance: dg.DagsterInstance, day: str) -> str | None:
+    wanted = dg.AssetRecordsFilter(asset_key=CHECK.asset_key, asset_partitions=[day])
+    records = instance.fetch_materializations(wanted, limit=1).records
+    return records[0].run_id if records and instance.has_run(records[0].run_id) else None
+
+
+def now() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=1)
+
+
+def runs(instance: dg.DagsterInstance) -> set[str]:
+    return set(instance.get_run_ids())
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Settings:
+    return Settings.from_environment({"C4_HOME": str(tmp_path / "home"), "DAGSTER_HOME": str(tmp_path / "dagster")})
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def instance(request: pytest.FixtureRequest, site: Settings) -> Iterator[dg.DagsterInstance]:
+    config: dict[str, Any] = {"telemetry": {"enabled": False}}
+    if request.param == "postgresql":
+        server: Server = request.getfixturevalue("postgresql_server")
+        address = server.address(f"dagster-{uuid.uuid4().hex}")
+        config["storage"] = {"postgres": {"postgres_url": address.replace("+psycopg2", "")}}
+    site.dagster_home.mkdir()
+    (site.dagster_home / "dagster.yaml").write_text(yaml.safe_dump(config))
+    with dg.DagsterInstance.from_config(str(site.dagster_home)) as instance:
+        yield instance
+
+
+spans = st.tuples(st.sampled_from(range(4)), st.sampled_from(range(4))).map(sorted)
+histories = st.lists(st.tuples(spans, st.sampled_from(["well", "check fails", "fails"])), min_size=2, max_size=6)
+
+
+@settings_of(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=histories)
+def test_whatever_was_run_pruning_leaves_what_is_shown_and_nothing_else(site: Settings, history: list[Any]) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        for (first, last), end in history:
+            tags = {"fails": {"fails_at": KEYS[last]}, "check fails": {"check fails": "yes"}, "well": {}}[end]
+            run(instance, KEYS[first], KEYS[last] if last > first else None, **tags)
+        before = shown(instance)
+        done = prune(instance, site, now())
+        assert shown(instance) == before
+        assert done.runs == done.old - len(runs(instance))
+        assert len(runs(instance)) <= 2 * len(KEYS), "Of each day: the newest attempt, and the newest that succeeded."
+        assert prune(instance, site, now()).runs == 0, "What is left is needed."
+
+
+def test_a_run_goes_with_all_that_is_kept_of_it_when_a_later_one_has_its_days(
+    instance: dg.DagsterInstance, site: Settings
+) -> None:
+    first, other = run(instance, KEYS[0]), run(instance, KEYS[1])
+    failed = run(instance, KEYS[0], KEYS[1], fails_at=KEYS[1])
+    last = run(instance, KEYS[0], KEYS[1])
+    for run_id in (first, last):
+        folder = site.home / "slurm_jobs" / run_id
+        folder.mkdir(parents=True)
+        (folder / "db_scores.1.out").write_text("…")
+        (folder / "job.json").write_text("{}")
+        captured = Path(instance.storage_directory()) / run_id / "compute_logs"
+        captured.mkdir(parents=True, exist_ok=True)
+        (captured / "abc.out").write_text("…")
+    before = shown(instance)
+    plan = prune(instance, site, now(), dry_run=True)
+    assert runs(instance) == {first, other, failed, last}, "A dry run changes nothing."
+    done = prune(instance, site, now())
+    assert (plan.runs, plan.old, plan.bytes) == (done.runs, done.old, done.bytes) == (3, 4, done.bytes)
+    assert done.bytes > 60_000
+    assert runs(instance) == {last}
+    assert shown(instance) == before
+    assert files_that_name(site, first) == [
+        Path("home/slurm_jobs") / first,
+        Path("home/slurm_jobs") / first / "job.json",
+    ]
+    assert rows_that_name(instance, first) == 0
+    assert rows_that_name(instance, last) > 0
+    assert len(list((site.home / "slurm_jobs" / last).iterdir())) == 2
+
+
+def files_that_name(site: Settings, run_id: str) -> list[Path]:
+    everything = site.home.parent.rglob("*")
+    return sorted(path.relative_to(site.home.parent) for path in everything if run_id in str(path))
+
+
+def rows_that_name(instance: dg.DagsterInstance, run_id: str) -> int:
+    """Rows of all tables of the instance in which a run's id stands."""
+    found = 0
+    for connect in (instance.event_log_storage.index_connection, instance.run_storage.connect):  # pyright: ignore
+        with connect() as connection:
+            engine = create_engine(connection.engine.url)
+        with engine.connect() as connection:
+            from sqlalchemy import inspect
+
+            for table in inspect(engine).get_table_names():
+                names = [column["name"] for column in inspect(engine).get_columns(table)]
+                if "run_id" in names:
+                    query = text(f"select count(*) from {table} where run_id = :run")  # noqa: S608
+                    found += connection.execute(query, {"run": run_id}).scalar_one()
+        engine.dispose()
+    return found
+
+
+def test_runs_that_are_not_old_or_not_over_stay(instance: dg.DagsterInstance, site: Settings) -> None:
+    failed, _ = run(instance, KEYS[0], fails_at=KEYS[0]), run(instance, KEYS[0])
+    assert prune(instance, site, datetime.now(UTC) - timedelta(days=1)).old == 0
+    stuck = instance.create_run_for_job(dg.Definitions(assets=[always]).resolve_implicit_global_asset_job_def())
+    instance.report_engine_event("x", stuck)
+    prune(instance, site, now())
+    assert instance.has_run(stuck.run_id)
+    assert not instance.has_run(failed)
+
+
+def test_runs_of_a_backfill_stay_until_it_is_over(instance: dg.DagsterInstance, site: Settings) -> None:
+    of_it, _ = run(instance, KEYS[0], **{"dagster/backfill": "abcdefgh"}), run(instance, KEYS[0])
+    backfill = PartitionBackfill(
+        "abcdefgh", BulkActionStatus.REQUESTED, from_failure=False, tags={}, backfill_timestamp=0.0
+    )
+    instance.add_backfill(backfill)
+    assert prune(instance, site, now()).runs == 0
+    instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELED))
+    assert prune(instance, site, now()).runs == 1
+    assert not instance.has_run(of_it)
+
+
+def test_the_newest_run_of_an_asset_without_partitions_stays(instance: dg.DagsterInstance, site: Settings) -> None:
+    _, last = (dg.materialize([always], instance=instance).run_id for _ in range(2))
+    prune(instance, site, now())
+    assert runs(instance) == {last}
+
+
+@pytest.mark.parametrize("step", ["delete_logs", "delete_events", "delete_run", "unlink"])
+def test_pruning_that_is_interrupted_is_completed_by_the_next(
+    instance: dg.DagsterInstance, site: Settings, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, last = (run(instance, KEYS[0]) for _ in range(3))
+    where: Any = {
+        "delete_logs": instance.compute_log_manager,
+        "delete_events": instance.event_log_storage,
+        "delete_run": instance.run_storage,
+        "unlink": Path,
+    }[step]
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, step, killed)
+        try:
+            prune(instance, site, now())
+        except KeyboardInterrupt:
+            pass
+    before = shown(instance)
+    prune(instance, site, now())
+    assert runs(instance) == {last}
+    assert shown(instance) == before
+    for gone in (first, second):
+        assert rows_that_name(instance, gone) == 0
+        assert files_that_name(site, gone) == []
+
+
+def test_what_a_run_deleted_in_the_ui_has_left_goes_too_and_other_files_stay(
+    instance: dg.DagsterInstance, site: Settings
+) -> None:
+    gone, kept = run(instance, KEYS[0]), run(instance, KEYS[1])
+    storage = Path(instance.storage_directory())
+    for name in (gone, kept, "notes of the operator"):
+        (storage / name / "compute_logs").mkdir(parents=True, exist_ok=True)
+    instance.delete_run(gone)
+    prune(instance, site, now())
+    assert files_that_name(site, gone) == []
+    assert {path.name for path in storage.iterdir()} == {kept, "notes of the operator"}
+
+
+def test_sqlite_gives_its_space_back_unless_a_run_is_in_progress(site: Settings) -> None:
+    site.dagster_home.mkdir()
+    with dg.DagsterInstance.from_config(str(site.dagster_home)) as instance:
+        for _ in range(12):
+            run(instance, KEYS[0])
+        busy = instance.create_run_for_job(dg.Definitions(assets=[always]).resolve_implicit_global_asset_job_def())
+        instance.report_run_canceling(busy)
+        first = prune(instance, site, now())
+        assert (first.runs, first.returned) == (11, 0)
+        assert "Runs are in progress" in first.notes[0]
+        second = prune(instance, site, now(), own_run=busy.run_id)
+        assert second.returned > 0
+        assert shown(instance)["status"]
+
+
+def test_the_command_says_what_went_and_the_job_does_the_same(site: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("C4_HOME", str(site.home))
+    monkeypatch.setenv("DAGSTER_HOME", str(site.dagster_home))
+    site.dagster_home.mkdir()
+    with dg.DagsterInstance.from_config(str(site.dagster_home)) as instance:
+        for _ in range(4):
+            run(instance, KEYS[0])
+        long_ago(instance)
+        said = CliRunner().invoke(app, ["prune", "--dry-run"], env={"COLUMNS": "200"})
+        assert said.exit_code == 0, said.output
+        assert "3 of 4 runs that ended more than 30 days ago would go" in " ".join(said.output.split())
+        result = prune_runs.execute_in_process(instance=instance, resources={"settings": site})
+        assert result.success
+        assert len(runs(instance)) == 2, "The newest of the day, and the job's own run."
+        said = CliRunner().invoke(app, ["prune"], env={"COLUMNS": "200"})
+        assert "0 of 1 runs" in " ".join(said.output.split())
+
+
+def long_ago(instance: dg.DagsterInstance) -> None:
+    """Makes all runs so far a year old, as no clock can."""
+    with instance.run_storage.connect() as connection:  # pyright: ignore
+        connection.execute(text("update runs set update_timestamp = '2020-01-01 00:00:00.000000'"))
