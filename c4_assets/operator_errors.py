@@ -25,7 +25,7 @@ def in_backfill(run_tags: Mapping[str, str]) -> bool:
 
 
 @contextmanager
-def told_to_the_operator(context: dg.AssetExecutionContext) -> Generator[None]:
+def told_to_the_operator(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Generator[None]:
     """Turns an error with a message for the operator into a step failure that shows the message.
 
     The step is retried where that can help: a database that is down comes back, a wrong setting does not. A backfill

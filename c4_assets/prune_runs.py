@@ -13,7 +13,7 @@ from resources.settings import Settings
 def forget_old_runs(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
     """Deletes runs that ended long ago (C4_KEEP_RUNS_DAYS) and that nothing which Dagster shows needs any more."""
     before = datetime.now(UTC) - timedelta(days=settings.keep_runs_days)
-    with told_to_the_operator():
+    with told_to_the_operator(context):
         done = prune(
             context.instance,
             settings,

@@ -29,7 +29,7 @@ def prune(
         )
     console.print(
         f"{done.runs} of {done.old} runs that ended more than {kept} days ago {'would go' if dry_run else 'are gone'}, "
-        f"about {done.bytes / 1e6:,.1f} MB. The others are the newest of a partition, or of a backfill that is not over."
+        f"about {done.bytes / 1e6:,.1f} MB. The others are a partition's newest, or of a backfill that is not over."
     )
     if done.returned:
         console.print(f"SQLite's files are {done.returned / 1e6:,.0f} MB shorter.")
