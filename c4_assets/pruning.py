@@ -137,7 +137,7 @@ def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
 
 def _compact(instance: dg.DagsterInstance, own_run: str | None, found: Pruned) -> None:
     if set(instance.get_run_ids(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES))) - {own_run}:
-        # Its events would have to wait for as long as the file is written, and after 30 s they would be lost.
+        # Their events would have to wait while a file is written, and a step whose event waits for 30 s fails.
         found.notes.append("Runs are in progress, so SQLite's files keep their length; empty pages are used again.")
         return
     try:

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as settings_of
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, text
+from sqlalchemy import bindparam, inspect, text
 from typer.testing import CliRunner
 
 from c4_assets.command import app
@@ -22,6 +24,8 @@ from c4_assets.days import Events, Result, day_by_day
 from c4_assets.prune_runs import prune_runs
 from c4_assets.pruning import CHECK_KEYS, prune
 from resources.settings import Settings
+from resources.slurm.leftovers import JobFolders
+from resources.slurm.site import Site
 from tests.databases import postgresql_server as postgresql_server
 from tests.postgresql import Server
 
@@ -106,8 +110,17 @@ def site(tmp_path: Path) -> Settings:
     return Settings.from_environment({"C4_HOME": str(tmp_path / "home"), "DAGSTER_HOME": str(tmp_path / "dagster")})
 
 
+@pytest.fixture
+def instance(site: Settings) -> Iterator[dg.DagsterInstance]:
+    site.dagster_home.mkdir()
+    (site.dagster_home / "dagster.yaml").write_text(yaml.safe_dump({"telemetry": {"enabled": False}}))
+    with dg.DagsterInstance.from_config(str(site.dagster_home)) as instance:
+        yield instance
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def instance(request: pytest.FixtureRequest, site: Settings) -> Iterator[dg.DagsterInstance]:
+def either(request: pytest.FixtureRequest, site: Settings) -> Iterator[dg.DagsterInstance]:
+    """An instance on SQLite and one on PostgreSQL."""
     config: dict[str, Any] = {"telemetry": {"enabled": False}}
     if request.param == "postgresql":
         server: Server = request.getfixturevalue("postgresql_server")
@@ -130,7 +143,9 @@ histories = st.lists(st.tuples(spans, st.sampled_from(["well", "check fails", "f
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(history=histories)
-def test_whatever_was_run_pruning_leaves_what_is_shown_and_nothing_else(site: Settings, history: list[tuple[list[int], str]]) -> None:
+def test_whatever_was_run_pruning_leaves_what_is_shown_and_nothing_else(
+    site: Settings, history: list[tuple[list[int], str]]
+) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         for (first, last), end in history:
             tags = {FAILS_ON: KEYS[last]} if end == "fails" else {end: "yes"}
@@ -144,33 +159,33 @@ def test_whatever_was_run_pruning_leaves_what_is_shown_and_nothing_else(site: Se
 
 
 def test_a_run_goes_with_all_that_is_kept_of_it_when_a_later_one_has_its_days(
-    instance: dg.DagsterInstance, site: Settings
+    either: dg.DagsterInstance, site: Settings
 ) -> None:
-    first, other = run(instance, KEYS[0]), run(instance, KEYS[1])
-    failed = run(instance, KEYS[0], KEYS[1], **{FAILS_ON: KEYS[1]})
-    last = run(instance, KEYS[0], KEYS[1])
+    first, other = run(either, KEYS[0]), run(either, KEYS[1])
+    failed = run(either, KEYS[0], KEYS[1], **{FAILS_ON: KEYS[1]})
+    last = run(either, KEYS[0], KEYS[1])
     for run_id in (first, last):
         folder = site.home / "slurm_jobs" / run_id
         folder.mkdir(parents=True)
         (folder / "db_scores.1.out").write_text("…")
         (folder / "job.json").write_text("{}")
-        captured = Path(instance.storage_directory()) / run_id / "compute_logs"
+        captured = Path(either.storage_directory()) / run_id / "compute_logs"
         captured.mkdir(parents=True, exist_ok=True)
         (captured / "abc.out").write_text("…")
-    before = shown(instance)
-    plan = prune(instance, site, now(), dry_run=True)
-    assert runs(instance) == {first, other, failed, last}, "A dry run changes nothing."
-    done = prune(instance, site, now())
+    before = shown(either)
+    plan = prune(either, site, now(), dry_run=True)
+    assert runs(either) == {first, other, failed, last}, "A dry run changes nothing."
+    done = prune(either, site, now())
     assert (plan.runs, plan.old, plan.bytes) == (done.runs, done.old, done.bytes) == (3, 4, done.bytes)
     assert done.bytes > 60_000
-    assert runs(instance) == {last}
-    assert shown(instance) == before
+    assert runs(either) == {last}
+    assert shown(either) == before
     assert files_that_name(site, first) == [
         Path("home/slurm_jobs") / first,
         Path("home/slurm_jobs") / first / "job.json",
     ]
-    assert rows_that_name(instance, first) == 0
-    assert rows_that_name(instance, last) > 0
+    assert rows_that_name(either, first) == 0
+    assert rows_that_name(either, last) > 0
     assert len(list((site.home / "slurm_jobs" / last).iterdir())) == 2
 
 
@@ -179,21 +194,17 @@ def files_that_name(site: Settings, run_id: str) -> list[Path]:
     return sorted(path.relative_to(site.home.parent) for path in everything if run_id in str(path))
 
 
-def rows_that_name(instance: dg.DagsterInstance, run_id: str) -> int:
+def rows_that_name(instance: dg.DagsterInstance, *run_ids: str) -> int:
     """Rows of all tables of the instance in which a run's id stands."""
     found = 0
     for connect in (instance.event_log_storage.index_connection, instance.run_storage.connect):  # pyright: ignore
         with connect() as connection:
-            engine = create_engine(connection.engine.url)
-        with engine.connect() as connection:
-            from sqlalchemy import inspect
-
-            for table in inspect(engine).get_table_names():
-                names = [column["name"] for column in inspect(engine).get_columns(table)]
-                if "run_id" in names:
-                    query = text(f"select count(*) from {table} where run_id = :run")
-                    found += connection.execute(query, {"run": run_id}).scalar_one()
-        engine.dispose()
+            columns = {table: inspect(connection).get_columns(table) for table in inspect(connection).get_table_names()}
+            for table in (name for name, of_it in columns.items() if any(c["name"] == "run_id" for c in of_it)):
+                query = text(f"select count(*) from {table} where run_id in :runs")
+                found += connection.execute(
+                    query.bindparams(bindparam("runs", expanding=True)), {"runs": run_ids}
+                ).scalar_one()
     return found
 
 
@@ -226,32 +237,34 @@ def test_the_newest_run_of_an_asset_without_partitions_stays(instance: dg.Dagste
     assert runs(instance) == {last}
 
 
-@pytest.mark.parametrize("step", ["delete_logs", "delete_events", "delete_run", "unlink"])
 def test_pruning_that_is_interrupted_is_completed_by_the_next(
-    instance: dg.DagsterInstance, site: Settings, step: str, monkeypatch: pytest.MonkeyPatch
+    either: dg.DagsterInstance, site: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second, last = (run(instance, KEYS[0]) for _ in range(3))
-    where: Any = {
-        "delete_logs": instance.compute_log_manager,
-        "delete_events": instance.event_log_storage,
-        "delete_run": instance.run_storage,
-        "unlink": Path,
-    }[step]
-
     def killed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched:
-        patched.setattr(where, step, killed)
-        with suppress(KeyboardInterrupt):
-            prune(instance, site, now())
-    before = shown(instance)
-    prune(instance, site, now())
-    assert runs(instance) == {last}
-    assert shown(instance) == before
-    for gone in (first, second):
-        assert rows_that_name(instance, gone) == 0
-        assert files_that_name(site, gone) == []
+    steps: list[tuple[Any, str]] = [
+        (either.compute_log_manager, "delete_logs"),
+        (either.event_log_storage, "delete_events"),
+        (either.run_storage, "delete_run"),
+        (Path, "unlink"),
+    ]
+    if not isinstance(either.event_log_storage, SqliteEventLogStorage):
+        steps = steps[1:3]
+    last, gone = run(either, KEYS[0]), list[str]()
+    for where, step in steps:
+        gone.append(last)
+        last = run(either, KEYS[0])
+        before = shown(either)
+        with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+            patched.setattr(where, step, killed)
+            prune(either, site, now())
+        assert shown(either) == before, step
+        prune(either, site, now())
+        assert runs(either) == {last}, step
+        assert shown(either) == before, step
+    assert rows_that_name(either, *gone) == 0
+    assert [files_that_name(site, run_id) for run_id in gone] == [[]] * len(gone)
 
 
 def test_what_a_run_deleted_in_the_ui_has_left_goes_too_and_other_files_stay(
@@ -267,37 +280,58 @@ def test_what_a_run_deleted_in_the_ui_has_left_goes_too_and_other_files_stay(
     assert {path.name for path in storage.iterdir()} == {kept, "notes of the operator"}
 
 
-def test_sqlite_gives_its_space_back_unless_a_run_is_in_progress(site: Settings) -> None:
-    site.dagster_home.mkdir()
-    with dg.DagsterInstance.from_config(str(site.dagster_home)) as instance:
-        for _ in range(6):
-            run(instance, KEYS[0])
-        busy = instance.create_run_for_job(dg.Definitions(assets=[always]).resolve_implicit_global_asset_job_def())
-        instance.report_run_canceling(busy)
-        first = prune(instance, site, now())
-        assert (first.runs, first.returned) == (5, 0)
-        assert "Runs are in progress" in first.notes[0]
-        second = prune(instance, site, now(), own_run=busy.run_id)
-        assert second.returned > 0
-        assert shown(instance)["status"]
+def test_what_slurm_jobs_of_a_run_have_left_goes_with_it(instance: dg.DagsterInstance, site: Settings) -> None:
+    folder, file = site.home.parent / "jobs of steps", site.home.parent / "slurm.yaml"
+    file.write_text(yaml.safe_dump({"folder": str(folder)}))
+    gone, kept = run(instance, KEYS[0]), run(instance, KEYS[0])
+    for name in (gone, kept, "check-0123456789ab"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "db_scores.1.sh").write_text("x" * 100_000)
+    plan = prune(instance, site, now(), dry_run=True)
+    done = prune(instance, replace(site, slurm_config=file), now())
+    assert done.bytes > plan.bytes + 100_000
+    assert {path.name for path in folder.iterdir()} == {kept, "check-0123456789ab"}
 
 
-def test_the_command_says_what_went_and_the_job_does_the_same(site: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@given(name=st.one_of(st.sampled_from(["..", ".", "", "/", "../jobs", "a/../../b"]), st.text()))
+def test_no_folder_is_removed_whose_name_is_no_runs(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.getbasetemp() / "site of strange names"
+    (folder / "jobs" / "below").mkdir(parents=True, exist_ok=True)
+    with JobFolders(Site(folder=folder / "jobs")) as jobs:
+        assert jobs.bytes_of([name]) == 0
+        jobs.remove([name])
+    assert (folder / "jobs" / "below").is_dir()
+
+
+def test_sqlite_gives_its_space_back_unless_a_run_is_in_progress(instance: dg.DagsterInstance, site: Settings) -> None:
+    for _ in range(6):
+        run(instance, KEYS[0])
+    busy = instance.create_run_for_job(dg.Definitions(assets=[always]).resolve_implicit_global_asset_job_def())
+    instance.report_run_canceling(busy)
+    first = prune(instance, site, now())
+    assert (first.runs, first.returned) == (5, 0)
+    assert "Runs are in progress" in first.notes[0]
+    second = prune(instance, site, now(), own_run=busy.run_id)
+    assert second.returned > 0
+    assert shown(instance)["status"]
+
+
+def test_the_command_says_what_went_and_the_job_does_the_same(
+    instance: dg.DagsterInstance, site: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("C4_HOME", str(site.home))
     monkeypatch.setenv("DAGSTER_HOME", str(site.dagster_home))
-    site.dagster_home.mkdir()
-    with dg.DagsterInstance.from_config(str(site.dagster_home)) as instance:
-        for _ in range(4):
-            run(instance, KEYS[0])
-        long_ago(instance)
-        said = CliRunner().invoke(app, ["prune", "--dry-run"], env={"COLUMNS": "200"})
-        assert said.exit_code == 0, said.output
-        assert "3 of 4 runs that ended more than 30 days ago would go" in " ".join(said.output.split())
-        result = prune_runs.execute_in_process(instance=instance, resources={"settings": site})
-        assert result.success
-        assert len(runs(instance)) == 2, "The newest of the day, and the job's own run."
-        said = CliRunner().invoke(app, ["prune"], env={"COLUMNS": "200"})
-        assert "0 of 1 runs" in " ".join(said.output.split())
+    for _ in range(4):
+        run(instance, KEYS[0])
+    long_ago(instance)
+    said = CliRunner().invoke(app, ["prune", "--dry-run"], env={"COLUMNS": "200"})
+    assert said.exit_code == 0, said.output
+    assert "3 of 4 runs that ended more than 30 days ago would go" in " ".join(said.output.split())
+    result = prune_runs.execute_in_process(instance=instance, resources={"settings": site})
+    assert result.success
+    assert len(runs(instance)) == 2, "The newest of the day, and the job's own run."
+    said = CliRunner().invoke(app, ["prune"], env={"COLUMNS": "200"})
+    assert "0 of 1 runs" in " ".join(said.output.split())
 
 
 def long_ago(instance: dg.DagsterInstance) -> None:

@@ -32,7 +32,9 @@ class JobFolders:
         Raises:
             Unavailable: the machine did not answer.
         """
-        done = self._transport.run(["du", "-skc", "--", *self._folders(run_ids)], timeout=PATIENCE)
+        if not (folders := self._folders(run_ids)):
+            return 0  # without a name, du would count where it is
+        done = self._transport.run(["du", "-skc", "--", *folders], timeout=PATIENCE)
         total = re.search(r"^(\d+)\ttotal$", done.out, re.MULTILINE)
         return int(total[1]) * 1024 if total else 0
 
