@@ -32,8 +32,8 @@ from resources.slurm.executor import slurm_executor
 from resources.staging import Staging
 from sensors.new_inspections import new_inspections
 
-# A step is a process. Forked from one that has imported what every step imports, it starts in a fraction of a second,
-# and only the first step of a run waits for the imports.
+# The steps of a run follow one another, so a process for each buys no speed: a run on one machine is one process, which
+# imports once. Where each is to have its own, it is forked from one that has imported what every step imports.
 IN_EVERY_STEP = [
     __name__,
     "dagster._cli",
@@ -45,8 +45,8 @@ IN_EVERY_STEP = [
 PRELOADED = {"start_method": {"forkserver": {"preload_modules": IN_EVERY_STEP}}}
 
 EXECUTORS = {
-    "multiprocess": dg.multiprocess_executor.configured(PRELOADED, name="multiprocess"),
     "in_process": dg.in_process_executor,
+    "multiprocess": dg.multiprocess_executor.configured(PRELOADED, name="multiprocess"),
     "slurm": slurm_executor,
 }
 

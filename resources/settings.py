@@ -12,7 +12,7 @@ from resources.ssh import SshAccess
 
 T = TypeVar("T")
 
-EXECUTORS = ("multiprocess", "in_process", "slurm")
+EXECUTORS = ("in_process", "multiprocess", "slurm")
 ENGINES = ("auto", "tensorflow", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16")
 

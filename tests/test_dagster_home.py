@@ -1,9 +1,14 @@
 """The Dagster instance of a deployment: its limits, its quiet, and what an operator has changed in it."""
 
+import logging
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._daemon.monitoring import concurrency
 
 from c4_assets.command.ui import prepare_dagster_home
 from c4_assets.definitions import defs
@@ -39,6 +44,19 @@ def test_what_an_operator_has_set_stays(settings: Settings) -> None:
     prepare_dagster_home(settings)
     assert limits(settings)["image_store"] == 3
     assert config.read_text() == "telemetry: {enabled: false}\n"
+
+
+def test_a_run_that_died_gives_back_the_slots_that_it_held(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare_dagster_home(settings)
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        died = instance.create_run_for_job(defs.resolve_job_def("score_images"))
+        instance.event_log_storage.claim_concurrency_slot("image_store", died.run_id, "raw_inspection_images")
+        instance.report_run_failed(died)
+        later = datetime.now(UTC) + timedelta(minutes=5)
+        monkeypatch.setattr(concurrency, "get_current_datetime", lambda: later)
+        workspace: Any = SimpleNamespace(instance=instance)
+        list(concurrency.execute_concurrency_slots_iteration(workspace, logging.getLogger("daemon")))
+        assert instance.event_log_storage.get_concurrency_info("image_store").active_slot_count == 0
 
 
 def test_one_run_a_partition_no_telemetry_and_no_welcome(settings: Settings) -> None:

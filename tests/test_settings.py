@@ -59,7 +59,7 @@ def test_loading_the_code_location_imports_nothing_heavy() -> None:
     heavy += ["openvino", "simplejpeg", "asyncssh", "statsmodels", "imagehash", "oracledb", "psycopg2"]
     script = f"import c4_assets.definitions, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]", "every step is a process that pays for these imports"
+    assert done.stdout.strip() == "[]", "every run is a process that pays for these imports"
 
 
 def test_the_command_starts_without_dagster() -> None:
