@@ -9,6 +9,7 @@ waits for its disk at every commit, as in production. Times include connecting.
 """
 
 import argparse
+import random
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from sqlalchemy import create_engine, text
 
 from benchmarks.facility import fill
 from benchmarks.report import Row, report
+from resources.categories import CATEGORIES, PROBABILITY_COLUMNS
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.connecting import Connecting
 from resources.imaging_database.schema import scores
@@ -33,6 +35,7 @@ WINDOW_DAYS = 30
 POLLS = 15
 WRITES = 3
 ROWS = 20_000
+RUN = "0b6ad5e2-6d5f-4a36-9d2c-7f6f4c9f2a11"
 RATE = 685
 """Images a day: 5 million in twenty years."""
 
@@ -76,6 +79,15 @@ def latencies(databases: Mapping[str, ImagingDatabase]) -> list[Row]:
     return found
 
 
+def _score(image: int, now: datetime) -> MachineScore:
+    """A score as a network gives it: its probabilities have all the digits of a float."""
+    weights = [random.Random(f"{image} {category}").random() ** 3 for category in CATEGORIES]  # noqa: S311
+    clear, crystals, other, precipitate = (weight / sum(weights) for weight in weights)
+    likeliest = CATEGORIES[weights.index(max(weights))]
+    scored_at = now + timedelta(milliseconds=13 * (image % ROWS))
+    return MachineScore(image, likeliest, crystals > 0.25, (clear, crystals, other, precipitate), scored_at)
+
+
 class Day:
     """A day of scores that are not in the database yet, and the ways to write them."""
 
@@ -85,9 +97,7 @@ class Day:
         now = datetime.now(UTC)
         self._database = database
         self._plain = create_engine(address)
-        self._scores = [
-            MachineScore(image, "clear", False, (0.7, 0.1, 0.1, 0.1), now) for image in range(last - ROWS + 1, last + 1)
-        ]
+        self._scores = [_score(image, now) for image in range(last - ROWS + 1, last + 1)]
         self._version = {
             "name": SCORER,
             "model": "marco",
@@ -101,34 +111,31 @@ class Day:
         self._rows: list[dict[str, Any]] = [
             {
                 "image_id": score.image_id,
-                "score_class_id": 1,
+                "score_class_id": 1 + CATEGORIES.index(score.category),
                 "scorer": SCORER,
-                "scored_at": now.replace(tzinfo=None),
+                "scored_at": score.scored_at.replace(tzinfo=None),
                 "scorer_version": SCORER,
-                "crystal": False,
-                "p_clear": 0.7,
-                "p_crystals": 0.1,
-                "p_other": 0.1,
-                "p_precipitate": 0.1,
-                "run_id": "run",
+                "crystal": score.crystal,
+                **dict(zip(PROBABILITY_COLUMNS, score.probabilities, strict=True)),
+                "run_id": RUN,
             }
             for score in self._scores
         ]
 
     def ours(self) -> None:
         """As C4: one transaction, insert if absent."""
-        written = write_back(self._database, self._version, self._scores, [], "run")
+        written = write_back(self._database, self._version, self._scores, [], RUN)
         assert written.scores == ROWS  # noqa: S101
 
     def again(self) -> None:
         """As C4 when everything is there already."""
-        assert write_back(self._database, self._version, self._scores, [], "run").already_scored == ROWS  # noqa: S101
+        assert write_back(self._database, self._version, self._scores, [], RUN).already_scored == ROWS  # noqa: S101
 
     def row_by_row(self) -> None:
         """As a script: a transaction a row, through SQLAlchemy like the other ways."""
         for row in self._rows:
             with self._plain.begin() as connection:
-                connection.execute(scores.insert(), {**row, "scored_at": self._scores[0].scored_at})
+                connection.execute(scores.insert(), {**row, "scored_at": row["scored_at"].replace(tzinfo=UTC)})
 
     def row_by_row_bare(self) -> None:
         """As a script that speaks to the driver: a statement and a commit a row."""

@@ -205,6 +205,14 @@ def test_a_reason_that_no_database_can_hold_is_kept_as_far_as_it_can_be(plate: F
     assert kept[4] == ("long " * 1000)[:1000]
 
 
+def test_a_reason_is_kept_character_by_character(plate: Facility) -> None:
+    reasons = ["NULL", 'a "quoted" {name}, and, commas', "C:\\images\\1.jpg\\", "it's 100 %s\n:name\t«é»"]
+    attempts = [FailedAttempt(number, reason, NOW) for number, reason in enumerate(reasons, start=1)]
+    write_back(plate.database, version(plate), [], attempts, "run")
+    kept = {failure.image.image_id: failure.reason for failure in failures(plate.database, plate.scorer)}
+    assert [kept[number] for number in sorted(kept)] == reasons
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "sqlite"])  # it takes text of any length
 def test_a_value_that_does_not_fit_is_a_data_error_and_nothing_is_written(plate: Facility) -> None:
     row = {**version(plate), "name": "n" * 65}

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, score_classes, scores
-from resources.imaging_database.statements import batches
+from resources.imaging_database.statements import among
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ def stored_scores(database: ImagingDatabase, scorer: str, image_ids: Iterable[in
     """Every row that a scorer version has of these images, doubled ones and those of images no longer listed too."""
     found: list[StoredScore] = []
     with database.reading("read back") as connection:
-        for batch in batches(image_ids):
+        for these in among(connection, scores.c.image_id, image_ids):
             query = (
                 select(
                     scores.c.image_id,
@@ -34,7 +34,7 @@ def stored_scores(database: ImagingDatabase, scorer: str, image_ids: Iterable[in
                     scores.c.p_precipitate,
                 )
                 .outerjoin(score_classes, score_classes.c.id == scores.c.score_class_id)
-                .where(scores.c.scorer_version == scorer, scores.c.image_id.in_(batch))
+                .where(scores.c.scorer_version == scorer, these)
             )
             found += [StoredScore(row[0], row[1], tuple(row[2:])) for row in connection.execute(query)]
     return found
@@ -44,6 +44,6 @@ def listed_images(database: ImagingDatabase, image_ids: Iterable[int]) -> set[in
     """Those of the images that the database lists."""
     found: set[int] = set()
     with database.reading("read back") as connection:
-        for batch in batches(image_ids):
-            found.update(connection.scalars(select(images.c.id).where(images.c.id.in_(batch))))
+        for these in among(connection, images.c.id, image_ids):
+            found.update(connection.scalars(select(images.c.id).where(these)))
     return found

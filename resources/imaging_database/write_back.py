@@ -17,7 +17,7 @@ from resources.imaging_database.schema import (
     score_classes,
     scores,
 )
-from resources.imaging_database.statements import batches, insert_absent
+from resources.imaging_database.statements import among, insert_absent
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def _class_ids(connection: Connection, categories: set[str]) -> dict[str, int]:
 def _found(connection: Connection, query: Select[tuple[int]], column: Column[int], image_ids: list[int]) -> set[int]:
     """Those of the images that a query selects."""
     found: set[int] = set()
-    for batch in batches(sorted(image_ids)):
-        found.update(connection.scalars(query.where(column.in_(batch)).order_by(column)))
+    for these in among(connection, column, sorted(image_ids)):
+        found.update(connection.scalars(query.where(these).order_by(column)))
     return found
 
 
@@ -148,8 +148,8 @@ def _keep_failures(connection: Connection, version: str, scored: list[int], atte
     if rows:
         values = [{"image": r["image_id"], "reason": r["reason"], "failed_at": r["failed_at"]} for r in rows]
         connection.execute(again, values)
-    for batch in batches(sorted(known & set(scored))):
-        connection.execute(failure.delete().where(failure.c.scorer_version == version, failure.c.image_id.in_(batch)))
+    for these in among(connection, failure.c.image_id, sorted(known & set(scored))):
+        connection.execute(failure.delete().where(failure.c.scorer_version == version, these))
 
 
 def _failure(version: str, attempt: FailedAttempt) -> dict[str, Any]:
