@@ -1,4 +1,4 @@
-"""Judge rows with Great Expectations, which is imported here and only when there are rows to judge (it takes 5 s)."""
+"""Judge rows with Great Expectations, which is imported here and only when there are rows to judge (it takes 2 s)."""
 
 import html
 import os
