@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 
+from benchmarks.ports import free_port
 from resources.ssh import SshAccess
 
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
@@ -34,7 +35,7 @@ class Sshd:
     user = getpass.getuser()
 
     def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
-        self.folder, self.options, self.port = folder, options, _free_port()
+        self.folder, self.options, self.port = folder, options, free_port()
         self.key, self.known_hosts = folder / "user_key", folder / "known_hosts"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -133,9 +134,3 @@ def _program(name: str) -> str:
     if found is None:
         raise RuntimeError(f"{name} is not installed: run deploy/system-packages.")
     return found
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

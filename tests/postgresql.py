@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Generator, Sequence
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+
+from benchmarks.ports import free_port
 
 PASSWORD = "of-the-tests"
 
@@ -48,7 +49,7 @@ class Server:
         """``folder`` is made; it is one of the programs' system."""
         self._programs, self._folder, self._options = programs, folder, options
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         self._make()
 
     def _make(self) -> None:
@@ -175,9 +176,3 @@ def with_orafce() -> Programs:
     if not (TREE / "usr/lib/postgresql/17/lib/orafce.so").is_file() or os.geteuid() != 0:
         unavailable("there is no PostgreSQL with orafce: run deploy/system-packages and the tests as root")
     return programs
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]

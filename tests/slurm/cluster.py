@@ -1,12 +1,12 @@
 """Clusters, login nodes and Dagster instances for the tests: real ones, started here and ended by their process ids."""
 
 import os
-import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.ports import free_ports
 from deploy.slurm.one_machine_cluster import Cluster, Shape, missing_programs
 from tests.conftest import unavailable
 
@@ -17,29 +17,6 @@ def require(what: str, missing: list[str]) -> None:
     """Skips loudly where a program is missing; in CI that is a failure, because there everything must be tested."""
     if missing:
         unavailable(f"{what} needs {', '.join(missing)}: run deploy/system-packages (as root).")
-
-
-def free_ports(count: int) -> int:
-    """The first of that many TCP ports in a row that nobody uses."""
-    for first in range(21000 + os.getpid() % 500 * 20, 32000, count):
-        with _bound(range(first, first + count)) as free:
-            if free:
-                return first
-    raise RuntimeError("no free ports")
-
-
-@contextmanager
-def _bound(ports: range) -> Generator[bool]:
-    sockets = [socket.socket() for _ in ports]
-    try:
-        for one, port in zip(sockets, ports, strict=True):
-            one.bind(("127.0.0.1", port))
-        yield True
-    except OSError:
-        yield False
-    finally:
-        for one in sockets:
-            one.close()
 
 
 @contextmanager
