@@ -176,7 +176,7 @@ def dagster_yaml(plan: Plan) -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load(shipped.read_text())
     config["run_monitoring"]["poll_interval_seconds"] = plan.monitor_seconds
     runs = config["concurrency"]["runs"]
-    if plan.at_once:
+    if plan.at_once is not None:
         limits = [limit for limit in runs["tag_concurrency_limits"] if limit["key"] != BACKFILL_TAG]
         runs["tag_concurrency_limits"] = [*limits, {"key": BACKFILL_TAG, "limit": plan.at_once}]
     return config

@@ -9,6 +9,8 @@ from typing import Any
 
 from benchmarks.deployment import LOCATION, Deployment
 
+REPOSITORY = "__repository__"
+
 DAILY = ("raw_inspection_images", "marco_probabilities", "class_predictions", "db_scores")
 
 _LAUNCH_BACKFILL = """
@@ -54,6 +56,16 @@ query PartitionHealthQuery($assetKey: AssetKeyInput!) {
         ... on TimePartitionStatuses { ranges { status startTime endTime startKey endKey } }
       }
     }
+  }
+}
+"""
+
+_TICK = """
+mutation SensorDryRunMutation($selectorData: SensorSelector!, $cursor: String) {
+  sensorDryRun(selectorData: $selectorData, cursor: $cursor) {
+    __typename
+    ... on DryRunInstigationTick { evaluationResult { skipReason runRequests { runKey } error { message } } }
+    ... on PythonError { message }
   }
 }
 """
@@ -110,7 +122,7 @@ def launch_run(deployment: Deployment, job: str, tags: Mapping[str, str]) -> str
     Raises:
         RuntimeError: Dagster refuses.
     """
-    selector = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__", "pipelineName": job}
+    selector = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY, "pipelineName": job}
     metadata = {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
     parameters = {"selector": selector, "runConfigData": {}, "mode": "default", "executionMetadata": metadata}
     answer = deployment.ask(_LAUNCH_RUN, {"executionParams": parameters})["launchPipelineExecution"]
@@ -122,3 +134,17 @@ def launch_run(deployment: Deployment, job: str, tags: Mapping[str, str]) -> str
 def partitions_page(deployment: Deployment, asset: str) -> Mapping[str, Any]:
     """What the asset's page asks to show its partitions: all their keys, and which of them are in which state."""
     return deployment.ask(_PARTITIONS_PAGE, {"assetKey": {"path": [asset]}})["assetNodeOrError"]
+
+
+def tick(deployment: Deployment, sensor: str) -> Mapping[str, Any]:
+    """Has a sensor evaluated as in its tick, without consequences («Preview tick result»).
+
+    Raises:
+        RuntimeError: the tick fails.
+    """
+    selector = {"sensorName": sensor, "repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
+    answer = deployment.ask(_TICK, {"selectorData": selector, "cursor": None})["sensorDryRun"]
+    result = answer.get("evaluationResult")
+    if result is None or result["error"]:
+        raise RuntimeError(f"The tick of {sensor} failed: {answer}")
+    return result
