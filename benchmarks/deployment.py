@@ -73,16 +73,24 @@ class Deployment:
         self.instance.dispose()
         for process in self._services.values():
             process.send_signal(signal.SIGINT)
-        end = time.monotonic() + 15
-        while self.processes() and time.monotonic() < end:
-            for process in self._services.values():
-                process.poll()
-            time.sleep(0.2)
-        for pid in self.processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        with suppress(TimeoutError):
+            wait_until("all processes have ended by themselves", lambda: not self._alive(), 15)
+        # What is killed may have started another one a moment before.
+        wait_until("all processes are killed", lambda: not self._killed(), 30)
         for process in self._services.values():
             process.wait(10)
+
+    def _alive(self) -> list[int]:
+        for process in self._services.values():
+            process.poll()
+        return self.processes()
+
+    def _killed(self) -> list[int]:
+        alive = self._alive()
+        for pid in alive:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return alive
 
     @cached_property
     def instance(self) -> dg.DagsterInstance:
