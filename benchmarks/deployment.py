@@ -22,6 +22,7 @@ import dagster as dg
 import yaml
 
 from benchmarks.ports import free_port
+from c4_assets.command.ui import SHORT_PLANS
 from c4_assets.pools import set_pool_limits
 
 PROJECT = Path(__file__).parents[1]
@@ -49,7 +50,12 @@ class Deployment:
         location = {"module_name": module, "location_name": LOCATION, "working_directory": str(PROJECT)}
         self._workspace.write_text(yaml.safe_dump({"load_from": [{"python_module": location}]}))
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("C4_")}
-        own = {"DAGSTER_HOME": str(self.home), "PYTHONPATH": str(PROJECT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        own = {
+            "DAGSTER_HOME": str(self.home),
+            SHORT_PLANS: "true",
+            "PYTHONPATH": str(PROJECT),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        }
         self.environment = {**inherited, **environment, **own}
         self._folder, self._port = folder, free_port()
         self._services: dict[str, subprocess.Popen[bytes]] = {}

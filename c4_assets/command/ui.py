@@ -12,6 +12,11 @@ from c4_assets.command.database import ready
 from resources.errors import ConfigurationError
 from resources.settings import Settings
 
+SHORT_PLANS = "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"
+"""Has the daemon store what a run of several days will make as one event an asset, and not one a day: years of backlog
+are queued in half the time. The price is that Dagster marks no day of a failed run as failed: it stays missing, and the
+days that were done are materialised by the step (``c4_assets/days.py``)."""
+
 
 def ui(
     host: Annotated[
@@ -26,6 +31,7 @@ def ui(
     console.print(f"Lineage: http://{host}:{port}/asset-groups — stop with Ctrl-C.")
     sys.stdout.flush()
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+    os.environ.setdefault(SHORT_PLANS, "true")
     dagster = Path(sys.executable).with_name("dagster")
     os.execv(  # noqa: S606 - the webserver takes this process's place, so that Ctrl-C reaches it
         dagster, [str(dagster), "dev", "--workspace", str(shipped("workspace.yaml")), "-h", host, "-p", str(port)]
