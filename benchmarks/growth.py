@@ -1,6 +1,6 @@
 """How a Dagster instance grows a run, and what pruning gives back: on SQLite and on PostgreSQL.
 
-    python -m benchmarks.growth [--json] [--days 12]        (TMPDIR=/dev/shm spares the disk; C4_REAL_IMAGES, C4_MODELS)
+    python -m benchmarks.growth [--json] [--days 8]        (TMPDIR=/dev/shm spares the disk; C4_REAL_IMAGES, C4_MODELS)
 
 One run of each kind is real: MARCO, a process a step. Hundreds of runs are copies of their events under other ids and
 days, as a facility that images in every hour has them: 24 hourly runs of a day and one in the morning with nothing
@@ -237,7 +237,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="How a Dagster instance grows, and what pruning gives back.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument("--days", type=int, default=12, help="days of hourly runs that are pruned")
+    parser.add_argument("--days", type=int, default=8, help="days of hourly runs that are pruned")
     arguments = parser.parse_args()
     from c4_assets.marco.model import fetch
 
