@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.all_days import measure_all_days
+from benchmarks.deployment import end_in_order_when_terminated
 from benchmarks.faults import faults_of
 from benchmarks.history import History
 from benchmarks.report import Row, report
@@ -137,6 +138,7 @@ def main() -> None:
         "--since-2006", action="store_true", help="select all days since 2006, and do not wait for them"
     )
     given = parser.parse_args()
+    end_in_order_when_terminated()
     if given.since_2006:
         report("backfill_since_2006", "limit", measure_all_days(), given.json)
         return

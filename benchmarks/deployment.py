@@ -38,10 +38,16 @@ class Deployment:
         environment: what the services and all their processes get; nothing of the caller's ``C4_`` variables is left.
         module: the code location.
         dagster_yaml: the settings of the Dagster instance.
+        with_daemon: start the daemon, too; otherwise :meth:`start_daemon` does.
     """
 
     def __init__(
-        self, folder: Path, environment: Mapping[str, str], module: str, dagster_yaml: Mapping[str, Any]
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        module: str,
+        dagster_yaml: Mapping[str, Any],
+        with_daemon: bool = True,
     ) -> None:
         self.home = folder / "dagster"
         self.home.mkdir(parents=True)
@@ -57,14 +63,15 @@ class Deployment:
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
         self.environment = {**inherited, **environment, **own}
-        self._folder, self._port = folder, free_port()
+        self._folder, self._port, self._with_daemon = folder, free_port(), with_daemon
         self._services: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "Deployment":
         try:
             set_pool_limits(self.instance)
             self._start("webserver", "dagster-webserver", "-h", "127.0.0.1", "-p", str(self._port))
-            self.start_daemon()
+            if self._with_daemon:
+                self.start_daemon()
             wait_until("the webserver answers", self._answers, 120)
         except BaseException:
             self.stop()
@@ -174,6 +181,16 @@ class Deployment:
         if any(kind and kind["__typename"] == "PythonError" for kind in kinds):
             raise RuntimeError(f"The code location cannot be loaded: see {self._folder}/webserver.log")
         return bool(kinds) and all(kinds)
+
+
+def end_in_order_when_terminated() -> None:
+    """Makes SIGTERM end this program as Ctrl+C does: what it has started is stopped, and nothing is left behind."""
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not end the stopping
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def wait_until(what: str, happened: Callable[[], object], within: float) -> None:

@@ -25,7 +25,10 @@ HOURLY = {"dagster/priority": "10"}
 
 @dataclass
 class Struck:
-    """A fault: what was hit, how much was scored then, and the seconds from its mending to the next score."""
+    """A fault: what was hit, how much was scored then, and the seconds from its mending to the next score.
+
+    Of faults at the heels of each other only the last one's seconds are known; the others' are 0.
+    """
 
     name: str
     hit: str
@@ -56,7 +59,9 @@ class Outcome:
         return sum(self.runs.values())
 
 
-def score_history(site: Site, faults: Mapping[str, Fault], outage: float, hourly: int = 0) -> Outcome:
+def score_history(
+    site: Site, faults: Mapping[str, Fault], outage: float, hourly: int = 0, spread: bool = True
+) -> Outcome:
     """Scores a history by backfills, and strikes it with faults on the way.
 
     A backfill that leaves something pending is followed by another one over what it has left, as an operator does: with
@@ -64,6 +69,8 @@ def score_history(site: Site, faults: Mapping[str, Fault], outage: float, hourly
 
     Args:
         hourly: how many runs of today are timed before it, and as many during it.
+        spread: the faults strike spread over what is to be scored; otherwise one at the heels of the other, as soon as
+            a run is at work.
 
     Raises:
         RuntimeError: something is still pending after several passes.
@@ -79,9 +86,11 @@ def score_history(site: Site, faults: Mapping[str, Fault], outage: float, hourly
         backfill_id = launch_backfill(site.deployment, days)
         if not outcome.passes:
             outcome.launch_s = time.monotonic() - pressed
+            if site.plan.late_daemon:
+                site.deployment.start_daemon()
             wait_until("a run of the backfill is at work", lambda: _at_work(site), 300)
             outcome.hourly_during = [time_hourly_run(site, hourly + number) for number in range(hourly)]
-            outcome.struck = strike(site, faults, outage, backfill_id)
+            outcome.struck = strike(site, faults, outage, backfill_id, spread)
         wait_until("the backfill has ended", lambda of=backfill_id: state(site, of).ended, LONGEST_S)
         outcome.passes += 1
         pending = pending_by_day(site.database, site.scorer, site.settings.max_attempts)
@@ -93,28 +102,32 @@ def score_history(site: Site, faults: Mapping[str, Fault], outage: float, hourly
     return outcome
 
 
-def strike(site: Site, faults: Mapping[str, Fault], outage: float, backfill_id: str) -> list[Struck]:
-    """Strikes with one fault after another, spread over what is to be scored.
+def strike(site: Site, faults: Mapping[str, Fault], outage: float, backfill_id: str, spread: bool) -> list[Struck]:
+    """Strikes with one fault after another: spread over what is to be scored, or each as soon as a run is at work.
 
     Raises:
         RuntimeError: the backfill was over before a fault could strike: there was too little to do.
     """
     struck: list[Struck] = []
+
+    def gone_on() -> bool:
+        return scored_now(site) > struck[-1].scored or _over(site, backfill_id)
+
     for number, (name, fault) in enumerate(faults.items(), start=1):
-        due = site.plan.history.images * number // (len(faults) + 2)
+        due = site.plan.history.images * number // (len(faults) + 2) if spread else 0
         wait_until(
-            f"{due} images are scored", lambda due=due: scored_now(site) >= due or _over(site, backfill_id), 7200
+            f"{due} images are scored and a run is at work",
+            lambda due=due: (scored_now(site) >= due and _at_work(site)) or _over(site, backfill_id),
+            7200,
         )
         if _over(site, backfill_id):
             raise RuntimeError(f"The backfill was over before {name} could be struck: give it more to do.")
         hit = fault(site, outage)
-        mended, before = time.monotonic(), scored_now(site)
-        wait_until(
-            f"the backfill goes on after {name}",
-            lambda before=before: scored_now(site) > before or _over(site, backfill_id),
-            1800,
-        )
-        struck.append(Struck(name, hit, before, time.monotonic() - mended))
+        mended = time.monotonic()
+        struck.append(Struck(name, hit, scored_now(site), 0.0))
+        if spread or number == len(faults):
+            wait_until(f"the backfill goes on after {name}", gone_on, 1800)
+            struck[-1].recovered_s = time.monotonic() - mended
     return struck
 
 

@@ -36,6 +36,8 @@ class Plan:
         at_once: how many runs of a backfill may work at once; what ``dagster.yaml`` says if None.
         rate: images a second of the device that is stood in for.
         real: MARCO itself and real images.
+        late_daemon: the daemon starts when the backfill is launched. It looks at backfills when it starts and every
+            30 s from then on: a short trial need not wait for that.
         settings: further environment variables.
     """
 
@@ -47,6 +49,7 @@ class Plan:
     real: Path | None = None
     models: Path | None = None
     monitor_seconds: int = 10
+    late_daemon: bool = False
     settings: Mapping[str, str] | None = None
 
 
@@ -122,7 +125,8 @@ def running_site(folder: Path, plan: Plan, cluster: Cluster | None = None) -> Ge
         else:
             plan.history.lay_out(images)
         module = "c4_assets.definitions" if plan.real else "benchmarks.stand_in_location"
-        deployment = stack.enter_context(Deployment(folder, environment, module, dagster_yaml(plan)))
+        config = dagster_yaml(plan)
+        deployment = stack.enter_context(Deployment(folder, environment, module, config, not plan.late_daemon))
         yield Site(plan, folder, server, storage, cluster, deployment, settings, database, instance_server)
         database.engine.dispose()
 

@@ -12,7 +12,7 @@ os.environ["C4_RETRY_SECONDS"] = "1"  # read when the definitions are imported: 
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +25,10 @@ from PIL import Image as Picture
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.sshd import Sshd, missing_programs
+from c4_assets.checks import results, withholding
+from c4_assets.checks.check import Check, Tables, Verdict
+from c4_assets.checks.expectations import Judgement
+from c4_assets.checks.thresholds import Thresholds
 from c4_assets.definitions import defs, resources_of
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.engine import Classification, Engine, pipeline
@@ -265,6 +269,28 @@ def make_facility(tmp_path: Path) -> Generator[Callable[..., Facility], None, No
 def facility(make_facility: Callable[..., Facility]) -> Facility:
     """One facility with default settings."""
     return make_facility()
+
+
+ONE_FRAME = "inspection_is_not_one_frame"
+
+
+@pytest.fixture
+def judged_without_great_expectations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One check, in plain Python: for tests of many runs in which it does not matter how they are judged."""
+
+    def judge(checks: Sequence[Check], tables: Tables, thresholds: Thresholds) -> Judgement:
+        def offending(check: Check) -> tuple[dict[str, Any], ...]:
+            rows = [] if check.table not in tables else tables[check.table].to_dict("records")
+            return tuple(
+                {str(key): value for key, value in row.items()}
+                for row in rows
+                if check.name == ONE_FRAME and row["one_frame_share"] == 1
+            )
+
+        return Judgement(tuple(Verdict(check, 1, offending(check)) for check in checks), {})
+
+    for module in (withholding, results):
+        monkeypatch.setattr(module, "judge", judge)
 
 
 @pytest.fixture(autouse=True)

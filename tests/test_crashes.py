@@ -9,17 +9,13 @@ import signal
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.engine.default import DefaultDialect
 
-from c4_assets.checks import results, withholding
-from c4_assets.checks.check import Check, Tables, Verdict
-from c4_assets.checks.expectations import Judgement
-from c4_assets.checks.thresholds import Thresholds
 from resources.imaging_database.withheld import withheld_inspections
 from resources.imaging_database.work import failures
 from tests.conftest import Facility, noon, photograph
@@ -29,31 +25,13 @@ PLATES = {
     "P2": {**{f"{n}.jpg": photograph(10 + n) for n in range(2)}, "broken.jpg": b"no image"},
 }
 SCORED, FAILED = 5, 2
-ONE_FRAME = "inspection_is_not_one_frame"
 
+# Where the data is judged nothing is written, and hundreds of runs are made here.
+pytestmark = pytest.mark.usefixtures("judged_without_great_expectations")
 
 FRAME = photograph(50)
 STUCK = {f"{n}.jpg": FRAME for n in range(2)}
 """A plate of which the imager sent one frame twice: its scores are withheld."""
-
-
-@pytest.fixture(autouse=True)
-def judged_without_great_expectations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the data is judged nothing is written, and hundreds of runs are made here: one check, in plain Python."""
-
-    def judge(checks: Sequence[Check], tables: Tables, thresholds: Thresholds) -> Judgement:
-        def offending(check: Check) -> tuple[dict[str, Any], ...]:
-            rows = [] if check.table not in tables else tables[check.table].to_dict("records")
-            return tuple(
-                {str(key): value for key, value in row.items()}
-                for row in rows
-                if check.name == ONE_FRAME and row["one_frame_share"] == 1
-            )
-
-        return Judgement(tuple(Verdict(check, 1, offending(check)) for check in checks), {})
-
-    for module in (withholding, results):
-        monkeypatch.setattr(module, "judge", judge)
 
 
 def in_a_child(work: Callable[[], Any]) -> int:

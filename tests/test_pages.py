@@ -19,18 +19,22 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from c4_assets.backlog.backfills import Backfill
+from c4_assets.backlog.backfills import Backfill, backfills
 from c4_assets.backlog.coverage import Coverage, Pace
 from c4_assets.backlog.limits import Limit, Observations
 from c4_assets.backlog.page import write_page as write_backlog_page
 from c4_assets.backlog.report import Covered, Report
 from c4_assets.checks.labels_report import write_report
 from c4_assets.checks.thresholds import Thresholds
+from c4_assets.command.run import dagster_instance
+from c4_assets.marco.classifier import Classifier
 from resources.categories import CATEGORIES
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.labels import HumanLabel
 from resources.imaging_database.register import NewImage, register_inspection
+from resources.imaging_database.work import pending_by_day, progress_by_day
 from resources.label_archive import ArchivedLabel
+from resources.settings import Settings
 from tests.conftest import c4
 
 ASSETS = [
@@ -251,19 +255,18 @@ def dagster(demo_home: Path, models: Path) -> Generator[str, None, None]:
         log.close()
 
 
+@pytest.fixture
+def demo(demo_home: Path, models: Path) -> Settings:
+    """The settings of the demo."""
+    return Settings.from_environment({"C4_HOME": str(demo_home), "C4_MODELS": str(models)})
+
+
+# Before the test of the sensor, whose run goes on meanwhile.
 @pytest.mark.timeout(600)
-def test_the_sensor_finds_a_new_inspection_and_its_run_scores_it(dagster: str, demo_home: Path, models: Path) -> None:
-    def scored() -> bool:
-        report = json.loads(c4(demo_home, "status", "--json", models=models).stdout)
-        (version,) = report["scorer_versions"].values()
-        return version["total"]["scored"] == 99 and version["total"]["pending"] == 0
-
-    wait_until(scored, 400, "the sensor-driven run")
-
-
-@pytest.mark.timeout(600)
-def test_a_backfill_of_old_days_is_paused_resumed_and_ends(dagster: str, demo_home: Path, models: Path) -> None:
-    database = ImagingDatabase(f"sqlite:///{demo_home / 'imaging.db'}")
+def test_a_backfill_of_old_days_is_paused_resumed_and_ends(
+    dagster: str, demo: Settings, demo_home: Path, models: Path
+) -> None:
+    database = ImagingDatabase(demo.imaging_database_url)
     for day in (1, 2):
         new = [NewImage("A01", 1, "demo/DEMO-A/0/DEMO-A_01A_1.jpg")]
         register_inspection(database, f"OLD-{day}", datetime(2015, 5, day, 12, tzinfo=UTC), None, new)
@@ -276,12 +279,29 @@ def test_a_backfill_of_old_days_is_paused_resumed_and_ends(dagster: str, demo_ho
     c4(demo_home, "backlog", "pause", models=models)
     assert [each["state"] for each in report()["backfills"]] in (["pausing"], ["paused"])
 
-    def resumed() -> bool:
-        return "Resumed as" in c4(demo_home, "backlog", "resume", models=models, check=False).stdout
-
-    wait_until(resumed, 200, "the paused backfill's runs to end")
-    wait_until(lambda: report()["years"]["2015"]["pending"] == 0, 300, "the resumed backfill")
+    with dagster_instance(demo) as instance:
+        wait_until(lambda: backfills(instance)[0].state == "paused", 200, "the paused backfill's runs to end")
+    assert "Resumed as" in c4(demo_home, "backlog", "resume", models=models).stdout
+    scorer = Classifier(demo).version.name
+    last = date(2015, 12, 31)
+    wait_until(
+        lambda: not any(day <= last for day in pending_by_day(database, scorer, demo.max_attempts)),
+        300,
+        "the resumed backfill",
+    )
     assert report()["years"]["2015"]["scored"] == 2
+
+
+@pytest.mark.timeout(600)
+def test_the_sensor_finds_a_new_inspection_and_its_run_scores_it(dagster: str, demo: Settings) -> None:
+    database = ImagingDatabase(demo.imaging_database_url)
+    scorer = Classifier(demo).version.name
+
+    def scored() -> bool:
+        days = progress_by_day(database, scorer, demo.max_attempts)
+        return sum(day.scored for day in days) >= 99 and not any(day.pending for day in days)
+
+    wait_until(scored, 400, "the sensor-driven run")
 
 
 def test_the_lineage_page_shows_the_whole_graph_unfolded(dagster: str, browser: Browser) -> None:

@@ -14,6 +14,8 @@ from tests.conftest import Facility, noon, photograph
 ASSETS = ("raw_inspection_images", "marco_probabilities", "class_predictions", "db_scores")
 DAYS = [noon(days_ago).date().isoformat() for days_ago in (4, 3, 2)]
 
+quickly_judged = pytest.mark.usefixtures("judged_without_great_expectations")
+
 
 @pytest.fixture
 def three_days(facility: Facility) -> Facility:
@@ -34,6 +36,7 @@ def materialised(facility: Facility, asset: str) -> dict[str, list[dict[str, obj
     return days
 
 
+@quickly_judged
 def test_each_day_is_materialised_once_with_its_own_numbers(three_days: Facility) -> None:
     three_days.add_plate("P9", {"c.jpg": photograph(99)}, noon(3) + timedelta(hours=1))
     three_days.backfill(noon(4), noon(2))
@@ -84,6 +87,7 @@ def checks(facility: Facility, asset: str) -> dict[tuple[str, str | None], tuple
     return found
 
 
+@quickly_judged
 def test_a_day_that_cannot_be_done_is_named_and_the_others_are_materialised(
     three_days: Facility, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +110,7 @@ def test_a_day_that_cannot_be_done_is_named_and_the_others_are_materialised(
     assert len(three_days.engine.seen) == 6, "what was classified is not classified again"
 
 
+@quickly_judged
 def test_a_database_that_is_away_is_waited_for_in_a_backfill(
     three_days: Facility, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +135,7 @@ def test_a_database_that_is_away_is_waited_for_in_a_backfill(
     assert days[DAYS[0]][0]["images staged before"] == 2
 
 
+@quickly_judged
 def test_a_backfills_run_for_which_staging_had_no_room_is_repeated_from_its_first_step(
     make_facility: Callable[..., Facility],
 ) -> None:

@@ -17,13 +17,14 @@ def test_a_backfill_on_slurm_survives_its_faults_and_scores_each_image_once(clus
     plan = Plan(
         History(days=12, inspections=24, images_each=6),
         executor="slurm",
-        days_a_run=2,
+        days_a_run=6,
         at_once=2,
-        monitor_seconds=3,
+        monitor_seconds=1,
+        late_daemon=True,
         settings=SHORT_WAITS,
     )
     faults = {"slurmd": kill_slurmd, "run worker": kill_run_worker, "daemon": kill_daemon}
     with running_site(tmp_path, plan, cluster) as site:
-        outcome = score_history(site, faults, OUTAGE_S)
+        outcome = score_history(site, faults, OUTAGE_S, spread=False)
         assert_scored_exactly_once(site, outcome)
     assert len(outcome.struck) == len(faults)
