@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,7 +71,7 @@ def score_history(
     Args:
         hourly: how many runs of today are timed before it, and as many during it.
         spread: the faults strike spread over what is to be scored; otherwise one at the heels of the other, as soon as
-            a run is at work.
+            images are staged.
 
     Raises:
         RuntimeError: something is still pending after several passes.
@@ -103,7 +104,7 @@ def score_history(
 
 
 def strike(site: Site, faults: Mapping[str, Fault], outage: float, backfill_id: str, spread: bool) -> list[Struck]:
-    """Strikes with one fault after another: spread over what is to be scored, or each as soon as a run is at work.
+    """Strikes with one fault after another: spread over what is to be scored, or each as soon as images are staged.
 
     Raises:
         RuntimeError: the backfill was over before a fault could strike: there was too little to do.
@@ -116,8 +117,8 @@ def strike(site: Site, faults: Mapping[str, Fault], outage: float, backfill_id: 
     for number, (name, fault) in enumerate(faults.items(), start=1):
         due = site.plan.history.images * number // (len(faults) + 2) if spread else 0
         wait_until(
-            f"{due} images are scored and a run is at work",
-            lambda due=due: (scored_now(site) >= due and _at_work(site)) or _over(site, backfill_id),
+            f"{due} images are scored and others are staged",
+            lambda due=due: (scored_now(site) >= due and (spread or _in_the_middle(site))) or _over(site, backfill_id),
             7200,
         )
         if _over(site, backfill_id):
@@ -184,6 +185,13 @@ def peak_memory_of(pid: int) -> float:
 def _at_work(site: Site) -> bool:
     wanted = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
     return any(BACKFILL_TAG in run.tags for run in site.deployment.instance.get_runs(wanted))
+
+
+def _in_the_middle(site: Site) -> bool:
+    """Whether images lie between fetching and writing back. A run that has just started does nothing yet."""
+    with suppress(FileNotFoundError):  # a folder may go while it is looked at
+        return _at_work(site) and any(path.is_file() for path in site.settings.staging.rglob("*"))
+    return False
 
 
 def _over(site: Site, backfill_id: str) -> bool:
