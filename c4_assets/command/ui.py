@@ -13,9 +13,9 @@ from resources.errors import ConfigurationError
 from resources.settings import Settings
 
 SHORT_PLANS = "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"
-"""Has the daemon store what a run of several days will make as one event an asset, and not one a day: years of backlog
-are queued in half the time. The price is that Dagster marks no day of a failed run as failed: it stays missing, and the
-days that were done are materialised by the step (``c4_assets/days.py``)."""
+"""Has the daemon store what a run of several days will make as one event an asset, and not one a day, which halves
+the events of a queued run of seven days. The price is that Dagster marks no day of a failed run as failed: it stays
+missing, and the days that were done are materialised by the step (``c4_assets/days.py``)."""
 
 
 def ui(
