@@ -6,6 +6,7 @@ runs. What is loaded once, like the model, stays loaded from day to day.
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -52,13 +53,15 @@ def day_by_day(context: dg.AssetExecutionContext, of_day: OfDay) -> Events:
         return
     done, failed = _each(days, of_day)
     if failed and not _is_waited_for(context, failed):
-        yield from _materialised(context.asset_key, done)
+        for day, result in done.items():
+            yield dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=result.metadata)
+        yield from _evaluations(context, done)
     if failed:
         raise _why(failed, done)
     for day, result in done.items():
         context.add_asset_metadata(result.metadata or {}, partition_key=day.isoformat())
-        yield from _evaluations(context.asset_key, day, result)
     yield dg.MaterializeResult(check_results=_summary(done))
+    yield from _evaluations(context, done)
 
 
 def _each(days: Sequence[date], of_day: OfDay) -> tuple[dict[date, Result], dict[date, Exception]]:
@@ -97,23 +100,30 @@ def _why(failed: Mapping[date, Exception], done: Mapping[date, Result]) -> Excep
     )
 
 
-def _materialised(asset: dg.AssetKey, done: Mapping[date, Result]) -> Events:
+def _evaluations(context: dg.AssetExecutionContext, done: Mapping[date, Result]) -> Iterator[dg.AssetCheckEvaluation]:
+    """The verdicts of every day. They must follow the days' materialisations: a verdict that names none, or an older
+    one, is shown as missing among the partitions of its check.
+    """
+    from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+        AssetCheckEvaluationTargetMaterializationData as Judged,
+    )
+
+    materialised = context.instance.event_log_storage.get_latest_storage_id_by_partition(
+        context.asset_key, dg.DagsterEventType.ASSET_MATERIALIZATION, {day.isoformat() for day in done}
+    )
     for day, result in done.items():
-        yield dg.AssetMaterialization(asset, partition=day.isoformat(), metadata=result.metadata)
-        yield from _evaluations(asset, day, result)
-
-
-def _evaluations(asset: dg.AssetKey, day: date, result: Result) -> Events:
-    for check in result.check_results or ():
-        yield dg.AssetCheckEvaluation(
-            asset,
-            check.check_name or "",
-            check.passed,
-            check.metadata,
-            severity=check.severity,
-            description=check.description,
-            partition=day.isoformat(),
-        )
+        judged = Judged(storage_id=materialised[day.isoformat()], run_id=context.run.run_id, timestamp=time.time())
+        for check in result.check_results or ():
+            yield dg.AssetCheckEvaluation(
+                context.asset_key,
+                check.check_name or "",
+                check.passed,
+                check.metadata,
+                target_materialization_data=judged,
+                severity=check.severity,
+                description=check.description,
+                partition=day.isoformat(),
+            )
 
 
 def _summary(done: Mapping[date, Result]) -> list[dg.AssetCheckResult]:

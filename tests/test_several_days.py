@@ -1,13 +1,16 @@
 """A backfill's run takes several days in one step: what is said of each of them, and what happens when one fails."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import date, timedelta
 
 import pytest
-from dagster import AssetKey, DagsterEventType
+from dagster import AssetCheckKey, AssetKey, DagsterEventType
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionResolvedStatus
 from sqlalchemy import text
 
 from c4_assets.command.run import why
+from c4_assets.partitions import DAYS as EVERY_DAY
 from resources.score_archive import ScoreArchive
 from tests.conftest import Facility, noon, photograph
 
@@ -24,6 +27,20 @@ def three_days(facility: Facility) -> Facility:
         files = {"a.jpg": photograph(10 * number), "b.jpg": photograph(10 * number + 1)}
         facility.add_plate(f"P{number}", files, noon(4 - number))
     return facility
+
+
+@contextmanager
+def file_of_the_second_day_damaged(monkeypatch: pytest.MonkeyPatch) -> Generator[None, None, None]:
+    merge = ScoreArchive.merge
+
+    def broken(self: ScoreArchive, day: date) -> object:
+        if day.isoformat() == DAYS[1]:
+            raise OSError("the file of this day is damaged")
+        return merge(self, day)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ScoreArchive, "merge", broken)
+        yield
 
 
 def materialised(facility: Facility, asset: str) -> dict[str, list[dict[str, object]]]:
@@ -88,18 +105,30 @@ def checks(facility: Facility, asset: str) -> dict[tuple[str, str | None], tuple
 
 
 @quickly_judged
+def test_the_page_of_a_check_counts_the_days_of_a_backfill(
+    three_days: Facility, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with file_of_the_second_day_damaged(monkeypatch):
+        three_days.backfill(noon(4), noon(2), raise_on_error=False)
+    assert passed(three_days, "marco_probabilities", "probabilities_sound") == {DAYS[0], DAYS[2]}
+    three_days.backfill(noon(4), noon(2))
+    assert passed(three_days, "marco_probabilities", "probabilities_sound") == set(DAYS)
+    assert passed(three_days, "db_scores", "rows_written_once") == set(DAYS)
+
+
+def passed(facility: Facility, asset: str, check: str) -> set[str]:
+    """The days that the page of a check shows as passed."""
+    key = AssetCheckKey(AssetKey(asset), check)
+    state = facility.instance.event_log_storage.get_asset_check_state([(key, EVERY_DAY)])[key]
+    subset = state.subsets[AssetCheckExecutionResolvedStatus.SUCCEEDED]
+    return set(subset.subset_value.get_partition_keys())
+
+
+@quickly_judged
 def test_a_day_that_cannot_be_done_is_named_and_the_others_are_materialised(
     three_days: Facility, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    merge = ScoreArchive.merge
-
-    def broken(self: ScoreArchive, day: date) -> object:
-        if day.isoformat() == DAYS[1]:
-            raise OSError("the file of this day is damaged")
-        return merge(self, day)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(ScoreArchive, "merge", broken)
+    with file_of_the_second_day_damaged(monkeypatch):
         result = three_days.backfill(noon(4), noon(2), raise_on_error=False)
     assert not result.success
     assert f"1 of 3 days are not done ({DAYS[1]}: OSError: the file of this day is damaged)" in why(result)
