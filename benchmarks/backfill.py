@@ -123,7 +123,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="The backlog as a backfill.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument("--executor", choices=("multiprocess", "slurm"), default="multiprocess")
+    parser.add_argument("--executor", choices=("in_process", "multiprocess", "slurm"), default="multiprocess")
     parser.add_argument("--days", type=int, default=400, help="daily partitions")
     parser.add_argument("--inspections", type=int, default=4000, help="of all days together")
     parser.add_argument("--images-each", type=int, default=24, help="images of an inspection")

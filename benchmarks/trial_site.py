@@ -31,7 +31,7 @@ class Plan:
     """What is tried.
 
     Args:
-        executor: ``multiprocess`` or ``slurm``.
+        executor: ``in_process``, ``multiprocess`` or ``slurm``.
         days_a_run: ``C4_BACKFILL_DAYS``; the deployment's own default if None.
         at_once: how many runs of a backfill may work at once; what ``dagster.yaml`` says if None.
         rate: images a second of the device that is stood in for.
