@@ -1,5 +1,8 @@
 """Whether a backfill has done exactly what it was to do: what must hold at its end, whatever happened meanwhile."""
 
+import json
+import subprocess
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -26,6 +29,8 @@ class Verdict:
     checkpoints: int
     archive_rows: int
     archived_images: int
+    done_by_c4_backlog: float
+    """Percent of the images that ``c4 backlog`` says are not pending."""
 
     def problems(self) -> list[str]:
         """What does not hold, in words; nothing if every image has exactly one score, or a failure with its reason."""
@@ -40,6 +45,7 @@ class Verdict:
             "checkpoints": 0,
             "archive_rows": self.listed,
             "archived_images": self.listed,
+            "done_by_c4_backlog": 100.0,
         }
         return [
             f"{name.replace('_', ' ')}: {getattr(self, name)} and not {wanted}"
@@ -66,7 +72,19 @@ def verdict(site: Site) -> Verdict:
         checkpoints=_files(site.settings.archive / "checkpoints"),
         archive_rows=len(rows),
         archived_images=len(set(rows)),
+        done_by_c4_backlog=_told_by_c4_backlog(site),
     )
+
+
+def _told_by_c4_backlog(site: Site) -> float:
+    told = subprocess.run(
+        [Path(sys.executable).with_name("c4"), "backlog", "--json"],
+        env=site.deployment.environment,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    total = json.loads(told.stdout)["total"]
+    return 100 * (1 - total["pending"] / total["listed"])
 
 
 def scored(site: Site) -> int:
