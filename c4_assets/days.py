@@ -15,6 +15,7 @@ import dagster as dg
 
 from c4_assets.operator_errors import in_backfill
 from resources.errors import C4Error
+from resources.step_resources import BACK_SEAT
 
 log = logging.getLogger("c4.days")
 
@@ -24,10 +25,6 @@ Events = Iterator[Result | dg.AssetMaterialization | dg.AssetCheckEvaluation]
 
 OfDay = Callable[[date], Result]
 """Does a step's work for one day and says what came of it."""
-
-BACK_SEAT = 19
-"""The niceness of a backfill's steps: the least share of a core that an hourly run wants. On an idle machine it costs
-nothing."""
 
 
 def days_of(context: dg.AssetExecutionContext) -> list[date]:

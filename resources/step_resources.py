@@ -13,6 +13,10 @@ from resources.errors import ConfigurationError
 
 TAG = "c4/resources"
 
+BACK_SEAT = 19
+"""The niceness of a backfill's steps: the least share of a core that an hourly run wants. On an idle machine it costs
+nothing."""
+
 
 class StepResources(BaseModel):
     """What one step asks for. ``where: here`` keeps it beside the run worker, on the machine that watches the run."""

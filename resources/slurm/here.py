@@ -33,7 +33,7 @@ class StepsHere:
         environment = {**os.environ, "DAGSTER_HOME": step.dagster_home, ARGUMENTS_VARIABLE: step.arguments}
         with out.open("ab") as stream:
             child = subprocess.Popen(
-                [step.python, "-m", "dagster", "api", "execute_step"],
+                [*step.gently, step.python, "-m", "dagster", "api", "execute_step"],
                 env=environment,
                 cwd=step.working_directory,
                 stdin=subprocess.DEVNULL,

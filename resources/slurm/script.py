@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resources.slurm.site import JobOptions, Site
-from resources.step_resources import StepResources
+from resources.step_resources import BACK_SEAT, StepResources
 
 ARGUMENTS_VARIABLE = "DAGSTER_COMPRESSED_EXECUTE_STEP_ARGS"
 """How Dagster hands a step its arguments: packed, because a command line may be too short for them."""
@@ -47,6 +47,11 @@ class Step:
     backlog: bool = False
     """Whether the run belongs to a backfill: the site may submit its steps otherwise."""
 
+    @property
+    def gently(self) -> list[str]:
+        """What goes before its command: the backlog gives way from its first import on, where cores are shared."""
+        return ["nice", "-n", str(BACK_SEAT)] if self.backlog else []
+
 
 @dataclass(frozen=True)
 class JobScript:
@@ -77,6 +82,7 @@ def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECU
     name = f"{_safe(step.key)}.{step.attempt}.{step.run_id}"
     path = site.folder / step.run_id / f"{_safe(step.key)}.{step.attempt}.sh"
     script = JobScript(name, path, "", resources)
+    python = str(site.python or step.python)
     lines = [
         "#!/bin/bash",
         *(f"#SBATCH {directive}" for directive in _directives(script, options)),
@@ -92,7 +98,7 @@ def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECU
         *options.prologue,
         f"export {ARGUMENTS_VARIABLE}={shlex.quote(step.arguments)}",
         "",
-        " ".join(filter(None, [options.container, shlex.join([str(site.python or step.python), *python_arguments])])),
+        " ".join(filter(None, [*step.gently, options.container, shlex.join([python, *python_arguments])])),
         "",
     ]
     return replace(script, text="\n".join(lines))
