@@ -132,12 +132,20 @@ def measure(folder: Path, rounds: int) -> Measured:
             },
             rounds,
         )
-        names = [paths[number % len(paths)] for number in range(INSPECTION)]
+        names = lay_out_inspection(folder / "images" / "inspection", images)
         site = PaperSite(folder, host, port, models, names)
         job = paper(site, site.home("paper", "fp32"))
     counted = len(images)
     rates = Rates(len(paths) / took["fetch"], counted / took["decode"], counted / took["network"], 0, 0)
     return Measured(replace(rates, write=ROWS / took["write"]), job)
+
+
+def lay_out_inspection(folder: Path, images: Sequence[bytes]) -> list[str]:
+    """Puts the files of an inspection into a folder: the images over and over."""
+    folder.mkdir()
+    for number in range(INSPECTION):
+        (folder / f"{number:03}.jpg").write_bytes(images[number % len(images)])
+    return [f"{folder.name}/{file.name}" for file in sorted(folder.iterdir())]
 
 
 def small_rates(folder: Path, plan: Plan, write: float, rounds: int) -> Rates:
