@@ -142,6 +142,8 @@ def main() -> None:
     if given.since_2006:
         report("backfill_since_2006", "limit", measure_all_days(), given.json)
         return
+    if given.real and not {"C4_REAL_IMAGES", "C4_MODELS"} <= os.environ.keys():
+        parser.error("--real needs C4_REAL_IMAGES (a folder of images) and C4_MODELS (where MARCO is or goes)")
     real = Path(os.environ["C4_REAL_IMAGES"]) if given.real else None
     models = Path(os.environ["C4_MODELS"]) if given.real else None
     history = History(given.days, given.inspections, given.images_each)
