@@ -17,6 +17,17 @@ BACK_SEAT = 19
 """The niceness of a backfill's steps: the least share of a core that an hourly run wants. On an idle machine it costs
 nothing."""
 
+GENTLY = (
+    "sh",
+    "-c",
+    f'{{ echo {BACK_SEAT} >/proc/self/autogroup; }} 2>/dev/null; exec nice -n {BACK_SEAT} "$@"',
+    "gently",
+)
+"""What goes before the command of a backfill's step that has a session of its own, as a Slurm job has.
+
+Where the kernel groups processes by session (``sched_autogroup_enabled``; sched(7)), niceness orders those of one
+session alone, and the session's own niceness weighs it against others."""
+
 
 class StepResources(BaseModel):
     """What one step asks for. ``where: here`` keeps it beside the run worker, on the machine that watches the run."""

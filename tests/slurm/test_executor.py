@@ -1,6 +1,7 @@
 """A run's steps become Slurm jobs, and the operator reads in Dagster what became of each."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,25 @@ def test_an_hourly_runs_job_overtakes_a_backfills_in_the_queue(place: Workplace,
     for run in (hourly, backfill):
         assert run.status() == "SUCCESS", run.messages()
     assert [job for _, job, _ in place.starts("alone")] == [jobs[run.run_id][0] for run in (hourly, backfill)]
+
+
+def test_steps_of_a_backfill_give_way_on_a_machine_that_others_use(place: Workplace) -> None:
+    for tags in ({"dagster/backfill": "abcdefgh"}, {}):
+        for job, step in ((steps.one_step, "alone"), (steps.one_step_here, "here")):
+            before = len(place.starts(step))
+            worker = RunWorker(place, job, place.run_config(step, first="wait"), tags)
+            wait_until(lambda step=step, before=before: len(place.starts(step)) > before, 40, "the step runs")
+            gives_way = niceness(int(place.starts(step)[-1][0])) == (19, 19)
+            assert gives_way == bool(tags), (tags, step)
+            worker.cancel()
+            assert worker.status() == "CANCELED", worker.messages()
+
+
+def niceness(pid: int) -> tuple[int, int]:
+    """Of a process, and of its session where the kernel groups processes by session (elsewhere the process's again)."""
+    of_session = Path(f"/proc/{pid}/autogroup")
+    own = os.getpriority(os.PRIO_PROCESS, pid)
+    return own, int(of_session.read_text().split()[-1]) if of_session.exists() else own
 
 
 def queued(client: SlurmClient, name: str) -> tuple[str, str]:

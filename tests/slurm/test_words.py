@@ -106,8 +106,8 @@ def test_the_rules_of_the_backlog_come_after_all_others_and_hold_for_backfills_a
     script = write_script(replace(STEP, name="slow", backlog=True), site).text
     assert "#SBATCH --partition=low\n" in script
     assert "#SBATCH --nice=100\n" in script
-    assert "\nnice -n 19 " in script
-    assert "\nnice " not in write_script(replace(STEP, name="slow"), site).text
+    assert "exec nice -n 19 " in script
+    assert "nice " not in write_script(replace(STEP, name="slow"), site).text
 
 
 def test_an_unreadable_resource_tag_names_the_step_and_the_key() -> None:
