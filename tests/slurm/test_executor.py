@@ -82,7 +82,7 @@ def test_steps_of_a_backfill_give_way_on_a_machine_that_others_use(place: Workpl
     for tags in ({"dagster/backfill": "abcdefgh"}, {}):
         for job, step in ((steps.one_step, "alone"), (steps.one_step_here, "here")):
             before = len(place.starts(step))
-            worker = RunWorker(place, job, place.run_config(step, first="wait"), tags)
+            worker = RunWorker(place, job, place.run_config(step, seconds=60), tags)
             wait_until(lambda step=step, before=before: len(place.starts(step)) > before, 40, "the step runs")
             gives_way = niceness(int(place.starts(step)[-1][0])) == (19, 19)
             assert gives_way == bool(tags), (tags, step)
