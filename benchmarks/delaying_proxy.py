@@ -86,7 +86,7 @@ class DelayingProxy:
             there = asyncio.create_task(self._carry(from_client, to_server, line, to_the_client=False))
             back = asyncio.create_task(self._carry(from_server, to_client, line, to_the_client=True))
             await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
-            line.ended = True  # what is still on the way to the other side makes no connection
+            line.ended = there.done()  # its client has gone; what is still on the way makes no connection
             await asyncio.wait((there, back), timeout=4 * self.delay + 0.05)
             for task in (there, back):
                 task.cancel()
