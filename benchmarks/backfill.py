@@ -128,7 +128,9 @@ def main() -> None:
     parser.add_argument("--inspections", type=int, default=4000, help="of all days together")
     parser.add_argument("--images-each", type=int, default=24, help="images of an inspection")
     parser.add_argument(
-        "--at-once", type=int, help="runs of the backfill that work at once (dagster.yaml says how many)"
+        "--at-once",
+        type=int,
+        help="runs of the backfill that work at once (otherwise as dagster.yaml says, deploy/slurm/dagster.yaml on Slurm)",
     )
     parser.add_argument("--days-a-run", default="1,7", help="C4_BACKFILL_DAYS, one after the other")
     parser.add_argument("--faults", action="store_true", help="kill daemon, run worker, slurmd, database and sshd")
