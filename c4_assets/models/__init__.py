@@ -1,0 +1,1 @@
+"""Models that classify images: their versions, weights and engines."""

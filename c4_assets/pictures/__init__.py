@@ -1,0 +1,1 @@
+"""Contact sheets, plots and pages: what people look at."""

@@ -1,0 +1,1 @@
+"""The work on images without Dagster: fetch, classify, predict, write."""

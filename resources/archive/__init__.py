@@ -1,0 +1,1 @@
+"""What is kept on disk: scores, labels, and the staging area."""
