@@ -51,12 +51,13 @@ from benchmarks.scoring_history import score_history
 from benchmarks.sshd import Sshd
 from benchmarks.trial_site import BACKFILL_TAG, Plan, Site, running_site
 from benchmarks.verdict import verdict
-from c4_assets.marco import machine, model
-from c4_assets.marco.engine import network_times
-from c4_assets.marco.network import frozen_network
-from c4_assets.marco.openvino_engine import OpenVinoEngine
-from c4_assets.marco.preprocessing import pixels
-from resources.appearance import appearance_of
+from c4_assets.models import machine
+from c4_assets.models import weights as model
+from c4_assets.models.appearance import appearance_of
+from c4_assets.models.engine import network_times
+from c4_assets.models.marco.network import frozen_network
+from c4_assets.models.marco.openvino_engine import OpenVinoEngine
+from c4_assets.models.marco.preprocessing import pixels
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.connecting import Connecting
 from tests.postgresql import running_server

@@ -27,8 +27,8 @@ import dagster as dg
 import numpy as np
 
 from benchmarks.report import Row, report
-from c4_assets.marco.classifier import Classifier
-from c4_assets.marco.engine import Classification, Engine
+from c4_assets.models.classifier import Classifier
+from c4_assets.models.engine import Classification, Engine
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 from resources.settings import Settings
@@ -52,7 +52,7 @@ class Simulated:
     """An engine that looks at nothing and says something else of every image."""
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
-        """See :meth:`c4_assets.marco.engine.Engine.classify`."""
+        """See :meth:`c4_assets.models.engine.Engine.classify`."""
         rng = np.random.default_rng(0)
         for _ in images:
             clear, crystals, other, precipitate = (float(p) for p in rng.dirichlet((6, 0.5, 0.5, 2)))
@@ -106,7 +106,7 @@ def without_checks() -> Any:
 
     from c4_assets.checks.catalogue import checks_of
     from c4_assets.checks.check import Verdict
-    from c4_assets.checks.results import DataChecks, Evaluated
+    from c4_assets.runs.check_results import DataChecks, Evaluated
 
     def passed(_self: DataChecks, asset: str, *_: Any) -> Evaluated:
         verdicts = [Verdict(check, 0, ()) for check in checks_of(asset)]
@@ -129,7 +129,7 @@ def without_checks() -> Any:
     }
     for name, value in nothing.items():
         stack.enter_context(patch(f"c4_assets.{name}", lambda *_, value=value, **__: value))
-    stack.enter_context(patch("resources.score_archive.ScoreArchive.rows", lambda *_: []))
+    stack.enter_context(patch("resources.archive.score_archive.ScoreArchive.rows", lambda *_: []))
     return stack
 
 
@@ -176,8 +176,8 @@ def figures_of_an_image(repetitions: int = 30) -> tuple[float, float]:
     """Milliseconds for the figures of a decoded image, and for decoding one of 5 megapixels."""
     from benchmarks.classify import as_jpeg
     from c4_assets.demo.drops import render_drop
-    from c4_assets.marco.preprocessing import pixels
-    from resources.appearance import appearance_of
+    from c4_assets.models.appearance import appearance_of
+    from c4_assets.models.marco.preprocessing import pixels
 
     data = as_jpeg(render_drop("crystals", 0))
     decoded = pixels(data)

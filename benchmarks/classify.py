@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.report import Row, report
-from c4_assets.marco import machine
-from c4_assets.marco.engine import Engine
-from c4_assets.marco.model import fetch, weights_sha256
-from c4_assets.marco.network import frozen_network
-from c4_assets.marco.openvino_engine import OpenVinoEngine
-from c4_assets.marco.tensorflow_engine import TensorFlowEngine
-from resources.categories import CATEGORIES
+from c4_assets.models import machine
+from c4_assets.models.engine import Engine
+from c4_assets.models.marco.network import frozen_network
+from c4_assets.models.marco.openvino_engine import OpenVinoEngine
+from c4_assets.models.marco.tensorflow_engine import TensorFlowEngine
+from c4_assets.models.weights import fetch, weights_sha256
+from resources.records import CATEGORIES
 
 ROUNDS = 3
 IMAGES = 96

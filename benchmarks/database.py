@@ -22,12 +22,12 @@ from sqlalchemy import create_engine, text
 
 from benchmarks.facility import fill
 from benchmarks.report import Row, report
-from resources.categories import CATEGORIES, PROBABILITY_COLUMNS
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.connecting import Connecting
 from resources.imaging_database.schema import scores
 from resources.imaging_database.work import newest_days, pending_by_day, progress_by_day
 from resources.imaging_database.write_back import MachineScore, write_back
+from resources.records import CATEGORIES, PROBABILITY_COLUMNS
 from tests.postgresql import running_server
 
 SCORER = "marco-benchmark"

@@ -23,7 +23,7 @@ import yaml
 
 from benchmarks.ports import free_port
 from c4_assets.command.ui import SHORT_PLANS
-from c4_assets.pools import set_pool_limits
+from c4_assets.runs.pools import set_pool_limits
 
 PROJECT = Path(__file__).parents[1]
 

@@ -31,9 +31,9 @@ from benchmarks.paper_method import Order
 from benchmarks.report import Row, report
 from benchmarks.sshd import Sshd
 from c4_assets.command.ui import prepare_dagster_home
-from c4_assets.marco.machine import has_bf16
-from c4_assets.marco.model import fetch, weights_sha256
-from c4_assets.marco.network import frozen_network
+from c4_assets.models.machine import has_bf16
+from c4_assets.models.marco.network import frozen_network
+from c4_assets.models.weights import fetch, weights_sha256
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 from resources.settings import Settings

@@ -30,11 +30,11 @@ import scp
 from benchmarks.delaying_proxy import proxy_process
 from benchmarks.report import Row, report
 from benchmarks.sshd import Sshd
-from c4_assets.raw_inspection_images import fetch_images
+from c4_assets.assets.raw_inspection_images import fetch_images
+from resources.archive.staging import Staging
 from resources.image_store import open_image_store
 from resources.imaging_database.work import Image
 from resources.ssh import SshAccess
-from resources.staging import Staging
 
 IMAGES = 96
 BYTES = 200_000

@@ -143,7 +143,7 @@ def pruned(
     settings: "Settings",
 ) -> tuple[int, int, float, int]:
     """Bytes of an instance with so many days of hourly runs, bytes after pruning, seconds, and runs deleted."""
-    from c4_assets.pruning import prune
+    from c4_assets.runs.pruning import prune
 
     for ago in range(days):
         day = (datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=ago)).date().isoformat()
@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--days", type=int, default=8, help="days of hourly runs that are pruned")
     arguments = parser.parse_args()
-    from c4_assets.marco.model import fetch
+    from c4_assets.models.weights import fetch
 
     with tempfile.TemporaryDirectory() as folder:
         models = Path(os.environ.get("C4_MODELS", Path(folder) / "models"))

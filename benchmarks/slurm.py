@@ -23,13 +23,13 @@ import yaml
 
 from benchmarks.report import Row, report
 from deploy.slurm.one_machine_cluster import Cluster, Shape
-from resources.slurm.client import SlurmClient
-from resources.slurm.executor import slurm_executor
-from resources.slurm.script import Step
-from resources.slurm.site import Site
-from resources.slurm.tracker import JobTracker
-from resources.slurm.transport import Completed, LocalTransport
-from resources.step_resources import StepResources
+from resources.executors.slurm.client import SlurmClient
+from resources.executors.slurm.executor import slurm_executor
+from resources.executors.slurm.script import Step
+from resources.executors.slurm.site import Site
+from resources.executors.slurm.tracker import JobTracker
+from resources.executors.slurm.transport import Completed, LocalTransport
+from resources.executors.step_resources import StepResources
 
 PROJECT = Path(__file__).parents[1]
 STEPS = 5

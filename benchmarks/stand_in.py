@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from c4_assets.marco.classifier import Classifier
-from c4_assets.marco.engine import Classification, Engine, pipeline
-from c4_assets.marco.model import FILES
+from c4_assets.models.classifier import Classifier
+from c4_assets.models.engine import Classification, Engine, pipeline
+from c4_assets.models.weights import FILES
 from resources.errors import ImageError
 
 RATE = "STAND_IN_IMAGES_A_SECOND"
@@ -39,7 +39,7 @@ class StandIn:
         self._rate, self._device = rate, threading.Lock()
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
-        """See :meth:`c4_assets.marco.engine.Engine.classify`."""
+        """See :meth:`c4_assets.models.engine.Engine.classify`."""
         return pipeline(images, decoded, [self._network], BATCH)
 
     def _network(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,13 +14,13 @@ from benchmarks.history import History
 from benchmarks.ports import free_ports
 from benchmarks.sshd import Sshd
 from benchmarks.stand_in import RATE, make_model
-from c4_assets.marco.classifier import Classifier
+from c4_assets.models.classifier import Classifier
 from deploy.slurm.one_machine_cluster import Cluster, Shape
+from resources.archive.score_archive import ScoreArchive
+from resources.archive.staging import Staging
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.connecting import Connecting
-from resources.score_archive import ScoreArchive
 from resources.settings import Settings
-from resources.staging import Staging
 from tests.postgresql import PASSWORD, Server, running_server
 
 BACKFILL_TAG = "dagster/backfill"

@@ -4,14 +4,17 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from c4_assets import sources
-from c4_assets.ashes_disagreements import ashes_disagreements
-from c4_assets.backlog_coverage import backlog_coverage
-from c4_assets.checks.results import DataChecks
-from c4_assets.class_predictions import class_predictions
-from c4_assets.db_scores import db_scores
-from c4_assets.human_labels import human_labels
-from c4_assets.jobs import (
+from c4_assets.assets import sources
+from c4_assets.assets.ashes_disagreements import ashes_disagreements
+from c4_assets.assets.backlog_coverage import backlog_coverage
+from c4_assets.assets.class_predictions import class_predictions
+from c4_assets.assets.db_scores import db_scores
+from c4_assets.assets.human_labels import human_labels
+from c4_assets.assets.marco_probabilities import marco_probabilities
+from c4_assets.assets.raw_inspection_images import raw_inspection_images
+from c4_assets.models.classifier import Classifier
+from c4_assets.runs.check_results import DataChecks
+from c4_assets.runs.jobs import (
     collect_disagreements,
     count_backlog,
     daily_coverage,
@@ -19,17 +22,14 @@ from c4_assets.jobs import (
     settle_yesterday,
     weekly_ashes,
 )
-from c4_assets.marco.classifier import Classifier
-from c4_assets.marco_probabilities import marco_probabilities
-from c4_assets.prune_runs import prune_runs, weekly_pruning
-from c4_assets.raw_inspection_images import raw_inspection_images
-from c4_assets.shared import SETTINGS
+from c4_assets.runs.metadata import SETTINGS
+from c4_assets.runs.prune_runs import prune_runs, weekly_pruning
+from resources.archive.score_archive import ScoreArchive
+from resources.archive.staging import Staging
+from resources.executors.slurm.executor import slurm_executor
 from resources.image_store import open_image_store
 from resources.imaging_database import ImagingDatabase
-from resources.score_archive import ScoreArchive
 from resources.settings import Settings
-from resources.slurm.executor import slurm_executor
-from resources.staging import Staging
 from sensors.new_inspections import new_inspections
 
 # The steps of a run follow one another, so a process for each buys no speed: a run on one machine is one process, which

@@ -25,18 +25,19 @@ from PIL import Image as Picture
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.sshd import Sshd, missing_programs
-from c4_assets.checks import results, withholding
+from c4_assets.checks import withholding
 from c4_assets.checks.check import Check, Tables, Verdict
 from c4_assets.checks.expectations import Judgement
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.definitions import defs, resources_of
-from c4_assets.marco.classifier import Classifier
-from c4_assets.marco.engine import Classification, Engine, pipeline
-from c4_assets.marco.model import fetch
+from c4_assets.models.classifier import Classifier
+from c4_assets.models.engine import Classification, Engine, pipeline
+from c4_assets.models.weights import fetch
+from c4_assets.runs import check_results as results
+from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 from resources.imaging_database.work import Progress, progress_by_day
-from resources.score_archive import ScoreArchive
 from resources.settings import Settings
 from tests.databases import database_url, kind, mirrored_server, postgresql_server
 
@@ -88,7 +89,7 @@ class StandIn:
         return pipeline(images, self._decode, [self._network], batch_size=4)
 
     def _decode(self, data: bytes) -> Any:
-        from c4_assets.marco.preprocessing import checked_header
+        from c4_assets.models.marco.preprocessing import checked_header
 
         checked_header(data)
         self.seen.append(hashlib.sha256(data).hexdigest())

@@ -8,13 +8,13 @@ import resource
 import sys
 from pathlib import Path
 
-from c4_assets.marco_probabilities import classify_day
-from c4_assets.raw_inspection_images import stage_day
+from c4_assets.assets.marco_probabilities import classify_day
+from c4_assets.assets.raw_inspection_images import stage_day
+from resources.archive.score_archive import ScoreArchive
+from resources.archive.staging import Staging
 from resources.image_store import LocalStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
-from resources.score_archive import ScoreArchive
-from resources.staging import Staging
 from tests.conftest import StandIn, noon, photograph
 
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from c4_assets.ashes_disagreements import compare, missed_crystals_first
-from resources.categories import CATEGORIES
+from c4_assets.assets.ashes_disagreements import compare, missed_crystals_first
 from resources.imaging_database.human_scores import ScoredTwice, newest_human_scores
 from resources.imaging_database.register import record_human_scores
+from resources.records import CATEGORIES
 from tests.conftest import Facility, photograph
 from tests.test_graph import metadata
 
@@ -141,7 +141,7 @@ def test_crystals_that_the_machine_missed_come_first() -> None:
 
 
 def test_partitions_are_weeks_from_monday_on_and_hold_the_current_one() -> None:
-    from c4_assets.partitions import WEEKS
+    from c4_assets.runs.partitions import WEEKS
 
     keys = WEEKS.get_partition_keys()
     assert {date.fromisoformat(key).weekday() for key in keys} == {0}

@@ -17,15 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from c4_assets.backlog import backfills as backlog
 from c4_assets.backlog.coverage import Coverage, Pace, by_month, by_year, count_days, whole
 from c4_assets.backlog.page import share
 from c4_assets.command import app
 from c4_assets.command.run import dagster_instance
 from c4_assets.definitions import defs
+from c4_assets.runs import backfills as backlog
 from resources.errors import ConfigurationError
-from resources.imaging_database.pace import scores_by_hour
 from resources.imaging_database.register import NewImage, register_inspection
+from resources.imaging_database.throughput import scores_by_hour
 from resources.imaging_database.work import Progress, pending_by_day, progress_by_day
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, write_back
 from tests.conftest import Facility

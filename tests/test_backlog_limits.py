@@ -16,7 +16,6 @@ from dagster._core.execution.plan.objects import StepSuccessData
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c4_assets.backlog.backfills import backfills, start
 from c4_assets.backlog.limits import (
     CLASSIFY,
     FETCH,
@@ -29,9 +28,10 @@ from c4_assets.backlog.limits import (
     StepTimes,
     limit,
 )
-from c4_assets.backlog.observed import observe, times_of_run
-from c4_assets.marco.engine import network_times, pipeline
-from c4_assets.pools import POOLS, set_pool_limits
+from c4_assets.models.engine import network_times, pipeline
+from c4_assets.runs.backfills import backfills, start
+from c4_assets.runs.observed import observe, times_of_run
+from c4_assets.runs.pools import POOLS, set_pool_limits
 from tests.conftest import Facility, noon, photograph
 
 RUNNING = Observations(pending=1000, backfills=1, runs_started=2, room=50 * 10**9)

@@ -16,19 +16,19 @@ import pytest
 from PIL import Image as Picture
 from sqlalchemy import text
 
-from c4_assets import class_predictions, db_scores
+from c4_assets.assets import class_predictions, db_scores
 from c4_assets.checks.catalogue import CHECKS
 from c4_assets.checks.thresholds import DEFAULTS, Thresholds
 from c4_assets.importing.folder import import_folder
-from c4_assets.marco.engine import Classification
-from c4_assets.marco.preprocessing import pixels
-from resources.appearance import appearance_of
-from resources.categories import CATEGORIES, Probabilities, likeliest
+from c4_assets.models.appearance import appearance_of
+from c4_assets.models.engine import Classification
+from c4_assets.models.marco.preprocessing import pixels
+from resources.archive.score_archive import ImageOutcome
 from resources.errors import ConfigurationError
 from resources.image_store import LocalStore
 from resources.imaging_database.withheld import withheld_inspections
 from resources.imaging_database.write_back import MachineScore, write_back
-from resources.score_archive import ImageOutcome
+from resources.records import CATEGORIES, Probabilities, likeliest
 from tests.conftest import Facility, noon, photograph
 
 PLATE: Mapping[str, bytes | None] = {f"{n:02d}.jpg": photograph(n) for n in range(24)}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from c4_assets.scoring import FileScore, write_scores
-from resources.categories import CATEGORIES
+from c4_assets.scoring.score_files import FileScore, write_scores
 from resources.errors import ConfigurationError
+from resources.records import CATEGORIES
 from tests.conftest import c4, photograph
 
 

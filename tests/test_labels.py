@@ -10,20 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from c4_assets.checks.agreement import (
-    cohen,
-    crossed,
-    fleiss,
-    near_duplicates,
-    newest,
-    one_against_the_rest,
-    standings,
-)
 from c4_assets.checks.catalogue import checks_of
-from resources.categories import CATEGORIES
+from c4_assets.labels.agreement import cohen, crossed, fleiss, near_duplicates, newest, one_against_the_rest, standings
+from resources.archive.label_archive import read_labels
 from resources.imaging_database.labels import HumanLabel
 from resources.imaging_database.schema import score_classes, scores
-from resources.label_archive import read_labels
+from resources.records import CATEGORIES
 from tests.conftest import Facility, noon, photograph
 from tests.test_checks import evaluations, failed, named
 from tests.test_graph import metadata

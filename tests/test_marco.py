@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Picture
 
-from c4_assets.marco import machine
-from c4_assets.marco.classifier import Classifier
-from c4_assets.marco.engine import Classification
-from c4_assets.marco.model import FILES, files_sha256
-from c4_assets.marco.network import frozen_network
-from c4_assets.marco.preprocessing import SIDE, decode, pixels, resize, thumbnail
-from resources.categories import CATEGORIES
+from c4_assets.models import machine
+from c4_assets.models.classifier import Classifier
+from c4_assets.models.engine import Classification
+from c4_assets.models.marco.network import frozen_network
+from c4_assets.models.marco.preprocessing import SIDE, decode, pixels, resize, thumbnail
+from c4_assets.models.weights import FILES, files_sha256
 from resources.errors import ConfigurationError, ImageError
+from resources.records import CATEGORIES
 from resources.settings import Settings
 from tests.conftest import photograph
 
@@ -149,7 +149,7 @@ def test_a_step_on_a_cpu_never_waits_for_tensorflow(marco: Classifier, models: P
     script = """
 import sys
 from pathlib import Path
-from c4_assets.marco.classifier import Classifier
+from c4_assets.models.classifier import Classifier
 from resources.settings import Settings
 engine = Classifier(Settings.from_environment()).engine
 print([c.error for c in engine.classify([Path(sys.argv[1]).read_bytes()])], "tensorflow" in sys.modules)
@@ -187,7 +187,7 @@ def test_a_batch_that_the_gpu_has_no_memory_for_goes_through_in_parts(
 ) -> None:
     import tensorflow as tf
 
-    from c4_assets.marco.tensorflow_engine import halving
+    from c4_assets.models.marco.tensorflow_engine import halving
 
     sizes: list[int] = []
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from c4_assets.marco import model
-from c4_assets.marco.model import FILES, Release, fetch, fetched, locate, weights_sha256
+from c4_assets.models import weights as model
+from c4_assets.models.weights import FILES, Release, fetch, fetched, locate, weights_sha256
 from resources.errors import ConfigurationError, Unavailable
 
 CONTENT = {file: f"content of {file}".encode() for file in FILES}

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from c4_assets.pools import POOLS, set_pool_limits
+from c4_assets.runs.pools import POOLS, set_pool_limits
 from tests.conftest import Facility, photograph
 from tests.postgresql import PASSWORD, Server
 

@@ -20,12 +20,12 @@ from sqlalchemy import bindparam, inspect, text
 from typer.testing import CliRunner
 
 from c4_assets.command import app
-from c4_assets.days import Events, Result, day_by_day
-from c4_assets.prune_runs import prune_runs
-from c4_assets.pruning import CHECK_KEYS, prune
+from c4_assets.runs.days import Events, Result, day_by_day
+from c4_assets.runs.prune_runs import prune_runs
+from c4_assets.runs.pruning import CHECK_KEYS, prune
+from resources.executors.slurm.job_folders import JobFolders
+from resources.executors.slurm.site import Site
 from resources.settings import Settings
-from resources.slurm.leftovers import JobFolders
-from resources.slurm.site import Site
 from tests.databases import postgresql_server as postgresql_server
 from tests.postgresql import Server
 

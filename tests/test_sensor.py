@@ -15,7 +15,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c4_assets.pools import POOLS
+from c4_assets.runs.pools import POOLS
 from sensors.new_inspections import Decision, days_in_flight, decide, new_inspections
 from tests.conftest import Facility, noon, photograph
 
@@ -176,7 +176,7 @@ def test_a_database_that_is_down_is_a_skipped_tick_that_says_so_without_the_pass
 
 
 def test_the_weekly_schedule_asks_for_the_week_that_is_over() -> None:
-    from c4_assets.jobs import weekly_ashes
+    from c4_assets.runs.jobs import weekly_ashes
 
     monday = datetime(2026, 3, 9, 5, tzinfo=UTC)
     request = weekly_ashes(dg.build_schedule_context(scheduled_execution_time=monday))

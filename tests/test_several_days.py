@@ -10,8 +10,8 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from sqlalchemy import text
 
 from c4_assets.command.run import why
-from c4_assets.partitions import DAYS as EVERY_DAY
-from resources.score_archive import ScoreArchive
+from c4_assets.runs.partitions import DAYS as EVERY_DAY
+from resources.archive.score_archive import ScoreArchive
 from tests.conftest import Facility, noon, photograph
 
 ASSETS = ("raw_inspection_images", "marco_probabilities", "class_predictions", "db_scores")
@@ -146,7 +146,7 @@ def test_a_database_that_is_away_is_waited_for_in_a_backfill(
     from resources.errors import Unavailable
 
     asked: list[int] = []
-    names = "resources.imaging_database.work", "c4_assets.raw_inspection_images"
+    names = "resources.imaging_database.work", "c4_assets.assets.raw_inspection_images"
     from resources.imaging_database.work import pending_images
 
     def away(*arguments: object) -> object:
@@ -156,7 +156,7 @@ def test_a_database_that_is_away_is_waited_for_in_a_backfill(
         return pending_images(*arguments)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(f"{names[1]}.pending_images", away)
-    monkeypatch.setattr("c4_assets.operator_errors.LONGEST_WAIT_S", 0)
+    monkeypatch.setattr("c4_assets.runs.step_failures.LONGEST_WAIT_S", 0)
     three_days.backfill(noon(4), noon(2))
     assert three_days.progress().scored == 6
     days = materialised(three_days, "raw_inspection_images")

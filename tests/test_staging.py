@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from c4_assets import raw_inspection_images
+from c4_assets.assets import raw_inspection_images
 from c4_assets.command.run import why
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes

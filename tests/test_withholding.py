@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from c4_assets.command import app
-from c4_assets.jobs import settle_yesterday
+from c4_assets.runs.jobs import settle_yesterday
 from resources.errors import ConfigurationError
 from resources.imaging_database.withheld import Finding, release, withheld_inspections, withhold
 from resources.imaging_database.work import pending_by_day, pending_images

@@ -9,23 +9,23 @@ from typing import Any
 
 import dagster as dg
 
+from c4_assets.assets.db_scores import db_scores
+from c4_assets.assets.human_labels import human_labels
+from c4_assets.assets.marco_probabilities import THUMBNAIL_SIDE
 from c4_assets.checks.pictures import pictures_in
-from c4_assets.contact_sheet import Tile, sheet_metadata
-from c4_assets.db_scores import db_scores
-from c4_assets.human_labels import human_labels
-from c4_assets.marco.preprocessing import thumbnail
-from c4_assets.marco_probabilities import THUMBNAIL_SIDE
-from c4_assets.operator_errors import told_to_the_operator
-from c4_assets.partitions import WEEKS, week_of
-from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_schema, scorer_version
-from resources.categories import CATEGORIES, PROBABILITY_COLUMNS
+from c4_assets.models.marco.preprocessing import thumbnail
+from c4_assets.pictures.contact_sheet import Tile, sheet_metadata
+from c4_assets.runs.metadata import CPU_RETRIES, FACILITY, GROUP, SCORER, column_schema, scorer_version
+from c4_assets.runs.partitions import WEEKS, week_of
+from c4_assets.runs.step_failures import told_to_the_operator
+from resources.archive.label_archive import left_out, read_labels
+from resources.archive.score_archive import ScoreArchive
 from resources.errors import ImageError
+from resources.executors.step_resources import StepResources
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.human_scores import ScoredTwice, newest_human_scores
-from resources.label_archive import left_out, read_labels
-from resources.score_archive import ScoreArchive
-from resources.step_resources import StepResources
+from resources.records import CATEGORIES, PROBABILITY_COLUMNS
 
 SHOWN = 18
 

@@ -4,18 +4,18 @@ import base64
 
 import dagster as dg
 
+from c4_assets.assets.db_scores import db_scores
 from c4_assets.backlog.coverage import by_year
 from c4_assets.backlog.page import in_words, share
-from c4_assets.backlog.pictures import heat_map, rate_plot
 from c4_assets.backlog.report import COUNTS, Report, report
-from c4_assets.db_scores import db_scores
-from c4_assets.operator_errors import told_to_the_operator
-from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, scorer_version
+from c4_assets.pictures.backlog_plots import heat_map, rate_plot
+from c4_assets.runs.metadata import CPU_RETRIES, FACILITY, GROUP, SCORER, scorer_version
+from c4_assets.runs.step_failures import told_to_the_operator
+from resources.archive.score_archive import ScoreArchive
+from resources.archive.staging import Staging
+from resources.executors.step_resources import StepResources
 from resources.imaging_database import ImagingDatabase
-from resources.score_archive import ScoreArchive
 from resources.settings import Settings
-from resources.staging import Staging
-from resources.step_resources import StepResources
 
 
 @dg.asset(

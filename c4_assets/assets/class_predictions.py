@@ -6,17 +6,15 @@ from datetime import date
 
 import dagster as dg
 
+from c4_assets.assets.marco_probabilities import marco_probabilities
 from c4_assets.checks.pictures import thumbnails_in
 from c4_assets.checks.predictions import mix_table, prediction_tables
-from c4_assets.checks.results import DataChecks, trends
-from c4_assets.checks.specs import specs_of
-from c4_assets.contact_sheet import Tile, sheet_metadata
-from c4_assets.days import Events, Result, day_by_day
-from c4_assets.marco.classifier import Classifier
-from c4_assets.marco_probabilities import marco_probabilities
-from c4_assets.operator_errors import told_to_the_operator
-from c4_assets.partitions import DAYS, SEVERAL_DAYS
-from c4_assets.shared import (
+from c4_assets.models.classifier import Classifier
+from c4_assets.pictures.contact_sheet import Tile, sheet_metadata
+from c4_assets.runs.check_results import DataChecks, trends
+from c4_assets.runs.check_specs import specs_of
+from c4_assets.runs.days import Events, Result, day_by_day
+from c4_assets.runs.metadata import (
     FACILITY,
     GROUP,
     OUTCOME_COLUMNS,
@@ -26,9 +24,11 @@ from c4_assets.shared import (
     column_schema,
     scorer_version,
 )
-from resources.categories import CATEGORIES, PROBABILITY_COLUMNS, likeliest
-from resources.score_archive import ImageOutcome, Prediction, ScoreArchive, crystal_probability
-from resources.step_resources import StepResources
+from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
+from c4_assets.runs.step_failures import told_to_the_operator
+from resources.archive.score_archive import ImageOutcome, Prediction, ScoreArchive, crystal_probability
+from resources.executors.step_resources import StepResources
+from resources.records import CATEGORIES, PROBABILITY_COLUMNS, likeliest
 
 
 def predict(outcomes: Iterable[ImageOutcome], crystal_threshold: float) -> list[Prediction]:

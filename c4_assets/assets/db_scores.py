@@ -5,27 +5,27 @@ from datetime import date
 
 import dagster as dg
 
+from c4_assets.assets.class_predictions import class_predictions
 from c4_assets.checks.pictures import thumbnails_in
-from c4_assets.checks.results import DataChecks
 from c4_assets.checks.rows import read_back_tables
-from c4_assets.checks.specs import specs_of
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.checks.withholding import withhold_day
-from c4_assets.class_predictions import class_predictions
-from c4_assets.days import Events, Result, day_by_day
-from c4_assets.marco.classifier import Classifier
-from c4_assets.marco.scorer_version import ScorerVersion
-from c4_assets.operator_errors import in_backfill, told_to_the_operator
-from c4_assets.partitions import DAYS, SEVERAL_DAYS
-from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_lineage, column_schema, scorer_version
-from resources.categories import PROBABILITY_COLUMNS
+from c4_assets.models.classifier import Classifier
+from c4_assets.models.scorer_version import ScorerVersion
+from c4_assets.runs.check_results import DataChecks
+from c4_assets.runs.check_specs import specs_of
+from c4_assets.runs.days import Events, Result, day_by_day
+from c4_assets.runs.metadata import CPU_RETRIES, FACILITY, GROUP, SCORER, column_lineage, column_schema, scorer_version
+from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
+from c4_assets.runs.step_failures import in_backfill, told_to_the_operator
+from resources.archive.score_archive import Prediction, ScoreArchive
 from resources.errors import C4Error
+from resources.executors.step_resources import StepResources
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import pending_images
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
-from resources.score_archive import Prediction, ScoreArchive
+from resources.records import PROBABILITY_COLUMNS
 from resources.settings import Settings
-from resources.step_resources import StepResources
 
 ONCE_MORE = {"dagster/retry_strategy": "ALL_STEPS", "dagster/max_retries": "100"}
 """Tags of a run that Dagster is to repeat from its first step on. What is done is not done again, and each time there

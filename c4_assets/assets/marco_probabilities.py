@@ -13,18 +13,16 @@ from typing import Any
 
 import dagster as dg
 
+from c4_assets.assets.raw_inspection_images import raw_inspection_images
 from c4_assets.checks.pictures import thumbnails_in
 from c4_assets.checks.probabilities import probability_tables, weights_table
-from c4_assets.checks.results import DataChecks, trends
-from c4_assets.checks.specs import specs_of
-from c4_assets.days import Events, Result, day_by_day
-from c4_assets.marco.classifier import Classifier
-from c4_assets.marco.engine import Classification, Engine, NetworkTimes, network_times
-from c4_assets.marco.preprocessing import thumbnail
-from c4_assets.operator_errors import told_to_the_operator
-from c4_assets.partitions import DAYS, SEVERAL_DAYS
-from c4_assets.raw_inspection_images import raw_inspection_images
-from c4_assets.shared import (
+from c4_assets.models.classifier import Classifier
+from c4_assets.models.engine import Classification, Engine, NetworkTimes, network_times
+from c4_assets.models.marco.preprocessing import thumbnail
+from c4_assets.runs.check_results import DataChecks, trends
+from c4_assets.runs.check_specs import specs_of
+from c4_assets.runs.days import Events, Result, day_by_day
+from c4_assets.runs.metadata import (
     FACILITY,
     GPU_RETRIES,
     GROUP,
@@ -34,10 +32,12 @@ from c4_assets.shared import (
     peak_memory,
     scorer_version,
 )
+from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
+from c4_assets.runs.step_failures import told_to_the_operator
+from resources.archive.score_archive import ImageOutcome, ScoreArchive, crystal_probability
+from resources.archive.staging import StagedImage, Staging
 from resources.errors import ConfigurationError, ImageError
-from resources.score_archive import ImageOutcome, ScoreArchive, crystal_probability
-from resources.staging import StagedImage, Staging
-from resources.step_resources import StepResources
+from resources.executors.step_resources import StepResources
 
 log = logging.getLogger("c4.classify")
 

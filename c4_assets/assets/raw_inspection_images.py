@@ -13,22 +13,22 @@ import dagster as dg
 
 from c4_assets.checks.images import image_tables, known_files
 from c4_assets.checks.pictures import pictures_in
-from c4_assets.checks.results import DataChecks
-from c4_assets.checks.specs import specs_of
-from c4_assets.days import Events, Result, day_by_day, days_of
-from c4_assets.importing.exif import taken_at_of
-from c4_assets.operator_errors import told_to_the_operator
-from c4_assets.partitions import DAYS, SEVERAL_DAYS
-from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, peak_memory, scorer_version
+from c4_assets.runs.check_results import DataChecks
+from c4_assets.runs.check_specs import specs_of
+from c4_assets.runs.days import Events, Result, day_by_day, days_of
+from c4_assets.runs.metadata import CPU_RETRIES, FACILITY, GROUP, peak_memory, scorer_version
+from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
+from c4_assets.runs.step_failures import told_to_the_operator
+from c4_assets.scoring.exif import taken_at_of
+from resources.archive.score_archive import ScoreArchive
+from resources.archive.staging import StagedImage, Staging
 from resources.errors import Unavailable
+from resources.executors.step_resources import StepResources
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.inspections import inspections_of_day
 from resources.imaging_database.work import Image, pending_images
-from resources.score_archive import ScoreArchive
 from resources.settings import Settings
-from resources.staging import StagedImage, Staging
-from resources.step_resources import StepResources
 
 log = logging.getLogger("c4.fetch")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from c4_assets.backlog.coverage import Coverage, by_year
 from c4_assets.backlog.report import Covered, Report
-from resources.durable import whole_file
+from resources.atomic_write import whole_file
 
 MONTHS = tuple(calendar.month_abbr)[1:]
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from c4_assets.backlog.coverage import Coverage, Pace, by_month, by_year, count_days, whole
 from c4_assets.backlog.limits import Limit, Observations, limit
+from resources.archive.staging import Staging
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.pace import scores_by_hour
+from resources.imaging_database.throughput import scores_by_hour
 from resources.imaging_database.work import Progress
 from resources.settings import Settings
-from resources.staging import Staging
 
 if TYPE_CHECKING:
     import dagster as dg
 
-    from c4_assets.backlog.backfills import Backfill
+    from c4_assets.runs.backfills import Backfill
 
 COUNTS = ("listed", "scored", "failed", "withheld", "pending")
 
@@ -129,8 +129,8 @@ def report(
     Raises:
         Unavailable: the database does not answer.
     """
-    from c4_assets.backlog.backfills import backfills
-    from c4_assets.backlog.observed import observe
+    from c4_assets.runs.backfills import backfills
+    from c4_assets.runs.observed import observe
 
     days = count_days(database, scorer, settings.max_attempts, since, until, counted)
     now = datetime.now(UTC)

@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 
 from c4_assets.checks.expectations import Judgement
-from resources.durable import whole_file
+from resources.atomic_write import whole_file
 
 
 def write_pages(docs: Path, asset: str, partition: date, tables: Iterable[str], judged: Judgement) -> dict[str, Path]:

@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatch
 from itertools import groupby
 
-from c4_assets.checks.agreement import (
+from c4_assets.checks.check import Check, Tables, Verdict, between, one_of
+from c4_assets.checks.thresholds import Labels
+from c4_assets.labels.agreement import (
     agreement,
     between_people,
     by_image,
@@ -18,14 +20,12 @@ from c4_assets.checks.agreement import (
     standings,
     with_the_machine,
 )
-from c4_assets.checks.check import Check, Tables, Verdict, between, one_of
-from c4_assets.checks.thresholds import Labels
-from resources.categories import CATEGORIES
+from resources.archive.label_archive import ArchivedLabel, read_labels
+from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.labels import HumanLabel, human_labels
 from resources.imaging_database.work import scorer_versions
-from resources.label_archive import ArchivedLabel, read_labels
-from resources.score_archive import ScoreArchive
+from resources.records import CATEGORIES
 
 ASSET = "human_labels"
 

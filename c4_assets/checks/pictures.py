@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from resources.archive.score_archive import ScoreArchive
 from resources.errors import C4Error
 from resources.image_store import ImageStore
-from resources.score_archive import ScoreArchive
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -7,9 +7,9 @@ from itertools import groupby
 from c4_assets.checks.check import Check, Tables, absent, between, one_of, present, unique
 from c4_assets.checks.images import DROP, INSPECTION
 from c4_assets.checks.thresholds import Thresholds
-from c4_assets.marco.scorer_version import ScorerVersion
-from resources.categories import PROBABILITY_COLUMNS
-from resources.score_archive import ImageOutcome
+from c4_assets.models.scorer_version import ScorerVersion
+from resources.archive.score_archive import ImageOutcome
+from resources.records import PROBABILITY_COLUMNS
 
 ASSET = "marco_probabilities"
 

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resources.errors import ConfigurationError
-from resources.step_resources import in_words
+from resources.executors.step_resources import in_words
 
 DEFAULTS = Path(__file__).with_name("thresholds.yaml")
 

@@ -14,12 +14,12 @@ from c4_assets.backlog.report import Report, report
 from c4_assets.command.console import console, errors, progress
 from c4_assets.command.database import ready
 from c4_assets.command.run import dagster_instance
-from c4_assets.marco.classifier import Classifier
+from c4_assets.models.classifier import Classifier
+from resources.archive.staging import Staging
 from resources.errors import ConfigurationError
-from resources.imaging_database.pace import scores_by_hour
+from resources.imaging_database.throughput import scores_by_hour
 from resources.imaging_database.work import day_bounds, pending_by_day
 from resources.settings import Settings
-from resources.staging import Staging
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -131,8 +131,8 @@ def start(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be started, and start nothing.")] = False,
 ) -> None:
     """Start a backfill over the days of a span that have pending images."""
-    from c4_assets.backlog.backfills import STARTED_BY, days_a_run, refuse_where_running, runs_of
-    from c4_assets.backlog.backfills import start as start_backfill
+    from c4_assets.runs.backfills import STARTED_BY, days_a_run, refuse_where_running, runs_of
+    from c4_assets.runs.backfills import start as start_backfill
 
     settings = Settings.from_environment()
     first, last = _date("--from", since), _date("--to", until)
@@ -182,7 +182,7 @@ def _expected(settings: Settings, pending: dict[date, int]) -> str:
 
 def _say_where_the_daemon_is_missing(instance: "dg.DagsterInstance") -> None:
     from c4_assets.backlog.limits import SILENCE
-    from c4_assets.backlog.observed import daemon_silent
+    from c4_assets.runs.observed import daemon_silent
 
     silent = daemon_silent(instance, datetime.now(UTC))
     if silent is None or silent > SILENCE:
@@ -192,7 +192,7 @@ def _say_where_the_daemon_is_missing(instance: "dg.DagsterInstance") -> None:
 @app.command()
 def pause() -> None:
     """Pause the running backfills: their runs end, what is finished stays, and the rest can be resumed."""
-    from c4_assets.backlog.backfills import pause as pause_backfills
+    from c4_assets.runs.backfills import pause as pause_backfills
 
     with dagster_instance(Settings.from_environment()) as instance, errors.status("pausing"):
         paused = pause_backfills(instance)
@@ -211,8 +211,8 @@ def pause() -> None:
 @app.command()
 def resume() -> None:
     """Go on with the paused backfills, over what is still pending of their days."""
-    from c4_assets.backlog.backfills import backfills
-    from c4_assets.backlog.backfills import resume as resume_backfill
+    from c4_assets.runs.backfills import backfills
+    from c4_assets.runs.backfills import resume as resume_backfill
 
     settings = Settings.from_environment()
     with dagster_instance(settings) as instance:

@@ -12,14 +12,14 @@ import typer
 
 from c4_assets.command.console import console, errors
 from c4_assets.command.database import ready
-from c4_assets.marco.classifier import Classifier
+from c4_assets.models.classifier import Classifier
+from resources.archive.score_archive import ScoreArchive
 from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.inspections import inspections_of_day
 from resources.imaging_database.read_back import stored_scores
 from resources.imaging_database.withheld import Withheld, forget_withheld, inspection_day, withheld_inspections
 from resources.imaging_database.withheld import release as release_inspection
-from resources.score_archive import ScoreArchive
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _judge_day(day: date, settings: Settings, database: ImagingDatabase, archive
     from c4_assets.checks.data_docs import write_pages
     from c4_assets.checks.day import judge_tables, tables_of_day
     from c4_assets.checks.thresholds import Thresholds
-    from resources.staging import Staging
+    from resources.archive.staging import Staging
 
     thresholds = Thresholds.load(settings.checks_config)
     with errors.status(f"judging {day}"):
@@ -121,9 +121,9 @@ def _judge_labels(day: date, settings: Settings, database: ImagingDatabase, arch
     from c4_assets.checks.data_docs import write_pages
     from c4_assets.checks.expectations import judge
     from c4_assets.checks.labels import ASSET, collect_labels, without_left_out
-    from c4_assets.checks.labels_report import report_page, write_report
     from c4_assets.checks.thresholds import Thresholds
-    from resources.label_archive import read_labels
+    from c4_assets.labels.report import report_page, write_report
+    from resources.archive.label_archive import read_labels
 
     thresholds = Thresholds.load(settings.checks_config)
     monday = day - timedelta(days=day.weekday())

@@ -13,12 +13,12 @@ from c4_assets.command.console import console, print_error, progress
 from c4_assets.command.database import ready
 from c4_assets.command.model import model_at_hand
 from c4_assets.command.run import dagster_instance, execute, score_days, why
-from c4_assets.marco.classifier import Classifier
-from resources.categories import CATEGORIES
+from c4_assets.models.classifier import Classifier
 from resources.errors import C4Error, ConfigurationError
 from resources.image_store import LocalStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import pending_by_day
+from resources.records import CATEGORIES
 from resources.settings import Settings
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from c4_assets.command.console import console
-from c4_assets.marco.classifier import Classifier
-from c4_assets.marco.model import RELEASES, fetch, fetched, locate, weights_sha256
-from c4_assets.marco.network import frozen_network
+from c4_assets.models.classifier import Classifier
+from c4_assets.models.marco.network import frozen_network
+from c4_assets.models.weights import RELEASES, fetch, fetched, locate, weights_sha256
 from resources.settings import Settings
 
 app = typer.Typer(help="Fetch and list models.", no_args_is_help=True)
@@ -46,7 +46,7 @@ def model_at_hand(settings: Settings) -> Path:
     """The folder of the settings' model, which is fetched now if it is a published one and has not been.
 
     Raises:
-        ConfigurationError, Unavailable: see :func:`c4_assets.marco.model.fetch`.
+        ConfigurationError, Unavailable: see :func:`c4_assets.models.marco.model.fetch`.
     """
     if settings.model in RELEASES and settings.model not in fetched(settings.models):
         console.print(f"Fetching the weights of {settings.model} (43 MB), once …")

@@ -17,7 +17,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
 ) -> None:
     """Delete old runs from Dagster that nothing needs any more. No partition loses what it shows."""
-    from c4_assets.pruning import prune as prune_instance
+    from c4_assets.runs.pruning import prune as prune_instance
 
     settings = Settings.from_environment()
     kept = days or settings.keep_runs_days

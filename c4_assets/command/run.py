@@ -10,7 +10,7 @@ import typer
 from c4_assets.command.console import console, print_error, progress, work_shown
 from c4_assets.command.database import ready
 from c4_assets.command.model import model_at_hand
-from c4_assets.marco.classifier import Classifier
+from c4_assets.models.classifier import Classifier
 from resources.errors import ConfigurationError
 from resources.imaging_database.work import day_bounds, pending_by_day
 from resources.settings import Settings
@@ -75,7 +75,7 @@ def score_days(settings: Settings, days: Mapping[date, int]) -> dict[date, int |
 
 
 def _score_day(job: "dg.JobDefinition", day: date, instance: "dg.DagsterInstance") -> int | None:
-    from c4_assets.raw_inspection_images import LEFT
+    from c4_assets.assets.raw_inspection_images import LEFT
 
     rows = 0
     while True:  # a day for which the staging area has no room at once takes several runs

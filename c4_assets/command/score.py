@@ -7,8 +7,8 @@ import typer
 
 from c4_assets.command.console import console, progress
 from c4_assets.command.model import model_at_hand
-from c4_assets.marco.classifier import Classifier
-from c4_assets.scoring import FORMATS, FileScore, files_of, score_files, write_scores
+from c4_assets.models.classifier import Classifier
+from c4_assets.scoring.score_files import FORMATS, FileScore, files_of, score_files, write_scores
 from resources.errors import ConfigurationError
 from resources.settings import Settings
 
@@ -36,7 +36,7 @@ def score(
         rows = score_files(files, engine, classifier.version, lambda: bar.advance(task))
     write_scores(rows, out)
     if html:
-        from c4_assets.score_page import write_page
+        from c4_assets.pictures.score_page import write_page
 
         write_page(rows, out.with_suffix(".html"), ", ".join(path.name or str(path.resolve()) for path in paths))
     _print_likeliest(rows)

@@ -24,8 +24,8 @@ def check(
     """Check what runs on Slurm need, here and on compute nodes. Each line passes or says what to fix."""
     import dagster as dg
 
-    from resources.slurm.check import check_site
-    from resources.slurm.site import Site
+    from resources.executors.slurm.check import check_site
+    from resources.executors.slurm.site import Site
 
     settings = Settings.from_environment()
     site = Site.load(config or settings.slurm_config)

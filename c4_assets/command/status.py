@@ -10,7 +10,7 @@ import typer
 
 from c4_assets.command.console import console
 from c4_assets.command.database import ready
-from c4_assets.marco.classifier import Classifier
+from c4_assets.models.classifier import Classifier
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import (
     Failure,

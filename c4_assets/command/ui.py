@@ -15,7 +15,7 @@ from resources.settings import Settings
 SHORT_PLANS = "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"
 """Has the daemon store what a run of several days will make as one event an asset, and not one a day, which halves
 the events of a queued run of seven days. The price is that Dagster marks no day of a failed run as failed: it stays
-missing, and the days that were done are materialised by the step (``c4_assets/days.py``)."""
+missing, and the days that were done are materialised by the step (``c4_assets/runs/days.py``)."""
 
 
 def ui(
@@ -42,7 +42,7 @@ def prepare_dagster_home(settings: Settings) -> None:
     """Makes DAGSTER_HOME with the shipped ``dagster.yaml``, unless the site has its own, and sets the pools' limits."""
     import dagster as dg
 
-    from c4_assets.pools import set_pool_limits
+    from c4_assets.runs.pools import set_pool_limits
 
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     config = settings.dagster_home / "dagster.yaml"

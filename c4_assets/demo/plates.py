@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from c4_assets.demo.drops import Category, render_drop
-from resources.durable import whole_file
+from resources.atomic_write import whole_file
 from resources.image_store import LocalStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, record_human_scores, register_inspection

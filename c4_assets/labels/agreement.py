@@ -8,8 +8,8 @@ from math import isfinite
 from statistics import median
 from typing import Any
 
-from resources.categories import CATEGORIES
 from resources.imaging_database.labels import HumanLabel
+from resources.records import CATEGORIES
 
 Counts = Sequence[Sequence[int]]
 """A square table of images: rows and columns are the four categories, in their order."""

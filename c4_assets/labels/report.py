@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from c4_assets.checks.agreement import (
+from c4_assets.checks.labels import ASSET
+from c4_assets.checks.thresholds import Labels
+from c4_assets.labels.agreement import (
     agreement,
     between_people,
     by_image,
@@ -16,13 +18,11 @@ from c4_assets.checks.agreement import (
     standings,
     with_the_machine,
 )
-from c4_assets.checks.labels import ASSET
-from c4_assets.checks.thresholds import Labels
-from c4_assets.contact_sheet import COLOURS
-from resources.categories import CATEGORIES
-from resources.durable import whole_file
+from c4_assets.pictures.contact_sheet import COLOURS
+from resources.archive.label_archive import ArchivedLabel
+from resources.atomic_write import whole_file
 from resources.imaging_database.labels import HumanLabel
-from resources.label_archive import ArchivedLabel
+from resources.records import CATEGORIES
 
 WIDTH, HEIGHT, MARGIN = 640, 180, 44
 """Of the plot, in its own units; the page scales it."""

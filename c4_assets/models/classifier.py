@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from c4_assets.marco import machine, openvino_engine, tensorflow_engine
-from c4_assets.marco.engine import Engine
-from c4_assets.marco.model import files_sha256, locate, weights_sha256
-from c4_assets.marco.network import frozen_network
-from c4_assets.marco.preprocessing import PREPROCESSING
-from c4_assets.marco.scorer_version import ScorerVersion
+from c4_assets.models import machine
+from c4_assets.models.engine import Engine
+from c4_assets.models.marco import openvino_engine, tensorflow_engine
+from c4_assets.models.marco.network import frozen_network
+from c4_assets.models.marco.preprocessing import PREPROCESSING
+from c4_assets.models.scorer_version import ScorerVersion
+from c4_assets.models.weights import files_sha256, locate, weights_sha256
 from resources.errors import ConfigurationError
 from resources.settings import Settings
 

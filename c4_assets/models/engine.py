@@ -13,10 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from c4_assets.marco import machine
-from resources.appearance import Appearance, appearance_of
-from resources.categories import Probabilities
+from c4_assets.models import machine
+from c4_assets.models.appearance import Appearance, appearance_of
 from resources.errors import ImageError
+from resources.records import Probabilities
 
 AHEAD = 2
 """Batches that are decoded while every network has one."""

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from c4_assets.contact_sheet import COLOURS
-from c4_assets.marco.preprocessing import thumbnail
-from c4_assets.scoring import FileScore
-from resources.categories import CATEGORIES
-from resources.durable import whole_file
+from c4_assets.models.marco.preprocessing import thumbnail
+from c4_assets.pictures.contact_sheet import COLOURS
+from c4_assets.scoring.score_files import FileScore
+from resources.atomic_write import whole_file
 from resources.errors import ImageError
+from resources.records import CATEGORIES
 
 MOST = 1500
 """Drops on a page, the likeliest crystals first: about 15 MB, which browsers still open at once."""

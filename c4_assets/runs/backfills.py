@@ -20,7 +20,7 @@ from dagster._core.utils import make_new_backfill_id
 from sqlalchemy.exc import IntegrityError
 
 from c4_assets.backlog.limits import STEPS
-from c4_assets.operator_errors import BACKFILL_TAG
+from c4_assets.runs.step_failures import BACKFILL_TAG
 from resources.errors import ConfigurationError, Unavailable
 
 DAILY = [dg.AssetKey(name) for name in STEPS]
@@ -121,7 +121,7 @@ def _asset_graph() -> BaseAssetGraph[Any]:
 
 def days_a_run() -> int:
     """How many days a backfill puts into one run at most."""
-    from c4_assets.raw_inspection_images import raw_inspection_images
+    from c4_assets.assets.raw_inspection_images import raw_inspection_images
 
     policy = raw_inspection_images.backfill_policy
     return (policy.max_partitions_per_run or 10**6) if policy else 1

@@ -13,9 +13,9 @@ from typing import Any
 
 import dagster as dg
 
-from c4_assets.operator_errors import in_backfill
+from c4_assets.runs.step_failures import in_backfill
 from resources.errors import C4Error
-from resources.step_resources import BACK_SEAT
+from resources.executors.step_resources import BACK_SEAT
 
 log = logging.getLogger("c4.days")
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from c4_assets.partitions import DAYS, WEEKS
+from c4_assets.runs.partitions import DAYS, WEEKS
 
 FIRST = {"dagster/priority": "10", "dagster/retry_on_asset_or_op_failure": "false"}
 """Run tags of what is waited for. It overtakes the backlog, whose runs have no priority, in the queue and in the pools.

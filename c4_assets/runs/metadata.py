@@ -4,8 +4,8 @@ import re
 
 import dagster as dg
 
-from c4_assets.marco.classifier import Classifier
-from resources.categories import PROBABILITY_COLUMNS
+from c4_assets.models.classifier import Classifier
+from resources.records import PROBABILITY_COLUMNS
 from resources.settings import Settings
 
 SETTINGS = Settings.from_environment()

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterEventType as Event
 
-from c4_assets.backlog.backfills import DAILY, JOB, UNDER_WAY, WAITING, Backfill
 from c4_assets.backlog.limits import CLASSIFY, FETCH, STEPS, Observations, Pool, StepTimes
-from c4_assets.operator_errors import BACKFILL_TAG
-from c4_assets.pools import POOLS
+from c4_assets.runs.backfills import DAILY, JOB, UNDER_WAY, WAITING, Backfill
+from c4_assets.runs.pools import POOLS
+from c4_assets.runs.step_failures import BACKFILL_TAG
+from resources.archive.staging import Staging
 from resources.settings import Settings
-from resources.staging import Staging
 
 RECENT = timedelta(hours=1)
 
@@ -41,7 +41,7 @@ def observe(
     """Looks at the runs of the running backfills, or at all runs of the daily assets where none runs.
 
     Args:
-        known: as :func:`c4_assets.backlog.backfills.backfills` returns them.
+        known: as :func:`c4_assets.runs.backfills.backfills` returns them.
         pending: images that could be scored now.
     """
     now = datetime.now(UTC)

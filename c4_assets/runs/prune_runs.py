@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from c4_assets.operator_errors import told_to_the_operator
-from c4_assets.pruning import prune
+from c4_assets.runs.pruning import prune
+from c4_assets.runs.step_failures import told_to_the_operator
 from resources.settings import Settings
 
 

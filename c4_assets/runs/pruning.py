@@ -16,11 +16,11 @@ from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, Bulk
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, IN_PROGRESS_RUN_STATUSES
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
-from c4_assets import dagster_storage
 from c4_assets.checks.catalogue import CHECKS
+from c4_assets.runs import dagster_storage
+from resources.executors.slurm.job_folders import JobFolders
+from resources.executors.slurm.site import Site
 from resources.settings import Settings
-from resources.slurm.leftovers import JobFolders
-from resources.slurm.site import Site
 
 AT_ONCE = 50
 """Runs that are deleted between two words to the operator."""

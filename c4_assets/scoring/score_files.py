@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from c4_assets.importing.folder import image_files
-from c4_assets.marco.engine import Engine
-from c4_assets.marco.scorer_version import ScorerVersion
-from resources.categories import Probabilities, likeliest
-from resources.durable import whole_file
+from c4_assets.models.engine import Engine
+from c4_assets.models.scorer_version import ScorerVersion
+from resources.atomic_write import whole_file
 from resources.errors import ConfigurationError, ImageError
 from resources.image_store.base import checked_size
+from resources.records import Probabilities, likeliest
 
 FORMATS = (".csv", ".parquet", ".json")
 

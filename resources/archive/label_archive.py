@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database.labels import HumanLabel
-from resources.score_archive import ScoreArchive
 
 if TYPE_CHECKING:
     import pyarrow as pa

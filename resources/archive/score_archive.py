@@ -14,11 +14,11 @@ from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resources.appearance import Appearance
-from resources.categories import PROBABILITY_COLUMNS, Probabilities
-from resources.durable import whole_file
+from c4_assets.models.appearance import Appearance
+from resources.atomic_write import whole_file
 from resources.imaging_database.human_scores import ScoredTwice
 from resources.imaging_database.work import Image
+from resources.records import PROBABILITY_COLUMNS, Probabilities
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,7 +115,7 @@ class ScoreArchive:
         return dict(Counter(_read_columns(self._day_file("predictions", day), "category")["category"]))
 
     def fingerprints(self, day: date) -> dict[int, bytes]:
-        """The perceptual hash of every image of the day that has one (:class:`resources.appearance.Appearance`)."""
+        """The perceptual hash of every image of the day that has one (:class:`c4_assets.models.appearance.Appearance`)."""
         columns = _read_columns(self._day_file("probabilities", day), "image_id", "perceptual_hash")
         pairs = zip(columns["image_id"], columns["perceptual_hash"], strict=True)
         return {image_id: fingerprint for image_id, fingerprint in pairs if fingerprint}

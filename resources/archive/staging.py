@@ -10,7 +10,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resources.durable import whole_file
+from resources.atomic_write import whole_file
 from resources.imaging_database.work import Image
 
 if TYPE_CHECKING:

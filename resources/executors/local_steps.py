@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from resources.slurm.script import ARGUMENTS_VARIABLE, Step
+from resources.executors.slurm.script import ARGUMENTS_VARIABLE, Step
 
 SETTLING = 5.0
 """Seconds between a process's end and its step's failure: the step's own last event may still be on its way."""

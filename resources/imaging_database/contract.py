@@ -23,12 +23,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, NoSuchTableError
 
-from resources.categories import CATEGORIES
 from resources.imaging_database import schema
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.ddl import OWN_TABLES, add_column, statements_for
 from resources.imaging_database.faults import LACKING, NOT_ALLOWED, Fault, fault_of
 from resources.imaging_database.schema import UtcDateTime
+from resources.records import CATEGORIES
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from datetime import datetime
 
 from sqlalchemy import String, func, literal, select
 
-from resources.categories import Probabilities
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, inspections, plates, score_classes, scores
+from resources.records import Probabilities
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from resources.categories import CATEGORIES
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, inspections, plates, score_classes, scores
 from resources.imaging_database.statements import batches, insert_absent
+from resources.records import CATEGORIES
 
 NUANCED_CLASSES = {
     "single crystal": "crystals",

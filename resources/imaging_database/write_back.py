@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Select, bindparam, select
 
-from resources.categories import Probabilities
 from resources.errors import ConfigurationError
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import (
@@ -18,6 +17,7 @@ from resources.imaging_database.schema import (
     scores,
 )
 from resources.imaging_database.statements import among, insert_absent
+from resources.records import Probabilities
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.sshd import Sshd, missing_programs
 from deploy.slurm.one_machine_cluster import Cluster
-from resources.slurm.client import SlurmClient
-from resources.slurm.transport import LocalTransport
+from resources.executors.slurm.client import SlurmClient
+from resources.executors.slurm.transport import LocalTransport
 from tests.slurm.cluster import PROJECT, require, running_cluster
 from tests.slurm.runs import Workplace
 

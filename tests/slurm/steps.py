@@ -7,8 +7,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from resources.slurm.executor import slurm_executor
-from resources.step_resources import StepResources
+from resources.executors.slurm.executor import slurm_executor
+from resources.executors.step_resources import StepResources
 
 RETRY_ONCE = dg.RetryPolicy(max_retries=1)
 

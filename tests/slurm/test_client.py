@@ -10,8 +10,8 @@ import pytest
 from benchmarks.sshd import Sshd
 from deploy.slurm.one_machine_cluster import Cluster
 from resources.errors import ConfigurationError, Unavailable
-from resources.slurm.client import SlurmClient, SubmissionRefused
-from resources.slurm.transport import LocalTransport, SshTransport, Transport
+from resources.executors.slurm.client import SlurmClient, SubmissionRefused
+from resources.executors.slurm.transport import LocalTransport, SshTransport, Transport
 from resources.ssh import SshAccess
 from tests.slurm.cluster import alive, job_script, running_cluster, wait_until
 

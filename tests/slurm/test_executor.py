@@ -9,8 +9,8 @@ import pytest
 from benchmarks.sshd import Sshd
 from deploy.slurm.one_machine_cluster import Cluster
 from resources.errors import ConfigurationError
-from resources.slurm.client import SlurmClient
-from resources.slurm.shared_files import refuse_sqlite_on_a_network
+from resources.executors.slurm.client import SlurmClient
+from resources.executors.slurm.shared_files import refuse_sqlite_on_a_network
 from tests.slurm import steps
 from tests.slurm.cluster import alive, job_script, wait_until
 from tests.slurm.runs import Run, RunWorker, Workplace

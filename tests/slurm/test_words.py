@@ -10,13 +10,13 @@ import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType
 
 from resources.errors import ConfigurationError
-from resources.slurm.accounts import read_sacct, read_scontrol
-from resources.slurm.executor import StragglerFilter
-from resources.slurm.job import Job, JobEnd, waiting_in_words
-from resources.slurm.script import Step, write_script
-from resources.slurm.shared_files import file_system_of
-from resources.slurm.site import Site
-from resources.step_resources import StepResources
+from resources.executors.slurm.accounts import read_sacct, read_scontrol
+from resources.executors.slurm.executor import StragglerFilter
+from resources.executors.slurm.job import Job, JobEnd, waiting_in_words
+from resources.executors.slurm.script import Step, write_script
+from resources.executors.slurm.shared_files import file_system_of
+from resources.executors.slurm.site import Site
+from resources.executors.step_resources import StepResources
 
 SITE = Path(__file__).parents[2] / "deploy" / "slurm" / "slurm.yaml"
 GOLDEN = Path(__file__).parent / "job_script.golden.sh"

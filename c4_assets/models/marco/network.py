@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from c4_assets.marco.model import files_sha256
-from resources.durable import whole_file
+from c4_assets.models.weights import files_sha256
+from resources.atomic_write import whole_file
 from resources.errors import ConfigurationError
 
 # Where MARCO's graph is cut: behind its own decoder, which takes one image after another, and before TopK, which

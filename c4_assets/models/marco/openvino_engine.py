@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c4_assets.marco import machine
-from c4_assets.marco.engine import Classification, Network, fitting_batch, pipeline
-from c4_assets.marco.preprocessing import SIDE, pixels
+from c4_assets.models import machine
+from c4_assets.models.engine import Classification, Network, fitting_batch, pipeline
+from c4_assets.models.marco.preprocessing import SIDE, pixels
 from resources.errors import ConfigurationError
 
 MOST_IN_A_BATCH = 4
@@ -21,7 +21,7 @@ _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 class OpenVinoEngine:
-    """See :class:`c4_assets.marco.engine.Engine`. A stream a core, each with its own batch: no core waits for another.
+    """See :class:`c4_assets.models.engine.Engine`. A stream a core, each with its own batch: no core waits for another.
 
     Args:
         network: file of the frozen network.
@@ -59,7 +59,7 @@ class OpenVinoEngine:
         self._batch_size = batch_size or fitting_batch(MOST_IN_A_BATCH, streams)
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
-        """See :meth:`c4_assets.marco.engine.Engine.classify`."""
+        """See :meth:`c4_assets.models.engine.Engine.classify`."""
         return pipeline(images, pixels, self._networks, self._batch_size)
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from c4_assets.marco.network import tensorflow
+from c4_assets.models.marco.network import tensorflow
 from resources.errors import ImageError
 
 PREPROCESSING = "central-square-599-legacy-bilinear"

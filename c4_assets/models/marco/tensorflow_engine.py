@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c4_assets.marco.engine import Classification, Network, fitting_batch, pipeline
-from c4_assets.marco.network import INPUT, OUTPUT, tensorflow
-from c4_assets.marco.preprocessing import pixels
+from c4_assets.models.engine import Classification, Network, fitting_batch, pipeline
+from c4_assets.models.marco.network import INPUT, OUTPUT, tensorflow
+from c4_assets.models.marco.preprocessing import pixels
 from resources.errors import ConfigurationError
 
 MOST_IN_A_BATCH = {"CPU": 16, "GPU": 64}
@@ -20,7 +20,7 @@ NAME, PRECISIONS = "tensorflow", ("fp32", "fp16")
 
 
 class TensorFlowEngine:
-    """See :class:`c4_assets.marco.engine.Engine`. Uses every GPU that TensorFlow sees, or the CPU.
+    """See :class:`c4_assets.models.engine.Engine`. Uses every GPU that TensorFlow sees, or the CPU.
 
     Args:
         network: file of the frozen network.
@@ -50,7 +50,7 @@ class TensorFlowEngine:
         self._batch_size = batch_size or fitting_batch(most, len(self._networks))
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
-        """See :meth:`c4_assets.marco.engine.Engine.classify`."""
+        """See :meth:`c4_assets.models.engine.Engine.classify`."""
         return pipeline(images, pixels, self._networks, self._batch_size)
 
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from datetime import datetime
 
-from resources.slurm.job import ENDED, JobEnd
+from resources.executors.slurm.job import ENDED, JobEnd
 
 SACCT_FIELDS = ("JobID", "JobName", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "MaxRSS")
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import dagster as dg
 
 from resources.errors import C4Error
+from resources.executors.slurm.client import SlurmClient
+from resources.executors.slurm.probe import SharedView, shared_view
+from resources.executors.slurm.script import JobScript, Step, write_script
+from resources.executors.slurm.shared_files import refuse_sqlite_on_a_network
+from resources.executors.slurm.site import Rules, Site
+from resources.executors.step_resources import StepResources
 from resources.settings import Settings
-from resources.slurm.client import SlurmClient
-from resources.slurm.probe import SharedView, shared_view
-from resources.slurm.script import JobScript, Step, write_script
-from resources.slurm.shared_files import refuse_sqlite_on_a_network
-from resources.slurm.site import Rules, Site
-from resources.step_resources import StepResources
 
 KINDS = {"cpu": StepResources(minutes=5), "gpu": StepResources(gpus=1, minutes=5)}
 
@@ -157,7 +157,7 @@ def _probe_script(site: Site, instance: dg.DagsterInstance, kind: str, backlog: 
         working_directory=str(Path.cwd()) if (Path.cwd() / "resources").is_dir() else None,
         backlog=backlog,
     )
-    return write_script(step, site, ("-m", "resources.slurm.probe"))
+    return write_script(step, site, ("-m", "resources.executors.slurm.probe"))
 
 
 def _wait(client: SlurmClient, job_id: str, patience: float) -> str | None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from resources.errors import C4Error, ConfigurationError, Unavailable
-from resources.slurm.accounts import SACCT_FIELDS, read_sacct, read_scontrol
-from resources.slurm.job import Job, JobEnd
-from resources.slurm.transport import Completed, Transport
+from resources.executors.slurm.accounts import SACCT_FIELDS, read_sacct, read_scontrol
+from resources.executors.slurm.job import Job, JobEnd
+from resources.executors.slurm.transport import Completed, Transport
 
 NOT_REACHED = re.compile(
     r"unable to contact|connect(ion)? (failure|refused)|timed? ?out|zero bytes|communication|unexpected message|"

@@ -29,14 +29,14 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._grpc.types import ExecuteStepArgs
 from dagster_shared.error import SerializableErrorInfo
 
+from resources.executors.local_steps import StepsHere
+from resources.executors.slurm.client import SlurmClient
+from resources.executors.slurm.script import ARGUMENTS_VARIABLE, Step
+from resources.executors.slurm.shared_files import refuse_sqlite_on_a_network
+from resources.executors.slurm.site import Site
+from resources.executors.slurm.tracker import JobTracker
+from resources.executors.step_resources import StepResources
 from resources.settings import Settings
-from resources.slurm.client import SlurmClient
-from resources.slurm.here import StepsHere
-from resources.slurm.script import ARGUMENTS_VARIABLE, Step
-from resources.slurm.shared_files import refuse_sqlite_on_a_network
-from resources.slurm.site import Site
-from resources.slurm.tracker import JobTracker
-from resources.step_resources import StepResources
 
 PATIENCE = 20.0
 """Seconds that a run's end waits for its jobs to leave Slurm, so that the last one's facts are told, too."""

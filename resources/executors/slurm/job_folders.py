@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from resources.errors import ConfigurationError
-from resources.slurm.site import Site
+from resources.executors.slurm.site import Site
 
 PATIENCE = 300.0
 """Seconds that a shared file system may take to count or remove a few dozen folders."""

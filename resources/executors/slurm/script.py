@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resources.slurm.site import JobOptions, Site
-from resources.step_resources import GENTLY, StepResources
+from resources.executors.slurm.site import JobOptions, Site
+from resources.executors.step_resources import GENTLY, StepResources
 
 ARGUMENTS_VARIABLE = "DAGSTER_COMPRESSED_EXECUTE_STEP_ARGS"
 """How Dagster hands a step its arguments: packed, because a command line may be too short for them."""

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from resources.errors import ConfigurationError
-from resources.slurm.transport import LocalTransport, SshTransport, Transport
+from resources.executors.slurm.transport import LocalTransport, SshTransport, Transport
+from resources.executors.step_resources import StepResources, in_words
 from resources.ssh import SshAccess
-from resources.step_resources import StepResources, in_words
 
 
 def _absolute(path: Path) -> Path:

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from resources.durable import whole_file
+from resources.atomic_write import whole_file
 from resources.errors import C4Error, Unavailable
-from resources.slurm.client import SlurmClient, SubmissionRefused
-from resources.slurm.job import Job, JobEnd
-from resources.slurm.script import JobScript, Step, write_script
-from resources.slurm.site import Site
+from resources.executors.slurm.client import SlurmClient, SubmissionRefused
+from resources.executors.slurm.job import Job, JobEnd
+from resources.executors.slurm.script import JobScript, Step, write_script
+from resources.executors.slurm.site import Site
 
 log = logging.getLogger("c4.slurm")
 
