@@ -30,7 +30,7 @@ from benchmarks.delaying_proxy import DelayingProxy
 from benchmarks.paper_method import Order
 from benchmarks.report import Row, report
 from benchmarks.sshd import Sshd
-from c4_assets.command.ui import prepare_dagster_home
+from c4_assets.deployment_home import prepare_dagster_home
 from c4_assets.models.machine import has_bf16
 from c4_assets.models.marco.network import frozen_network
 from c4_assets.models.weights import fetch, weights_sha256

@@ -30,10 +30,10 @@ import scp
 from benchmarks.delaying_proxy import proxy_process
 from benchmarks.report import Row, report
 from benchmarks.sshd import Sshd
-from c4_assets.assets.raw_inspection_images import fetch_images
+from c4_assets.scoring.fetch import fetch_images
 from resources.archive.staging import Staging
 from resources.image_store import open_image_store
-from resources.imaging_database.work import Image
+from resources.records import Image
 from resources.ssh import SshAccess
 
 IMAGES = 96

@@ -196,7 +196,7 @@ def storages(scratch: Path, server: Server) -> Iterator[tuple[str, Callable[[], 
 
 def measure(scratch: Path, days: int) -> list[Row]:
     """All figures, of both storages."""
-    from c4_assets.command.ui import prepare_dagster_home
+    from c4_assets.deployment_home import prepare_dagster_home
     from resources.settings import Settings
 
     settings = Settings.from_environment()

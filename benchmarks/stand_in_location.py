@@ -6,7 +6,7 @@ import dagster as dg
 
 from benchmarks.stand_in import StandInClassifier
 from c4_assets import definitions
-from c4_assets.runs.metadata import SETTINGS
+from c4_assets.deployment import SETTINGS
 
 # Dagster wants one Definitions in a module: that of C4 stays in its own.
 _resources: dict[str, Any] = {**definitions.resources_of(SETTINGS), "classifier": StandInClassifier(SETTINGS)}

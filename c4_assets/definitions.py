@@ -12,6 +12,7 @@ from c4_assets.assets.db_scores import db_scores
 from c4_assets.assets.human_labels import human_labels
 from c4_assets.assets.marco_probabilities import marco_probabilities
 from c4_assets.assets.raw_inspection_images import raw_inspection_images
+from c4_assets.deployment import SETTINGS
 from c4_assets.models.classifier import Classifier
 from c4_assets.runs.check_results import DataChecks
 from c4_assets.runs.jobs import (
@@ -22,7 +23,6 @@ from c4_assets.runs.jobs import (
     settle_yesterday,
     weekly_ashes,
 )
-from c4_assets.runs.metadata import SETTINGS
 from c4_assets.runs.prune_runs import prune_runs, weekly_pruning
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging

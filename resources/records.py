@@ -1,5 +1,8 @@
 """The four categories of a drop, in the order in which probabilities are kept everywhere."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 Category = Literal["clear", "crystals", "other", "precipitate"]
@@ -14,3 +17,129 @@ Probabilities = tuple[float, float, float, float]
 def likeliest(probabilities: Probabilities) -> Category:
     """The category with the highest probability; of equal ones the first, as in NumPy's ``argmax``."""
     return CATEGORIES[max(range(len(CATEGORIES)), key=probabilities.__getitem__)]
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """Figures of one image, of the central square that the classifier sees, in its green channel.
+
+    Attributes:
+        brightness: mean level, 0 to 255.
+        black, saturated: shares of the pixels, 0 to 1.
+        sharpness: variance of the Laplacian (Pech-Pacheco et al., 2000), in levels squared; low is blurred or empty.
+        perceptual_hash: 32 bytes; the number of bits in which two of them differ tells how alike two images are.
+    """
+
+    brightness: float
+    black: float
+    saturated: float
+    sharpness: float
+    perceptual_hash: bytes
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the database lists."""
+
+    image_id: int
+    inspection_id: int
+    plate: str
+    well: str
+    drop_number: int
+    path: str
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """What became of one image. Exactly one of ``probabilities`` and ``error`` is set.
+
+    ``probabilities`` are clear, crystals, other, precipitate; ``at`` is the time of the attempt. ``size`` (bytes),
+    ``taken_at`` (what the file itself says) and ``appearance`` are what checks look at, where they are known.
+    """
+
+    image: Image
+    at: datetime
+    sha256: str | None = None
+    probabilities: Probabilities | None = None
+    error: str | None = None
+    thumbnail: bytes | None = None
+    size: int | None = None
+    taken_at: datetime | None = None
+    appearance: Appearance | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is made of an image's probabilities. ``rank`` counts from 1, the likeliest crystal of the inspection."""
+
+    outcome: ImageOutcome
+    category: str
+    crystal: bool
+    rank: int
+
+
+def crystal_probability(outcome: ImageOutcome) -> float:
+    """The probability of crystals, and -1 for an image without a score."""
+    return outcome.probabilities[1] if outcome.probabilities else -1.0
+
+
+@dataclass(frozen=True)
+class HumanLabel:
+    """One score that a person gave.
+
+    ``category`` is ``None`` for a class that is mapped to no category, ``class_known`` is false for one that
+    `score_classes` does not list; ``machine_category`` is ``None`` for an image that the scorer version has not scored.
+    """
+
+    score_id: int
+    image_id: int
+    inspection_id: int
+    plate: str
+    imaged_at: datetime
+    well: str
+    drop_number: int
+    path: str
+    human: str
+    human_class: str
+    class_known: bool
+    category: str | None
+    scored_at: datetime
+    machine_category: str | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One imaging of one plate.
+
+    ``most_images_before`` is the largest number of images that an earlier inspection of the plate has, 0 for the first.
+    """
+
+    inspection_id: int
+    plate: str
+    imaged_at: datetime
+    images: Sequence[Image]
+    most_images_before: int
+
+
+@dataclass(frozen=True)
+class ScoredTwice:
+    """The newest human score of an image and, where there is one, the machine's.
+
+    ``human_category`` is ``None`` for a class that is mapped to no category or not listed at all; the machine's
+    fields are ``None`` for an image that the scorer version has not scored. ``probabilities`` are clear, crystals,
+    other, precipitate.
+    """
+
+    image_id: int
+    inspection_id: int
+    plate: str
+    imaged_at: datetime
+    well: str
+    drop_number: int
+    path: str
+    human: str
+    human_class: str
+    human_category: str | None
+    human_scored_at: datetime
+    machine_category: str | None
+    probabilities: Probabilities | None

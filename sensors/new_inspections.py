@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus as Status
 
+from c4_assets.deployment import SETTINGS
 from c4_assets.models.classifier import Classifier
 from c4_assets.runs.jobs import collect_disagreements, score_images
-from c4_assets.runs.metadata import SETTINGS
 from c4_assets.runs.pools import set_pool_limits
 from c4_assets.runs.step_failures import in_backfill
 from resources.errors import C4Error

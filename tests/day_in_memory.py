@@ -8,8 +8,8 @@ import resource
 import sys
 from pathlib import Path
 
-from c4_assets.assets.marco_probabilities import classify_day
-from c4_assets.assets.raw_inspection_images import stage_day
+from c4_assets.scoring.classify import classify_day
+from c4_assets.scoring.fetch import stage_day
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging
 from resources.image_store import LocalStore

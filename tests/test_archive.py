@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resources import atomic_write as durable
-from resources.archive.score_archive import ImageOutcome, ScoreArchive
+from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedImage, Staging
 from resources.atomic_write import whole_file
-from resources.imaging_database.work import Image
+from resources.records import Image, ImageOutcome
 
 DAY, NOON = date(2026, 3, 2), datetime(2026, 3, 2, 12, tzinfo=UTC)
 

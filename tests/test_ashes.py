@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from c4_assets.assets.ashes_disagreements import compare, missed_crystals_first
-from resources.imaging_database.human_scores import ScoredTwice, newest_human_scores
+from c4_assets.labels.ashes import compare, missed_crystals_first
+from resources.imaging_database.human_scores import newest_human_scores
 from resources.imaging_database.register import record_human_scores
-from resources.records import CATEGORIES
+from resources.records import CATEGORIES, ScoredTwice
 from tests.conftest import Facility, photograph
 from tests.test_graph import metadata
 

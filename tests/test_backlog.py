@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 from c4_assets.backlog.coverage import Coverage, Pace, by_month, by_year, count_days, whole
 from c4_assets.backlog.page import share
 from c4_assets.command import app
-from c4_assets.command.run import dagster_instance
 from c4_assets.definitions import defs
+from c4_assets.deployment_home import dagster_instance
 from c4_assets.runs import backfills as backlog
 from resources.errors import ConfigurationError
 from resources.imaging_database.register import NewImage, register_inspection

@@ -23,12 +23,11 @@ from c4_assets.importing.folder import import_folder
 from c4_assets.models.appearance import appearance_of
 from c4_assets.models.engine import Classification
 from c4_assets.models.marco.preprocessing import pixels
-from resources.archive.score_archive import ImageOutcome
 from resources.errors import ConfigurationError
 from resources.image_store import LocalStore
 from resources.imaging_database.withheld import withheld_inspections
 from resources.imaging_database.write_back import MachineScore, write_back
-from resources.records import CATEGORIES, Probabilities, likeliest
+from resources.records import CATEGORIES, ImageOutcome, Probabilities, likeliest
 from tests.conftest import Facility, noon, photograph
 
 PLATE: Mapping[str, bytes | None] = {f"{n:02d}.jpg": photograph(n) for n in range(24)}

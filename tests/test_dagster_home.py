@@ -10,8 +10,8 @@ import dagster as dg
 import pytest
 from dagster._daemon.monitoring import concurrency
 
-from c4_assets.command.ui import prepare_dagster_home
 from c4_assets.definitions import defs
+from c4_assets.deployment_home import prepare_dagster_home
 from c4_assets.runs.metadata import cell
 from c4_assets.runs.pools import POOLS
 from resources.settings import Settings

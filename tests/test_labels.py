@@ -13,9 +13,8 @@ from sqlalchemy import text
 from c4_assets.checks.catalogue import checks_of
 from c4_assets.labels.agreement import cohen, crossed, fleiss, near_duplicates, newest, one_against_the_rest, standings
 from resources.archive.label_archive import read_labels
-from resources.imaging_database.labels import HumanLabel
 from resources.imaging_database.schema import score_classes, scores
-from resources.records import CATEGORIES
+from resources.records import CATEGORIES, HumanLabel
 from tests.conftest import Facility, noon, photograph
 from tests.test_checks import evaluations, failed, named
 from tests.test_graph import metadata

@@ -24,16 +24,15 @@ from c4_assets.backlog.limits import Limit, Observations
 from c4_assets.backlog.page import write_page as write_backlog_page
 from c4_assets.backlog.report import Covered, Report
 from c4_assets.checks.thresholds import Thresholds
-from c4_assets.command.run import dagster_instance
+from c4_assets.deployment_home import dagster_instance
 from c4_assets.labels.report import write_report
 from c4_assets.models.classifier import Classifier
 from c4_assets.runs.backfills import Backfill, backfills
 from resources.archive.label_archive import ArchivedLabel
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.labels import HumanLabel
 from resources.imaging_database.register import NewImage, register_inspection
 from resources.imaging_database.work import pending_by_day, progress_by_day
-from resources.records import CATEGORIES
+from resources.records import CATEGORIES, HumanLabel
 from resources.settings import Settings
 from tests.conftest import c4
 

@@ -1,92 +1,30 @@
 """Ashes: what people scored in a week and see otherwise than the machine, so that the model can learn from it."""
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
 from c4_assets.assets.db_scores import db_scores
 from c4_assets.assets.human_labels import human_labels
-from c4_assets.assets.marco_probabilities import THUMBNAIL_SIDE
 from c4_assets.checks.pictures import pictures_in
+from c4_assets.deployment import CPU_RETRIES, FACILITY, GROUP, SCORER
+from c4_assets.labels.ashes import collect_week, confusion, missed_crystals_first
 from c4_assets.models.marco.preprocessing import thumbnail
-from c4_assets.pictures.contact_sheet import Tile, sheet_metadata
-from c4_assets.runs.metadata import CPU_RETRIES, FACILITY, GROUP, SCORER, column_schema, scorer_version
+from c4_assets.pictures.contact_sheet import Tile
+from c4_assets.runs.metadata import column_schema, scorer_version, sheet_metadata
 from c4_assets.runs.partitions import WEEKS, week_of
 from c4_assets.runs.step_failures import told_to_the_operator
-from resources.archive.label_archive import left_out, read_labels
+from c4_assets.scoring.classify import THUMBNAIL_SIDE
 from resources.archive.score_archive import ScoreArchive
 from resources.errors import ImageError
 from resources.executors.step_resources import StepResources
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.human_scores import ScoredTwice, newest_human_scores
-from resources.records import CATEGORIES, PROBABILITY_COLUMNS
+from resources.records import PROBABILITY_COLUMNS, ScoredTwice
 
 SHOWN = 18
-
-
-@dataclass(frozen=True)
-class ScoredWeek:
-    """The images whose newest human score falls into a week, by what can be said of them."""
-
-    disagreements: tuple[ScoredTwice, ...]
-    agreements: tuple[ScoredTwice, ...]
-    left_out: tuple[ScoredTwice, ...]
-    """The newest human score fails a blocking check of `human_labels`."""
-    unmapped: tuple[ScoredTwice, ...]
-    """The human class belongs to none of the four categories."""
-    without_machine_score: tuple[ScoredTwice, ...]
-
-
-def compare(scored: Sequence[ScoredTwice], left_out: Collection[tuple[int, str, datetime]] = frozenset()) -> ScoredWeek:
-    """Sorts doubly scored images; every one lands in exactly one place, missing categories first.
-
-    Args:
-        left_out: image, person and time of the human scores that fail a blocking check.
-    """
-    with_category = [row for row in scored if row.human_category in CATEGORIES]
-    failed = {row for row in with_category if (row.image_id, row.human, row.human_scored_at) in left_out}
-    mapped = [row for row in with_category if row not in failed]
-    both = [row for row in mapped if row.machine_category in CATEGORIES]
-    return ScoredWeek(
-        disagreements=tuple(row for row in both if row.human_category != row.machine_category),
-        agreements=tuple(row for row in both if row.human_category == row.machine_category),
-        left_out=tuple(row for row in with_category if row in failed),
-        unmapped=tuple(row for row in scored if row.human_category not in CATEGORIES),
-        without_machine_score=tuple(row for row in mapped if row.machine_category not in CATEGORIES),
-    )
-
-
-def collect_week(start: datetime, end: datetime, database: ImagingDatabase, archive: ScoreArchive) -> ScoredWeek:
-    """Replaces a week's disagreements in the archive and returns what they were found among.
-
-    Raises:
-        Unavailable: the database does not answer; the archive is as it was.
-    """
-    labels = read_labels(archive, start.date()).get(start.date(), [])
-    week = compare(newest_human_scores(database, archive.scorer, start, end), left_out(labels))
-    archive.write_disagreements(start.date(), week.disagreements)
-    return week
-
-
-def confusion(week: ScoredWeek) -> str:
-    """A Markdown table of human (rows) against machine categories (columns), in images."""
-    counts = Counter((row.human_category, row.machine_category) for row in (*week.agreements, *week.disagreements))
-    lines = [f"| human ↓ machine → | {' | '.join(CATEGORIES)} |", "| --- |" + " --- |" * len(CATEGORIES)]
-    lines += [
-        f"| {human} | {' | '.join(str(counts[human, machine]) for machine in CATEGORIES)} |" for human in CATEGORIES
-    ]
-    return "\n".join(lines)
-
-
-def missed_crystals_first(disagreements: Sequence[ScoredTwice]) -> list[ScoredTwice]:
-    """Crystals that the machine did not see come first: they are what users do not forgive."""
-    return sorted(disagreements, key=lambda row: (row.human_category != "crystals", -row.human_scored_at.timestamp()))
 
 
 def _tiles(rows: Sequence[ScoredTwice], pictures: Sequence[bytes | None]) -> list[Tile]:

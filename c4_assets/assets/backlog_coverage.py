@@ -8,8 +8,9 @@ from c4_assets.assets.db_scores import db_scores
 from c4_assets.backlog.coverage import by_year
 from c4_assets.backlog.page import in_words, share
 from c4_assets.backlog.report import COUNTS, Report, report
+from c4_assets.deployment import CPU_RETRIES, FACILITY, GROUP, SCORER
 from c4_assets.pictures.backlog_plots import heat_map, rate_plot
-from c4_assets.runs.metadata import CPU_RETRIES, FACILITY, GROUP, SCORER, scorer_version
+from c4_assets.runs.metadata import scorer_version
 from c4_assets.runs.step_failures import told_to_the_operator
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging

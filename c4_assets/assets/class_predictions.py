@@ -9,69 +9,19 @@ import dagster as dg
 from c4_assets.assets.marco_probabilities import marco_probabilities
 from c4_assets.checks.pictures import thumbnails_in
 from c4_assets.checks.predictions import mix_table, prediction_tables
+from c4_assets.deployment import FACILITY, GROUP, SCORER
 from c4_assets.models.classifier import Classifier
-from c4_assets.pictures.contact_sheet import Tile, sheet_metadata
+from c4_assets.pictures.tiles import likeliest_crystals
 from c4_assets.runs.check_results import DataChecks, trends
 from c4_assets.runs.check_specs import specs_of
 from c4_assets.runs.days import Events, Result, day_by_day
-from c4_assets.runs.metadata import (
-    FACILITY,
-    GROUP,
-    OUTCOME_COLUMNS,
-    SCORER,
-    cell,
-    column_lineage,
-    column_schema,
-    scorer_version,
-)
+from c4_assets.runs.metadata import OUTCOME_COLUMNS, cell, column_lineage, column_schema, scorer_version, sheet_metadata
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.runs.step_failures import told_to_the_operator
-from resources.archive.score_archive import ImageOutcome, Prediction, ScoreArchive, crystal_probability
+from c4_assets.scoring.predict import predict_day
+from resources.archive.score_archive import ScoreArchive
 from resources.executors.step_resources import StepResources
-from resources.records import CATEGORIES, PROBABILITY_COLUMNS, likeliest
-
-
-def predict(outcomes: Iterable[ImageOutcome], crystal_threshold: float) -> list[Prediction]:
-    """Category, crystal flag and rank of every image that has probabilities, by inspection and rank.
-
-    The category is the likeliest one, as in the C4 paper. The flag is raised from ``crystal_threshold`` on. At the
-    default of 0.25 it is raised for every image whose category is crystals (the largest of four probabilities is at
-    least a quarter) and for many that are close: a missed crystal costs a structure, a false alarm a glance. The
-    rank orders an inspection by the probability of crystals, 1 first; equal ones by image number.
-    """
-    scored = [(outcome, outcome.probabilities) for outcome in outcomes if outcome.probabilities is not None]
-    scored.sort(key=lambda pair: (pair[0].image.inspection_id, -pair[1][1], pair[0].image.image_id))
-    predictions: list[Prediction] = []
-    rank: Counter[int] = Counter()
-    for outcome, probabilities in scored:
-        rank[outcome.image.inspection_id] += 1
-        crystal = probabilities[1] >= crystal_threshold
-        predictions.append(Prediction(outcome, likeliest(probabilities), crystal, rank[outcome.image.inspection_id]))
-    return predictions
-
-
-def predict_day(day: date, archive: ScoreArchive, crystal_threshold: float) -> list[Prediction]:
-    """Replaces the day's predictions by those of the probabilities in the archive, and returns them."""
-    predictions = predict(archive.outcomes(day), crystal_threshold)
-    archive.write_predictions(day, predictions)
-    return predictions
-
-
-def likeliest_crystals(predictions: Iterable[Prediction]) -> list[Tile]:
-    """The day's likeliest crystals that have a thumbnail, best first."""
-    best = sorted(predictions, key=lambda p: -crystal_probability(p.outcome))
-    return [
-        Tile(
-            jpeg=p.outcome.thumbnail,
-            category=p.category,
-            caption=(
-                f"{p.outcome.image.plate} {p.outcome.image.well}.{p.outcome.image.drop_number}",
-                f"{p.category}, p(crystals) {crystal_probability(p.outcome):.2f}",
-            ),
-        )
-        for p in best
-        if p.outcome.thumbnail
-    ]
+from resources.records import CATEGORIES, PROBABILITY_COLUMNS, Prediction, crystal_probability
 
 
 def interesting_drops(predictions: Iterable[Prediction], most: int = 50) -> dg.MetadataValue:

@@ -5,12 +5,14 @@ from contextlib import closing
 import dagster as dg
 
 from c4_assets.assets.db_scores import db_scores
-from c4_assets.checks.labels import ASSET, collect_labels, without_left_out
+from c4_assets.checks.labels import ASSET
 from c4_assets.checks.pictures import pictures_in
+from c4_assets.deployment import CPU_RETRIES, FACILITY, GROUP, SCORER
+from c4_assets.labels.collect import collect_labels, without_left_out
 from c4_assets.labels.report import report_page, write_report
 from c4_assets.runs.check_results import DataChecks, trends
 from c4_assets.runs.check_specs import specs_of
-from c4_assets.runs.metadata import CPU_RETRIES, FACILITY, GROUP, SCORER, column_schema
+from c4_assets.runs.metadata import column_schema
 from c4_assets.runs.partitions import WEEKS, week_of
 from c4_assets.runs.step_failures import told_to_the_operator
 from resources.archive.label_archive import read_labels, write_labels

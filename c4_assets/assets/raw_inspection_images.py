@@ -1,142 +1,30 @@
 """Fetch the images of a day that have no score yet, an inspection at a time, into the staging area."""
 
-import hashlib
-import logging
-import time
-from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from itertools import groupby
 
 import dagster as dg
 
 from c4_assets.checks.images import image_tables, known_files
 from c4_assets.checks.pictures import pictures_in
+from c4_assets.deployment import CPU_RETRIES, FACILITY, GROUP
 from c4_assets.runs.check_results import DataChecks
 from c4_assets.runs.check_specs import specs_of
 from c4_assets.runs.days import Events, Result, day_by_day, days_of
-from c4_assets.runs.metadata import CPU_RETRIES, FACILITY, GROUP, peak_memory, scorer_version
+from c4_assets.runs.metadata import peak_memory, scorer_version
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.runs.step_failures import told_to_the_operator
-from c4_assets.scoring.exif import taken_at_of
+from c4_assets.scoring.fetch import StagedDay, stage_day
 from resources.archive.score_archive import ScoreArchive
-from resources.archive.staging import StagedImage, Staging
-from resources.errors import Unavailable
+from resources.archive.staging import Staging
 from resources.executors.step_resources import StepResources
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.inspections import inspections_of_day
-from resources.imaging_database.work import Image, pending_images
 from resources.settings import Settings
-
-log = logging.getLogger("c4.fetch")
-
-PATIENCE_S = 2 * 3600
-"""How long fetching waits while nothing leaves the staging area: GPUs may have a queue."""
 
 LEFT = "images left for the next run"
 """Metadata of a partition for which there was not enough room in the staging area."""
-
-POLL_S = 5
-"""Seconds between two looks at a full staging area."""
-
-
-@dataclass
-class StagedDay:
-    """What :func:`stage_day` did: counts of inspections and images, and bytes of images."""
-
-    pending: int = 0
-    already_scored: int = 0
-    already_staged: int = 0
-    left: int = 0
-    inspections: int = 0
-    images: int = 0
-    failed: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-
-
-def stage_day(
-    day: date,
-    database: ImagingDatabase,
-    store: ImageStore,
-    staging: Staging,
-    archive: ScoreArchive,
-    max_attempts: int,
-    room: int,
-    run: Sequence[date] = (),
-) -> StagedDay:
-    """Stages every pending image of a day that is neither staged nor in the archive with a score.
-
-    An image that cannot be fetched is staged with the reason in place of its bytes.
-
-    Args:
-        room: bytes that may be staged, by all runs together. When they are, a run that has something staged leaves the
-            rest, for it is the one that makes room by going on; a run that has nothing waits.
-        run: all days of the run, where there are several.
-
-    Raises:
-        Unavailable: the database or the image store does not answer, or nobody makes room. Inspections staged before
-            stay staged.
-    """
-    started = time.monotonic()
-    result = StagedDay()
-    pending = pending_images(database, archive.scorer, max_attempts, day)
-    scored = {outcome.image.image_id for outcome in archive.outcomes(day) if outcome.error is None}
-    result.pending = len(pending)
-    for inspection_id, group in groupby(pending, key=lambda image: image.inspection_id):
-        images = list(group)
-        wanted = [image for image in images if image.image_id not in scored]
-        result.already_scored += len(images) - len(wanted)
-        if {image.image_id for image in wanted} <= staging.image_ids(day, inspection_id):
-            result.already_staged += len(wanted)
-            continue
-        if staging.size() >= room:
-            if any(staging.inspections(each) for each in (day, *run)):
-                result.left += len(wanted)
-                continue
-            _wait_for_room(staging, room)
-        staged = staging.write(day, inspection_id, fetch_images(store, wanted))
-        result.inspections += 1
-        result.images += staged.images - staged.failed
-        result.failed += staged.failed
-        result.bytes += staged.bytes
-        log.info(
-            "staged %d images of plate %s, inspection %d (%.1f MB)%s",
-            staged.images - staged.failed,
-            images[0].plate,
-            inspection_id,
-            staged.bytes / 1e6,
-            f"; {staged.failed} could not be fetched" if staged.failed else "",
-        )
-    result.seconds = time.monotonic() - started
-    return result
-
-
-def _wait_for_room(staging: Staging, room: int) -> None:
-    log.info("waiting: %.1f GB are staged, and C4_STAGING_GIGABYTES allows %.1f", staging.size() / 1e9, room / 1e9)
-    least, since = staging.size(), time.monotonic()
-    while (size := staging.size()) >= room:
-        if size < least:
-            least, since = size, time.monotonic()
-        if time.monotonic() - since > PATIENCE_S:
-            raise Unavailable(
-                f"{size / 1e9:.1f} GB are staged, C4_STAGING_GIGABYTES allows {room / 1e9:.1f}, and nothing was taken "
-                f"out for {PATIENCE_S / 3600:.0f} hours: see why classification stands still, and remove folders of "
-                "scorer versions that are not used any more from C4_STAGING."
-            )
-        time.sleep(POLL_S)
-
-
-def fetch_images(store: ImageStore, images: Sequence[Image]) -> Iterator[StagedImage]:
-    """An inspection's images as they arrive, with digests, or with the reason why one did not."""
-    fetched_at = datetime.now(UTC)
-    # The store yields every path once, in order; an image that is listed under two numbers is fetched once for each.
-    for image, fetched in zip(images, store.fetch([image.path for image in images]), strict=True):
-        digest = None if fetched.data is None else hashlib.sha256(fetched.data).hexdigest()
-        taken = None if fetched.data is None else taken_at_of(fetched.data)
-        yield StagedImage(image, fetched_at, fetched.data, fetched.error, digest, taken)
 
 
 @dg.asset(

@@ -8,9 +8,9 @@ from statistics import median
 
 from c4_assets.checks.check import Check, Tables, absent, between, unique
 from c4_assets.checks.thresholds import Images
-from resources.archive.score_archive import ImageOutcome, ScoreArchive
+from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedFile, Staging
-from resources.imaging_database.inspections import Inspection
+from resources.records import ImageOutcome, Inspection
 
 ASSET = "raw_inspection_images"
 

@@ -8,8 +8,8 @@ from math import log
 from c4_assets.checks.check import Check, Tables, between, one_of
 from c4_assets.checks.images import DROP
 from c4_assets.checks.thresholds import Predictions
-from resources.archive.score_archive import Prediction, ScoreArchive
-from resources.records import CATEGORIES, likeliest
+from resources.archive.score_archive import ScoreArchive
+from resources.records import CATEGORIES, Prediction, likeliest
 
 ASSET = "class_predictions"
 

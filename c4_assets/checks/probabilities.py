@@ -8,8 +8,7 @@ from c4_assets.checks.check import Check, Tables, absent, between, one_of, prese
 from c4_assets.checks.images import DROP, INSPECTION
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.models.scorer_version import ScorerVersion
-from resources.archive.score_archive import ImageOutcome
-from resources.records import PROBABILITY_COLUMNS
+from resources.records import PROBABILITY_COLUMNS, ImageOutcome
 
 ASSET = "marco_probabilities"
 

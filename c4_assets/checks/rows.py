@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 
 from c4_assets.checks.check import Check, Tables, between, one_of
 from c4_assets.checks.images import DROP
-from resources.archive.score_archive import Prediction
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.read_back import StoredScore, listed_images, stored_scores
+from resources.records import Prediction
 
 ASSET = "db_scores"
 

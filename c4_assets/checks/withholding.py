@@ -14,10 +14,11 @@ from c4_assets.checks.check import Tables, Verdict, in_words
 from c4_assets.checks.expectations import judge
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.models.scorer_version import ScorerVersion
-from resources.archive.score_archive import ImageOutcome, Prediction, ScoreArchive
+from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.inspections import Inspection, inspections_of_day
+from resources.imaging_database.inspections import inspections_of_day
 from resources.imaging_database.withheld import Finding, withhold
+from resources.records import ImageOutcome, Inspection, Prediction
 
 NAMED = 10
 """Images that a reason names."""

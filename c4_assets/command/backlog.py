@@ -12,8 +12,7 @@ from c4_assets.backlog.coverage import Coverage, Pace, by_year
 from c4_assets.backlog.page import in_words, share, write_page
 from c4_assets.backlog.report import Report, report
 from c4_assets.command.console import console, errors, progress
-from c4_assets.command.database import ready
-from c4_assets.command.run import dagster_instance
+from c4_assets.deployment_home import dagster_instance, ready
 from c4_assets.models.classifier import Classifier
 from resources.archive.staging import Staging
 from resources.errors import ConfigurationError

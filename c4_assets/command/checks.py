@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from c4_assets.command.console import console, errors
-from c4_assets.command.database import ready
+from c4_assets.deployment_home import ready
 from c4_assets.models.classifier import Classifier
 from resources.archive.score_archive import ScoreArchive
 from resources.errors import ConfigurationError
@@ -120,8 +120,9 @@ def _judge_labels(day: date, settings: Settings, database: ImagingDatabase, arch
     from c4_assets.checks.catalogue import checks_of
     from c4_assets.checks.data_docs import write_pages
     from c4_assets.checks.expectations import judge
-    from c4_assets.checks.labels import ASSET, collect_labels, without_left_out
+    from c4_assets.checks.labels import ASSET
     from c4_assets.checks.thresholds import Thresholds
+    from c4_assets.labels.collect import collect_labels, without_left_out
     from c4_assets.labels.report import report_page, write_report
     from resources.archive.label_archive import read_labels
 

@@ -57,12 +57,3 @@ def ddl(
 ) -> None:
     """Print the statements that make C4's own tables, for a database whose LIMS provides the others as views."""
     typer.echo("\n".join(script(dialect_of(kind))).rstrip())
-
-
-def ready(settings: Settings) -> ImagingDatabase:
-    """The imaging database, with its tables made where it is the embedded default and new."""
-    database = ImagingDatabase.of(settings)
-    if settings.imaging_database_url.startswith("sqlite"):
-        database.upgrade()
-        seed_classes(database)
-    return database

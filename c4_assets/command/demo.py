@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from c4_assets.command.console import console, print_error, progress
-from c4_assets.command.database import ready
 from c4_assets.command.model import model_at_hand
-from c4_assets.command.run import dagster_instance, execute, score_days, why
+from c4_assets.command.run import execute, score_days, why
+from c4_assets.deployment_home import dagster_instance, ready
 from c4_assets.models.classifier import Classifier
 from resources.errors import C4Error, ConfigurationError
 from resources.image_store import LocalStore

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import typer
 
 from c4_assets.command.console import console, errors
-from c4_assets.command.database import ready
+from c4_assets.deployment_home import ready
 from c4_assets.importing.folder import import_folder
 from c4_assets.importing.names import aware
 from resources.errors import ConfigurationError

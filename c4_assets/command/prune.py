@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from c4_assets.command.console import console, progress
-from c4_assets.command.run import dagster_instance
+from c4_assets.deployment_home import dagster_instance
 from resources.settings import Settings
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from c4_assets.command.console import console, print_error, progress, work_shown
-from c4_assets.command.database import ready
 from c4_assets.command.model import model_at_hand
+from c4_assets.deployment_home import dagster_instance, ready
 from c4_assets.models.classifier import Classifier
 from resources.errors import ConfigurationError
 from resources.imaging_database.work import day_bounds, pending_by_day
@@ -94,16 +94,6 @@ def _no_partition(day: date, settings: Settings) -> str | None:
     if day > datetime.now(UTC).date():
         return "it lies in the future. Check the imager's clock; it is scored when its day has come."
     return None
-
-
-def dagster_instance(settings: Settings) -> "dg.DagsterInstance":
-    """The Dagster instance in the settings' home, which is prepared if it is new."""
-    import dagster as dg
-
-    from c4_assets.command.ui import prepare_dagster_home
-
-    prepare_dagster_home(settings)
-    return dg.DagsterInstance.from_config(str(settings.dagster_home))
 
 
 def execute(job: "dg.JobDefinition", partition: str, instance: "dg.DagsterInstance") -> "dg.ExecuteInProcessResult":

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from c4_assets.command.console import console
-from c4_assets.command.database import ready
+from c4_assets.deployment_home import ready
 from c4_assets.models.classifier import Classifier
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import (

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from c4_assets.command.console import console
-from c4_assets.command.database import ready
-from resources.errors import ConfigurationError
+from c4_assets.deployment_home import prepare_dagster_home, ready, shipped
 from resources.settings import Settings
 
 SHORT_PLANS = "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"
@@ -36,32 +35,3 @@ def ui(
     os.execv(  # noqa: S606 - the webserver takes this process's place, so that Ctrl-C reaches it
         dagster, [str(dagster), "dev", "--workspace", str(shipped("workspace.yaml")), "-h", host, "-p", str(port)]
     )
-
-
-def prepare_dagster_home(settings: Settings) -> None:
-    """Makes DAGSTER_HOME with the shipped ``dagster.yaml``, unless the site has its own, and sets the pools' limits."""
-    import dagster as dg
-
-    from c4_assets.runs.pools import set_pool_limits
-
-    settings.dagster_home.mkdir(parents=True, exist_ok=True)
-    config = settings.dagster_home / "dagster.yaml"
-    if not config.exists():
-        config.unlink(missing_ok=True)  # a link to a checkout that has moved
-        config.symlink_to(shipped("dagster.yaml"))
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        set_pool_limits(instance)
-
-
-def shipped(name: str) -> Path:
-    """A file at the top of the checkout that C4 runs from.
-
-    Raises:
-        ConfigurationError: C4 was installed without its checkout.
-    """
-    file = Path(__file__).parents[2] / name
-    if not file.is_file():
-        raise ConfigurationError(
-            f"{file} is missing: run C4 from its checkout, or set DAGSTER_HOME to a prepared folder."
-        )
-    return file

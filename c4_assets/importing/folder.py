@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from c4_assets.importing.names import SUFFIXES, NamedImage, from_csv, from_names
 from c4_assets.scoring.exif import taken_at
+from c4_assets.scoring.score_files import image_files
 from resources.atomic_write import whole_file
 from resources.errors import ConfigurationError, ImageError
 from resources.image_store import LocalStore
@@ -88,13 +89,6 @@ def import_folder(
         registered = register_inspection(database, plate, time, None, new)
         done.append(Imported(plate, time, source, *vars(registered).values()))
     return ImportResult(tuple(done), left_out)
-
-
-def image_files(folder: Path) -> Iterator[PurePosixPath]:
-    """The image files below a folder, by ending, relative to it and in order."""
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in SUFFIXES and file.is_file() and not file.name.startswith("."):
-            yield PurePosixPath(file.relative_to(folder).as_posix())
 
 
 def _present(folder: Path, images: Sequence[NamedImage], left_out: dict[PurePosixPath, str]) -> Iterator[NamedImage]:

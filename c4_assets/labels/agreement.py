@@ -8,8 +8,7 @@ from math import isfinite
 from statistics import median
 from typing import Any
 
-from resources.imaging_database.labels import HumanLabel
-from resources.records import CATEGORIES
+from resources.records import CATEGORIES, HumanLabel
 
 Counts = Sequence[Sequence[int]]
 """A square table of images: rows and columns are the four categories, in their order."""

@@ -21,8 +21,7 @@ from c4_assets.labels.agreement import (
 from c4_assets.pictures.contact_sheet import COLOURS
 from resources.archive.label_archive import ArchivedLabel
 from resources.atomic_write import whole_file
-from resources.imaging_database.labels import HumanLabel
-from resources.records import CATEGORIES
+from resources.records import CATEGORIES, HumanLabel
 
 WIDTH, HEIGHT, MARGIN = 640, 180, 44
 """Of the plot, in its own units; the page scales it."""

@@ -3,10 +3,10 @@
 They are taken from the pixels that the classifier has decoded anyway: another decoding would cost more than all checks.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
+
+from resources.records import Appearance
 
 STRIDE = 4
 """Every so many pixels one is looked at, in both directions: a sixteenth of them tells exposure as well as all do."""
@@ -17,24 +17,6 @@ BLACK, SATURATED = 16, 250
 HASH_SIDE = 16
 """The perceptual hash has 16 x 16 bits. With the usual 8 x 8, different empty wells of one plate are 2 bits apart and
 so taken for duplicates; with 16 x 16 they are at least 12 apart (two real plates, 288 images)."""
-
-
-@dataclass(frozen=True)
-class Appearance:
-    """Figures of one image, of the central square that the classifier sees, in its green channel.
-
-    Attributes:
-        brightness: mean level, 0 to 255.
-        black, saturated: shares of the pixels, 0 to 1.
-        sharpness: variance of the Laplacian (Pech-Pacheco et al., 2000), in levels squared; low is blurred or empty.
-        perceptual_hash: 32 bytes; the number of bits in which two of them differ tells how alike two images are.
-    """
-
-    brightness: float
-    black: float
-    saturated: float
-    sharpness: float
-    perceptual_hash: bytes
 
 
 def appearance_of(pixels: NDArray[np.float32]) -> Appearance | None:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c4_assets.models import machine
-from c4_assets.models.appearance import Appearance, appearance_of
+from c4_assets.models.appearance import appearance_of
 from resources.errors import ImageError
-from resources.records import Probabilities
+from resources.records import Appearance, Probabilities
 
 AHEAD = 2
 """Batches that are decoded while every network has one."""

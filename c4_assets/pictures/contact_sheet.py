@@ -1,11 +1,8 @@
 """Contact sheets: many drops on one picture, ranked, with the category in colour and in words."""
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import dagster as dg
 
 COLOURS = {"crystals": "#0072b2", "precipitate": "#d55e00", "clear": "#8a8a8a", "other": "#cc79a7"}
 """Border colour by category, of Okabe and Ito's palette, which colour-blind people can tell apart."""
@@ -57,11 +54,3 @@ def contact_sheet(tiles: Sequence[Tile]) -> bytes:
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=72)
     return buffer.getvalue()
-
-
-def sheet_metadata(tiles: Sequence[Tile]) -> dg.MetadataValue:
-    """A contact sheet that Dagster's UI shows in an asset's metadata, or a sentence where there is nothing to see."""
-    if not tiles:
-        return dg.MetadataValue.md("No image yet.")
-    picture = base64.b64encode(contact_sheet(tiles)).decode()
-    return dg.MetadataValue.md(f"![contact sheet](data:image/jpeg;base64,{picture})")

@@ -15,8 +15,8 @@ from c4_assets.checks.expectations import judge
 from c4_assets.checks.pictures import Pictures, Rows
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.models.marco.preprocessing import thumbnail
-from c4_assets.pictures.contact_sheet import LARGEST, Tile, sheet_metadata
-from c4_assets.runs.metadata import cell
+from c4_assets.pictures.contact_sheet import LARGEST, Tile
+from c4_assets.runs.metadata import cell, sheet_metadata
 from resources.errors import ImageError
 from resources.settings import Settings
 

@@ -1,32 +1,13 @@
 """What every asset declares in the same way: the deployment, owners, retries and kinds of metadata."""
 
+import base64
 import re
+from collections.abc import Sequence
 
 import dagster as dg
 
-from c4_assets.models.classifier import Classifier
+from c4_assets.pictures.contact_sheet import Tile, contact_sheet
 from resources.records import PROBABILITY_COLUMNS
-from resources.settings import Settings
-
-SETTINGS = Settings.from_environment()
-"""The deployment's settings, read when the code location is loaded."""
-
-SCORER = Classifier(SETTINGS).version
-"""The scorer version of this deployment: the ``code_version`` of every asset whose content depends on it."""
-
-GROUP = "drops"
-"""All assets are in one group: with several, Dagster's lineage page opens with the groups folded."""
-
-FACILITY = "team:crystallisation-facility"
-
-CPU_RETRIES = dg.RetryPolicy(
-    max_retries=3, delay=SETTINGS.retry_seconds, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-)
-"""A database or storage host that goes away is usually back within a minute (10 + 20 + 40 s)."""
-
-GPU_RETRIES = dg.RetryPolicy(max_retries=1, delay=SETTINGS.retry_seconds)
-"""A node that dies under a step: once more elsewhere. Finished inspections are not classified again."""
-
 
 MEANINGS = {
     "image_id": "Number of the image in the imaging database.",
@@ -123,3 +104,11 @@ def peak_memory() -> float:
 def scorer_version(name: str) -> dg.MetadataValue:
     """The scorer version that a materialisation belongs to."""
     return dg.MetadataValue.text(name)
+
+
+def sheet_metadata(tiles: Sequence[Tile]) -> dg.MetadataValue:
+    """A contact sheet that Dagster's UI shows in an asset's metadata, or a sentence where there is nothing to see."""
+    if not tiles:
+        return dg.MetadataValue.md("No image yet.")
+    picture = base64.b64encode(contact_sheet(tiles)).decode()
+    return dg.MetadataValue.md(f"![contact sheet](data:image/jpeg;base64,{picture})")

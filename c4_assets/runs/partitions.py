@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from c4_assets.runs.metadata import SETTINGS
+from c4_assets.deployment import SETTINGS
 
 DAYS = dg.DailyPartitionsDefinition(start_date=SETTINGS.start_date.isoformat(), end_offset=1)
 

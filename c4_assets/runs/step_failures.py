@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from c4_assets.runs.metadata import SETTINGS
+from c4_assets.deployment import SETTINGS
 from resources.errors import C4Error
 
 log = logging.getLogger("c4.step")

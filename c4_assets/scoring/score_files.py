@@ -5,9 +5,9 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from c4_assets.importing.folder import image_files
+from c4_assets.importing.names import SUFFIXES
 from c4_assets.models.engine import Engine
 from c4_assets.models.scorer_version import ScorerVersion
 from resources.atomic_write import whole_file
@@ -138,3 +138,10 @@ def _write_parquet(records: list[dict[str, object]], file: Path) -> None:
     kinds = [text, text, pa.bool_(), number, number, number, number, text, text]
     schema = pa.schema(list(zip(FileScore.__dataclass_fields__, kinds, strict=True)))
     pq.write_table(pa.Table.from_pylist(records, schema), file)
+
+
+def image_files(folder: Path) -> Iterator[PurePosixPath]:
+    """The image files below a folder, by ending, relative to it and in order."""
+    for file in sorted(folder.rglob("*")):
+        if file.suffix.lower() in SUFFIXES and file.is_file() and not file.name.startswith("."):
+            yield PurePosixPath(file.relative_to(folder).as_posix())

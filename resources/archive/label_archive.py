@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from resources.archive.score_archive import ScoreArchive
-from resources.imaging_database.labels import HumanLabel
+from resources.records import HumanLabel
 
 if TYPE_CHECKING:
     import pyarrow as pa

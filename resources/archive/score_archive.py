@@ -8,17 +8,21 @@ takes to read them. While a day is being classified, its finished inspections li
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from c4_assets.models.appearance import Appearance
 from resources.atomic_write import whole_file
-from resources.imaging_database.human_scores import ScoredTwice
-from resources.imaging_database.work import Image
-from resources.records import PROBABILITY_COLUMNS, Probabilities
+from resources.records import (
+    PROBABILITY_COLUMNS,
+    Appearance,
+    Image,
+    ImageOutcome,
+    Prediction,
+    ScoredTwice,
+    crystal_probability,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,35 +33,6 @@ THUMBNAILS_A_DAY = 48
 
 LOCK_WAIT_S = 600
 """How long a run waits for another one that merges the same day; a merge takes about a second."""
-
-
-@dataclass(frozen=True)
-class ImageOutcome:
-    """What became of one image. Exactly one of ``probabilities`` and ``error`` is set.
-
-    ``probabilities`` are clear, crystals, other, precipitate; ``at`` is the time of the attempt. ``size`` (bytes),
-    ``taken_at`` (what the file itself says) and ``appearance`` are what checks look at, where they are known.
-    """
-
-    image: Image
-    at: datetime
-    sha256: str | None = None
-    probabilities: Probabilities | None = None
-    error: str | None = None
-    thumbnail: bytes | None = None
-    size: int | None = None
-    taken_at: datetime | None = None
-    appearance: Appearance | None = None
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What is made of an image's probabilities. ``rank`` counts from 1, the likeliest crystal of the inspection."""
-
-    outcome: ImageOutcome
-    category: str
-    crystal: bool
-    rank: int
 
 
 class ScoreArchive:
@@ -191,11 +166,6 @@ class ScoreArchive:
             if other is None or _preference(outcome) < _preference(other):
                 best[outcome.image.image_id] = outcome
         return [best[key] for key in sorted(best)]
-
-
-def crystal_probability(outcome: ImageOutcome) -> float:
-    """The probability of crystals, and -1 for an image without a score."""
-    return outcome.probabilities[1] if outcome.probabilities else -1.0
 
 
 def _preference(outcome: ImageOutcome) -> tuple[bool, float]:

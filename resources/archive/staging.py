@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resources.atomic_write import whole_file
-from resources.imaging_database.work import Image
+from resources.records import Image
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,37 +1,12 @@
 """Human scores beside the machine's, for Ashes."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import String, func, literal, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, inspections, plates, score_classes, scores
-from resources.records import Probabilities
-
-
-@dataclass(frozen=True)
-class ScoredTwice:
-    """The newest human score of an image and, where there is one, the machine's.
-
-    ``human_category`` is ``None`` for a class that is mapped to no category or not listed at all; the machine's
-    fields are ``None`` for an image that the scorer version has not scored. ``probabilities`` are clear, crystals,
-    other, precipitate.
-    """
-
-    image_id: int
-    inspection_id: int
-    plate: str
-    imaged_at: datetime
-    well: str
-    drop_number: int
-    path: str
-    human: str
-    human_class: str
-    human_category: str | None
-    human_scored_at: datetime
-    machine_category: str | None
-    probabilities: Probabilities | None
+from resources.records import ScoredTwice
 
 
 def newest_human_scores(database: ImagingDatabase, scorer: str, since: datetime, until: datetime) -> list[ScoredTwice]:

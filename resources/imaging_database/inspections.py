@@ -1,7 +1,5 @@
 """What the database lists of a day: inspections with all their images, whatever their state."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby
 
@@ -9,21 +7,8 @@ from sqlalchemy import func, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, inspections, plates
-from resources.imaging_database.work import Image, day_bounds
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """One imaging of one plate.
-
-    ``most_images_before`` is the largest number of images that an earlier inspection of the plate has, 0 for the first.
-    """
-
-    inspection_id: int
-    plate: str
-    imaged_at: datetime
-    images: Sequence[Image]
-    most_images_before: int
+from resources.imaging_database.work import day_bounds
+from resources.records import Image, Inspection
 
 
 def inspections_of_day(database: ImagingDatabase, day: date) -> list[Inspection]:

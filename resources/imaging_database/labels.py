@@ -1,36 +1,12 @@
 """Human scores one by one, as labels that a model may learn from."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import String, func, literal, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, inspections, plates, score_classes, scores
-
-
-@dataclass(frozen=True)
-class HumanLabel:
-    """One score that a person gave.
-
-    ``category`` is ``None`` for a class that is mapped to no category, ``class_known`` is false for one that
-    `score_classes` does not list; ``machine_category`` is ``None`` for an image that the scorer version has not scored.
-    """
-
-    score_id: int
-    image_id: int
-    inspection_id: int
-    plate: str
-    imaged_at: datetime
-    well: str
-    drop_number: int
-    path: str
-    human: str
-    human_class: str
-    class_known: bool
-    category: str | None
-    scored_at: datetime
-    machine_category: str | None
+from resources.records import HumanLabel
 
 
 def human_labels(database: ImagingDatabase, scorer: str, since: datetime, until: datetime) -> list[HumanLabel]:

@@ -9,24 +9,13 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, fu
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import c4_image_failures, c4_scorer_versions, images, inspections, plates, scores
 from resources.imaging_database.withheld import is_withheld, judged_and_withheld
+from resources.records import Image
 
 PIECE = timedelta(days=100)
 """How much of history one statement goes through, so that it ends well within ``C4_DATABASE_TIMEOUT_SECONDS``."""
 
 
 END = datetime(9999, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image that the database lists."""
-
-    image_id: int
-    inspection_id: int
-    plate: str
-    well: str
-    drop_number: int
-    path: str
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,60 @@
+"""Prepares the folders and databases of a deployment on first use."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resources.errors import ConfigurationError
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.register import seed_classes
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+def dagster_instance(settings: Settings) -> "dg.DagsterInstance":
+    """The Dagster instance in the settings' home, which is prepared if it is new."""
+    import dagster as dg
+
+    from c4_assets.deployment_home import prepare_dagster_home
+
+    prepare_dagster_home(settings)
+    return dg.DagsterInstance.from_config(str(settings.dagster_home))
+
+
+def prepare_dagster_home(settings: Settings) -> None:
+    """Makes DAGSTER_HOME with the shipped ``dagster.yaml``, unless the site has its own, and sets the pools' limits."""
+    import dagster as dg
+
+    from c4_assets.runs.pools import set_pool_limits
+
+    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    config = settings.dagster_home / "dagster.yaml"
+    if not config.exists():
+        config.unlink(missing_ok=True)  # a link to a checkout that has moved
+        config.symlink_to(shipped("dagster.yaml"))
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        set_pool_limits(instance)
+
+
+def shipped(name: str) -> Path:
+    """A file at the top of the checkout that C4 runs from.
+
+    Raises:
+        ConfigurationError: C4 was installed without its checkout.
+    """
+    file = Path(__file__).parents[2] / name
+    if not file.is_file():
+        raise ConfigurationError(
+            f"{file} is missing: run C4 from its checkout, or set DAGSTER_HOME to a prepared folder."
+        )
+    return file
+
+
+def ready(settings: Settings) -> ImagingDatabase:
+    """The imaging database, with its tables made where it is the embedded default and new."""
+    database = ImagingDatabase.of(settings)
+    if settings.imaging_database_url.startswith("sqlite"):
+        database.upgrade()
+        seed_classes(database)
+    return database
