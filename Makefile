@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test ui lint format lock clean
+.PHONY: demo test ui lint format graph lock clean
 
 demo: .venv/installed
 	$(BIN)/c4 demo
@@ -19,6 +19,9 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+graph: .venv/installed
+	$(BIN)/python -m testing.import_graph
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

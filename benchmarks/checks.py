@@ -106,14 +106,16 @@ def without_checks() -> Any:
 
     from c4_assets.checks.catalogue import checks_of
     from c4_assets.checks.check import Verdict
-    from c4_assets.runs.check_results import DataChecks, Evaluated
+    from c4_assets.checks.data_checks import DataChecks
+    from c4_assets.runs.check_results import Evaluated
 
-    def passed(_self: DataChecks, asset: str, *_: Any) -> Evaluated:
+    def passed(_checks: DataChecks, asset: str, *_: Any) -> Evaluated:
         verdicts = [Verdict(check, 0, ()) for check in checks_of(asset)]
         return Evaluated(verdicts, [dg.AssetCheckResult(check_name=v.check.name, passed=True) for v in verdicts])
 
     stack = ExitStack()
-    stack.enter_context(patch.object(DataChecks, "evaluate", passed))
+    for asset in ("raw_inspection_images", "marco_probabilities", "class_predictions", "db_scores"):
+        stack.enter_context(patch(f"c4_assets.assets.{asset}.evaluate", passed))
     nothing: dict[str, Any] = {
         "raw_inspection_images.inspections_of_day": [],
         "raw_inspection_images.known_files": {},
@@ -137,7 +139,8 @@ def one_run(home: Path, checked: bool) -> dict[str, float]:
     """Seconds of every step of one run."""
     from contextlib import nullcontext
 
-    from c4_assets.definitions import defs, resources_of
+    from c4_assets.definitions import defs
+    from c4_assets.deployment import resources_of
 
     settings = Settings.from_environment({"C4_HOME": str(home)})
     resources = {**resources_of(settings), "classifier": SimulatedClassifier(settings)}

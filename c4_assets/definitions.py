@@ -1,7 +1,5 @@
 """The Dagster code location: what C4 is made of, on one page."""
 
-from collections.abc import Mapping
-
 import dagster as dg
 
 from c4_assets.assets import sources
@@ -12,9 +10,8 @@ from c4_assets.assets.db_scores import db_scores
 from c4_assets.assets.human_labels import human_labels
 from c4_assets.assets.marco_probabilities import marco_probabilities
 from c4_assets.assets.raw_inspection_images import raw_inspection_images
-from c4_assets.deployment import SETTINGS
-from c4_assets.models.classifier import Classifier
-from c4_assets.runs.check_results import DataChecks
+from c4_assets.deployment import SETTINGS, resources_of
+from c4_assets.runs.executors import EXECUTORS
 from c4_assets.runs.jobs import (
     collect_disagreements,
     count_backlog,
@@ -24,46 +21,7 @@ from c4_assets.runs.jobs import (
     weekly_ashes,
 )
 from c4_assets.runs.prune_runs import prune_runs, weekly_pruning
-from resources.archive.score_archive import ScoreArchive
-from resources.archive.staging import Staging
-from resources.executors.slurm.executor import slurm_executor
-from resources.image_store import open_image_store
-from resources.imaging_database import ImagingDatabase
-from resources.settings import Settings
 from sensors.new_inspections import new_inspections
-
-# The steps of a run follow one another, so a process for each buys no speed: a run on one machine is one process, which
-# imports once. Where each is to have its own, it is forked from one that has imported what every step imports.
-IN_EVERY_STEP = [
-    __name__,
-    "dagster._cli",
-    "dagster._core.storage.sqlite_storage",
-    "pandas",
-    "pyarrow.parquet",
-    "great_expectations",
-]
-PRELOADED = {"start_method": {"forkserver": {"preload_modules": IN_EVERY_STEP}}}
-
-EXECUTORS = {
-    "in_process": dg.in_process_executor,
-    "multiprocess": dg.multiprocess_executor.configured(PRELOADED, name="multiprocess"),
-    "slurm": slurm_executor,
-}
-
-
-def resources_of(settings: Settings) -> Mapping[str, object]:
-    """What the assets talk to. Making them opens no connection and reads no file but a model named by its path."""
-    classifier = Classifier(settings)
-    return {
-        "settings": settings,
-        "imaging_database": ImagingDatabase.of(settings),
-        "image_store": open_image_store(settings.image_store_url, settings.ssh),
-        "staging": Staging(settings.staging, classifier.version.name),
-        "score_archive": ScoreArchive(settings.archive, classifier.version.name),
-        "classifier": classifier,
-        "data_checks": DataChecks(settings),
-    }
-
 
 defs = dg.Definitions(
     assets=[

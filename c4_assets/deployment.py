@@ -1,8 +1,13 @@
-"""What this deployment is: its settings, read here alone, its scorer version, how its steps are retried."""
+"""What this deployment is: its settings, read here alone, its scorer version, and what its steps talk to."""
 
-import dagster as dg
+from collections.abc import Mapping
 
+from c4_assets.checks.data_checks import DataChecks
 from c4_assets.models.classifier import Classifier
+from resources.archive.score_archive import ScoreArchive
+from resources.archive.staging import Staging
+from resources.image_store import open_image_store
+from resources.imaging_database import ImagingDatabase
 from resources.settings import Settings
 
 SETTINGS = Settings.from_environment()
@@ -13,18 +18,15 @@ SCORER = Classifier(SETTINGS).version
 """The scorer version of this deployment: the ``code_version`` of every asset whose content depends on it."""
 
 
-GROUP = "drops"
-"""All assets are in one group: with several, Dagster's lineage page opens with the groups folded."""
-
-
-FACILITY = "team:crystallisation-facility"
-
-
-CPU_RETRIES = dg.RetryPolicy(
-    max_retries=3, delay=SETTINGS.retry_seconds, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-)
-"""A database or storage host that goes away is usually back within a minute (10 + 20 + 40 s)."""
-
-
-GPU_RETRIES = dg.RetryPolicy(max_retries=1, delay=SETTINGS.retry_seconds)
-"""A node that dies under a step: once more elsewhere. Finished inspections are not classified again."""
+def resources_of(settings: Settings) -> Mapping[str, object]:
+    """What the assets talk to. Making them opens no connection and reads no file but a model named by its path."""
+    classifier = Classifier(settings)
+    return {
+        "settings": settings,
+        "imaging_database": ImagingDatabase.of(settings),
+        "image_store": open_image_store(settings.image_store_url, settings.ssh),
+        "staging": Staging(settings.staging, classifier.version.name),
+        "score_archive": ScoreArchive(settings.archive, classifier.version.name),
+        "classifier": classifier,
+        "data_checks": DataChecks(settings),
+    }

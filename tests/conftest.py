@@ -29,7 +29,8 @@ from c4_assets.checks import withholding
 from c4_assets.checks.check import Check, Tables, Verdict
 from c4_assets.checks.expectations import Judgement
 from c4_assets.checks.thresholds import Thresholds
-from c4_assets.definitions import defs, resources_of
+from c4_assets.definitions import defs
+from c4_assets.deployment import resources_of
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.engine import Classification, Engine, pipeline
 from c4_assets.models.weights import fetch

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from c4_assets.backlog.coverage import Coverage, Pace, by_month, by_year, count_days, whole
-from c4_assets.backlog.page import share
 from c4_assets.command import app
 from c4_assets.definitions import defs
 from c4_assets.deployment_home import dagster_instance
+from c4_assets.pictures.backlog_page import share
 from c4_assets.runs import backfills as backlog
 from resources.errors import ConfigurationError
 from resources.imaging_database.register import NewImage, register_inspection

@@ -19,15 +19,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from c4_assets.backlog.backfill import Backfill
 from c4_assets.backlog.coverage import Coverage, Pace
 from c4_assets.backlog.limits import Limit, Observations
-from c4_assets.backlog.page import write_page as write_backlog_page
 from c4_assets.backlog.report import Covered, Report
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.labels.report import write_report
 from c4_assets.models.classifier import Classifier
-from c4_assets.runs.backfills import Backfill, backfills
+from c4_assets.pictures.backlog_page import write_page as write_backlog_page
+from c4_assets.runs.backfills import backfills
 from resources.archive.label_archive import ArchivedLabel
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection

@@ -9,13 +9,13 @@ import dagster as dg
 from c4_assets.assets.db_scores import db_scores
 from c4_assets.assets.human_labels import human_labels
 from c4_assets.checks.pictures import pictures_in
-from c4_assets.deployment import CPU_RETRIES, FACILITY, GROUP, SCORER
+from c4_assets.deployment import SCORER
 from c4_assets.labels.ashes import collect_week, confusion, missed_crystals_first
 from c4_assets.models.marco.preprocessing import thumbnail
 from c4_assets.pictures.contact_sheet import Tile
-from c4_assets.runs.metadata import column_schema, scorer_version, sheet_metadata
+from c4_assets.runs.metadata import FACILITY, GROUP, column_schema, scorer_version, sheet_metadata
 from c4_assets.runs.partitions import WEEKS, week_of
-from c4_assets.runs.step_failures import told_to_the_operator
+from c4_assets.runs.step_failures import CPU_RETRIES, told_to_the_operator
 from c4_assets.scoring.classify import THUMBNAIL_SIDE
 from resources.archive.score_archive import ScoreArchive
 from resources.errors import ImageError

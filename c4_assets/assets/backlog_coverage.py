@@ -1,17 +1,20 @@
 """Count once a day how far history is scored, so that Dagster plots it over time."""
 
 import base64
+from functools import partial
 
 import dagster as dg
 
 from c4_assets.assets.db_scores import db_scores
 from c4_assets.backlog.coverage import by_year
-from c4_assets.backlog.page import in_words, share
 from c4_assets.backlog.report import COUNTS, Report, report
-from c4_assets.deployment import CPU_RETRIES, FACILITY, GROUP, SCORER
+from c4_assets.deployment import SCORER
+from c4_assets.pictures.backlog_page import in_words, share
 from c4_assets.pictures.backlog_plots import heat_map, rate_plot
-from c4_assets.runs.metadata import scorer_version
-from c4_assets.runs.step_failures import told_to_the_operator
+from c4_assets.runs.backfills import backfills
+from c4_assets.runs.metadata import FACILITY, GROUP, scorer_version
+from c4_assets.runs.observed import observe
+from c4_assets.runs.step_failures import CPU_RETRIES, told_to_the_operator
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging
 from resources.executors.step_resources import StepResources
@@ -42,7 +45,9 @@ def backlog_coverage(
         context.log.info(f"counted {done} of {pieces} pieces of history")
 
     with told_to_the_operator(context):
-        found = report(settings, imaging_database, staging, score_archive.scorer, context.instance, counted=counted)
+        known = backfills(context.instance)
+        seen = partial(observe, context.instance, settings, staging, known)
+        found = report(settings, imaging_database, score_archive.scorer, known, seen, counted=counted)
     return dg.MaterializeResult(metadata=_in_numbers_and_pictures(found))
 
 

@@ -7,15 +7,25 @@ from datetime import date
 import dagster as dg
 
 from c4_assets.assets.marco_probabilities import marco_probabilities
+from c4_assets.checks.data_checks import DataChecks
 from c4_assets.checks.pictures import thumbnails_in
 from c4_assets.checks.predictions import mix_table, prediction_tables
-from c4_assets.deployment import FACILITY, GROUP, SCORER
+from c4_assets.deployment import SCORER
 from c4_assets.models.classifier import Classifier
 from c4_assets.pictures.tiles import likeliest_crystals
-from c4_assets.runs.check_results import DataChecks, trends
+from c4_assets.runs.check_results import evaluate, trends
 from c4_assets.runs.check_specs import specs_of
 from c4_assets.runs.days import Events, Result, day_by_day
-from c4_assets.runs.metadata import OUTCOME_COLUMNS, cell, column_lineage, column_schema, scorer_version, sheet_metadata
+from c4_assets.runs.metadata import (
+    FACILITY,
+    GROUP,
+    OUTCOME_COLUMNS,
+    cell,
+    column_lineage,
+    column_schema,
+    scorer_version,
+    sheet_metadata,
+)
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.runs.step_failures import told_to_the_operator
 from c4_assets.scoring.predict import predict_day
@@ -75,7 +85,7 @@ def class_predictions(
         predictions = predict_day(day, score_archive, classifier.version.crystal_threshold)
         mix = mix_table(day, predictions, score_archive, data_checks.thresholds.predictions)
         tables = {**prediction_tables(predictions), **mix}
-        checked = data_checks.evaluate("class_predictions", day, tables, thumbnails_in(score_archive, day))
+        checked = evaluate(data_checks, "class_predictions", day, tables, thumbnails_in(score_archive, day))
         return dg.MaterializeResult(
             metadata={
                 **_in_numbers_and_pictures(predictions),

@@ -5,16 +5,17 @@ from datetime import date
 import dagster as dg
 
 from c4_assets.assets.class_predictions import class_predictions
+from c4_assets.checks.data_checks import DataChecks
 from c4_assets.checks.pictures import thumbnails_in
 from c4_assets.checks.rows import read_back_tables
-from c4_assets.deployment import CPU_RETRIES, FACILITY, GROUP, SCORER
+from c4_assets.deployment import SCORER
 from c4_assets.models.classifier import Classifier
-from c4_assets.runs.check_results import DataChecks
+from c4_assets.runs.check_results import evaluate
 from c4_assets.runs.check_specs import specs_of
 from c4_assets.runs.days import Events, Result, day_by_day
-from c4_assets.runs.metadata import column_lineage, column_schema, scorer_version
+from c4_assets.runs.metadata import FACILITY, GROUP, column_lineage, column_schema, scorer_version
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
-from c4_assets.runs.step_failures import in_backfill, told_to_the_operator
+from c4_assets.runs.step_failures import CPU_RETRIES, in_backfill, told_to_the_operator
 from c4_assets.scoring.write import WrittenDay, never_tried, write_day
 from resources.archive.score_archive import ScoreArchive
 from resources.errors import C4Error
@@ -82,7 +83,7 @@ def db_scores(
                 f"{left} images of {day} are left, because staging is full (C4_STAGING_GIGABYTES): the run is repeated."
             )
         tables = read_back_tables(imaging_database, score_archive.scorer, done.predictions)
-        checked = data_checks.evaluate("db_scores", day, tables, thumbnails_in(score_archive, day))
+        checked = evaluate(data_checks, "db_scores", day, tables, thumbnails_in(score_archive, day))
         return dg.MaterializeResult(
             metadata={
                 **_in_numbers(done),

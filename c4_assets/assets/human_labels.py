@@ -5,16 +5,17 @@ from contextlib import closing
 import dagster as dg
 
 from c4_assets.assets.db_scores import db_scores
+from c4_assets.checks.data_checks import DataChecks
 from c4_assets.checks.labels import ASSET
 from c4_assets.checks.pictures import pictures_in
-from c4_assets.deployment import CPU_RETRIES, FACILITY, GROUP, SCORER
+from c4_assets.deployment import SCORER
 from c4_assets.labels.collect import collect_labels, without_left_out
 from c4_assets.labels.report import report_page, write_report
-from c4_assets.runs.check_results import DataChecks, trends
+from c4_assets.runs.check_results import evaluate, trends
 from c4_assets.runs.check_specs import specs_of
-from c4_assets.runs.metadata import column_schema
+from c4_assets.runs.metadata import FACILITY, GROUP, column_schema
 from c4_assets.runs.partitions import WEEKS, week_of
-from c4_assets.runs.step_failures import told_to_the_operator
+from c4_assets.runs.step_failures import CPU_RETRIES, told_to_the_operator
 from resources.archive.label_archive import read_labels, write_labels
 from resources.archive.score_archive import ScoreArchive
 from resources.executors.step_resources import StepResources
@@ -65,7 +66,7 @@ def human_labels(
         start, end = week_of(context)
         thresholds = data_checks.thresholds.labels
         found, tables = collect_labels(start, end, imaging_database, score_archive, thresholds)
-        checked = data_checks.evaluate(ASSET, start.date(), tables, pictures_in(image_store))
+        checked = evaluate(data_checks, ASSET, start.date(), tables, pictures_in(image_store))
         labels = without_left_out(found, checked.verdicts)
         write_labels(score_archive, start.date(), labels)
         page = report_page(data_checks.docs, context.partition_key)

@@ -6,16 +6,17 @@ from functools import cache
 import dagster as dg
 
 from c4_assets.assets.raw_inspection_images import raw_inspection_images
+from c4_assets.checks.data_checks import DataChecks
 from c4_assets.checks.pictures import thumbnails_in
 from c4_assets.checks.probabilities import probability_tables, weights_table
-from c4_assets.deployment import FACILITY, GPU_RETRIES, GROUP, SCORER
+from c4_assets.deployment import SCORER
 from c4_assets.models.classifier import Classifier
-from c4_assets.runs.check_results import DataChecks, trends
+from c4_assets.runs.check_results import evaluate, trends
 from c4_assets.runs.check_specs import specs_of
 from c4_assets.runs.days import Events, Result, day_by_day
-from c4_assets.runs.metadata import OUTCOME_COLUMNS, column_schema, peak_memory, scorer_version
+from c4_assets.runs.metadata import FACILITY, GROUP, OUTCOME_COLUMNS, column_schema, peak_memory, scorer_version
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
-from c4_assets.runs.step_failures import told_to_the_operator
+from c4_assets.runs.step_failures import GPU_RETRIES, told_to_the_operator
 from c4_assets.scoring.classify import ClassifiedDay, classify_day
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging
@@ -78,7 +79,7 @@ def marco_probabilities(
             **weights_table(classifier.version, loaded),
             **probability_tables(score_archive.rows(day), data_checks.thresholds),
         }
-        checked = data_checks.evaluate("marco_probabilities", day, tables, thumbnails_in(score_archive, day))
+        checked = evaluate(data_checks, "marco_probabilities", day, tables, thumbnails_in(score_archive, day))
         return dg.MaterializeResult(
             metadata={
                 **_in_numbers(classified),

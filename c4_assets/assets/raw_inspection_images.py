@@ -5,15 +5,15 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
+from c4_assets.checks.data_checks import DataChecks
 from c4_assets.checks.images import image_tables, known_files
 from c4_assets.checks.pictures import pictures_in
-from c4_assets.deployment import CPU_RETRIES, FACILITY, GROUP
-from c4_assets.runs.check_results import DataChecks
+from c4_assets.runs.check_results import evaluate
 from c4_assets.runs.check_specs import specs_of
 from c4_assets.runs.days import Events, Result, day_by_day, days_of
-from c4_assets.runs.metadata import peak_memory, scorer_version
+from c4_assets.runs.metadata import FACILITY, GROUP, peak_memory, scorer_version
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
-from c4_assets.runs.step_failures import told_to_the_operator
+from c4_assets.runs.step_failures import CPU_RETRIES, told_to_the_operator
 from c4_assets.scoring.fetch import StagedDay, stage_day
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging
@@ -63,7 +63,7 @@ def raw_inspection_images(
         listed = inspections_of_day(imaging_database, day)
         files = known_files(day, listed, staging, score_archive)
         tables = image_tables(listed, files, data_checks.thresholds.images, datetime.now(UTC))
-        checked = data_checks.evaluate("raw_inspection_images", day, tables, pictures_in(image_store))
+        checked = evaluate(data_checks, "raw_inspection_images", day, tables, pictures_in(image_store))
         return dg.MaterializeResult(
             metadata={
                 **_in_numbers(staged),

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from c4_assets.deployment import FACILITY, GROUP
+from c4_assets.runs.metadata import FACILITY, GROUP
 
 inspections = dg.AssetSpec(
     "inspections",

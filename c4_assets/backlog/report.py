@@ -3,20 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from c4_assets.backlog.backfill import Backfill
 from c4_assets.backlog.coverage import Coverage, Pace, by_month, by_year, count_days, whole
 from c4_assets.backlog.limits import Limit, Observations, limit
-from resources.archive.staging import Staging
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.throughput import scores_by_hour
 from resources.imaging_database.work import Progress
 from resources.settings import Settings
-
-if TYPE_CHECKING:
-    import dagster as dg
-
-    from c4_assets.runs.backfills import Backfill
 
 COUNTS = ("listed", "scored", "failed", "withheld", "pending")
 
@@ -25,7 +20,7 @@ COUNTS = ("listed", "scored", "failed", "withheld", "pending")
 class Covered:
     """A backfill, and how many of its days have nothing pending any more. ``None``: its days were not all counted."""
 
-    backfill: "Backfill"
+    backfill: Backfill
     done: int | None
     images: int | None
     """Pending images of its days."""
@@ -98,7 +93,7 @@ def _backfill(covered: Covered) -> dict[str, Any]:
     }
 
 
-def covered(backfill: "Backfill", days: Sequence[Progress], since: date, until: date) -> Covered:
+def covered(backfill: Backfill, days: Sequence[Progress], since: date, until: date) -> Covered:
     """How much of a backfill is done, from the days that were counted.
 
     Args:
@@ -113,37 +108,35 @@ def covered(backfill: "Backfill", days: Sequence[Progress], since: date, until: 
 def report(
     settings: Settings,
     database: ImagingDatabase,
-    staging: Staging,
     scorer: str,
-    instance: "dg.DagsterInstance",
+    backfills: Sequence[Backfill],
+    observe: Callable[[int], Observations],
     since: date | None = None,
     until: date | None = None,
     counted: Callable[[int, int], None] = lambda done, pieces: None,
 ) -> Report:
-    """Counts and observes.
+    """Counts what is scored, and has the runs observed that score the rest.
 
     Args:
+        backfills: those that are not over.
+        observe: looks at their runs, given the images that could be scored now.
         since, until: days of imaging to count, both included; by default all of history.
         counted: see :func:`c4_assets.backlog.coverage.count_days`.
 
     Raises:
         Unavailable: the database does not answer.
     """
-    from c4_assets.runs.backfills import backfills
-    from c4_assets.runs.observed import observe
-
     days = count_days(database, scorer, settings.max_attempts, since, until, counted)
     now = datetime.now(UTC)
-    known = backfills(instance)
     pending = sum(day.pending for day in days if settings.start_date <= day.day <= now.date())
-    seen = observe(instance, settings, staging, known, pending)
+    seen = observe(pending)
     return Report(
         scorer,
         now,
         by_month(days),
         sum(day.pending for day in days) - pending,
         Pace(scores_by_hour(database, scorer, now)),
-        [covered(each, days, since or date.min, until or date.max) for each in known],
+        [covered(each, days, since or date.min, until or date.max) for each in backfills],
         seen,
         limit(seen),
     )

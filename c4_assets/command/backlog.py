@@ -3,17 +3,18 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from c4_assets.backlog.coverage import Coverage, Pace, by_year
-from c4_assets.backlog.page import in_words, share, write_page
 from c4_assets.backlog.report import Report, report
 from c4_assets.command.console import console, errors, progress
 from c4_assets.deployment_home import dagster_instance, ready
 from c4_assets.models.classifier import Classifier
+from c4_assets.pictures.backlog_page import in_words, share, write_page
 from resources.archive.staging import Staging
 from resources.errors import ConfigurationError
 from resources.imaging_database.throughput import scores_by_hour
@@ -57,6 +58,9 @@ def backlog(
 
 
 def _count(since: date | None, until: date | None) -> Report:
+    from c4_assets.runs.backfills import backfills
+    from c4_assets.runs.observed import observe
+
     settings = Settings.from_environment()
     database, scorer = ready(settings), Classifier(settings).version.name
     staging = Staging(settings.staging, scorer)
@@ -66,7 +70,9 @@ def _count(since: date | None, until: date | None) -> Report:
         def counted(done: int, pieces: int) -> None:
             bar.update(task, completed=done, total=pieces)
 
-        return report(settings, database, staging, scorer, instance, since, until, counted)
+        known = backfills(instance)
+        seen = partial(observe, instance, settings, staging, known)
+        return report(settings, database, scorer, known, seen, since, until, counted)
 
 
 def _print_coverage(counted: Report, months: bool) -> None:

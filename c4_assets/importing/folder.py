@@ -8,9 +8,9 @@ from datetime import UTC, datetime, tzinfo
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
-from c4_assets.importing.names import SUFFIXES, NamedImage, from_csv, from_names
+from c4_assets.importing.names import NamedImage, from_csv, from_names
 from c4_assets.scoring.exif import taken_at
-from c4_assets.scoring.score_files import image_files
+from c4_assets.scoring.score_files import SUFFIXES, image_files
 from resources.atomic_write import whole_file
 from resources.errors import ConfigurationError, ImageError
 from resources.image_store import LocalStore

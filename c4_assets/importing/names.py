@@ -10,9 +10,6 @@ from string import ascii_uppercase
 
 from resources.errors import ConfigurationError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif"}
-"""Endings of image files. MARCO reads JPEG and PNG; the others are listed as failed and not passed over in silence."""
-
 
 @dataclass(frozen=True)
 class NamedImage:

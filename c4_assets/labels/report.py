@@ -19,8 +19,8 @@ from c4_assets.labels.agreement import (
     with_the_machine,
 )
 from c4_assets.pictures.contact_sheet import COLOURS
+from c4_assets.pictures.html_page import write_html
 from resources.archive.label_archive import ArchivedLabel
-from resources.atomic_write import whole_file
 from resources.records import CATEGORIES, HumanLabel
 
 WIDTH, HEIGHT, MARGIN = 640, 180, 44
@@ -55,18 +55,14 @@ def write_report(page: Path, weeks: Mapping[date, Sequence[ArchivedLabel]], week
         weeks: labels by week, oldest first; those that are left out are not counted.
         week: the newest week, for the title.
     """
-    import jinja2
-
     usable = {day: [each.label for each in labels if not each.left_out] for day, labels in weeks.items()}
     labels = [label for of_week in usable.values() for label in of_week]
     opinions = by_image(labels)
     table = with_the_machine(labels)
     people = sorted({label.human for label in labels if label.category in CATEGORIES})
-    # Names of people and classes come from outside: everything is escaped.
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("c4_assets", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    html = environment.get_template("labels_report.html").render(
+    write_html(
+        page,
+        "labels_report.html",
         week=week,
         weeks=len(usable),
         labels=len(labels),
@@ -88,8 +84,6 @@ def write_report(page: Path, weeks: Mapping[date, Sequence[ArchivedLabel]], week
         thresholds=thresholds,
         plot=(WIDTH, HEIGHT, MARGIN),
     )
-    with whole_file(page) as temporary:
-        temporary.write_text(html, encoding="utf-8")
 
 
 def report_page(docs: Path, week: str) -> Path:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from c4_assets.models.marco.preprocessing import thumbnail
 from c4_assets.pictures.contact_sheet import COLOURS
+from c4_assets.pictures.html_page import write_html
 from c4_assets.scoring.score_files import FileScore
-from resources.atomic_write import whole_file
 from resources.errors import ImageError
 from resources.records import CATEGORIES
 
@@ -26,17 +26,13 @@ def write_page(rows: Sequence[FileScore], page: Path, title: str) -> None:
     Args:
         rows: as :func:`c4_assets.scoring.score_files` returns them.
     """
-    import jinja2
-
     shown = [row for row in rows if row.error is None][:MOST]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         pictures = list(threads.map(_picture, shown))
-    # Paths come from outside: everything is escaped.
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("c4_assets", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     counts = Counter(row.category for row in rows)
-    html = environment.get_template("score_page.html").render(
+    write_html(
+        page,
+        "score_page.html",
         title=title,
         drops=list(zip(shown, pictures, strict=True)),
         failed=[row for row in rows if row.error is not None],
@@ -48,8 +44,6 @@ def write_page(rows: Sequence[FileScore], page: Path, title: str) -> None:
         prefix=len(_common_folder([row.path for row in rows])),
         not_shown=sum(row.error is None for row in rows) - len(shown),
     )
-    with whole_file(page) as temporary:
-        temporary.write_text(html, encoding="utf-8")
 
 
 def _common_folder(paths: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ what is done of them is asked of the imaging database and never of Dagster.
 import hashlib
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -19,7 +18,9 @@ from dagster._core.storage.tags import WILL_RETRY_TAG
 from dagster._core.utils import make_new_backfill_id
 from sqlalchemy.exc import IntegrityError
 
+from c4_assets.backlog.backfill import Backfill, span
 from c4_assets.backlog.limits import STEPS
+from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.runs.step_failures import BACKFILL_TAG
 from resources.errors import ConfigurationError, Unavailable
 
@@ -35,34 +36,6 @@ FAILED = [dg.DagsterRunStatus.FAILURE]
 
 
 ATTEMPTS = 10
-
-
-@dataclass(frozen=True)
-class Backfill:
-    """A backfill over the daily assets that is not over.
-
-    Its state is ``running``, ``pausing`` (its runs are ending), ``paused``, or ``ending`` where it was cancelled in the
-    UI.
-    """
-
-    backfill_id: str
-    state: str
-    started_at: datetime
-    days: frozenset[date]
-    resumes: str | None
-    runs_queued: int
-    runs_started: int
-    runs_failed: int
-    """Those that Dagster does not repeat by itself."""
-
-    @property
-    def span(self) -> str:
-        return span(self.days)
-
-
-def span(days: Collection[date]) -> str:
-    """The first and the last of some days."""
-    return f"{min(days)} to {max(days)}" if len(days) > 1 else str(next(iter(days), "no day"))
 
 
 def backfills(instance: dg.DagsterInstance) -> list[Backfill]:
@@ -114,17 +87,17 @@ def days_of(backfill: PartitionBackfill) -> frozenset[date]:
 
 
 def _asset_graph() -> BaseAssetGraph[Any]:
-    from c4_assets.definitions import defs
-
-    return defs.resolve_asset_graph()
+    """The daily assets as far as a backfill is concerned: their days, and that each depends on the one before it."""
+    chain = [
+        dg.AssetSpec(asset, partitions_def=DAYS, deps=DAILY[max(number - 1, 0) : number])
+        for number, asset in enumerate(DAILY)
+    ]
+    return dg.Definitions(assets=chain).resolve_asset_graph()
 
 
 def days_a_run() -> int:
     """How many days a backfill puts into one run at most."""
-    from c4_assets.assets.raw_inspection_images import raw_inspection_images
-
-    policy = raw_inspection_images.backfill_policy
-    return (policy.max_partitions_per_run or 10**6) if policy else 1
+    return SEVERAL_DAYS.max_partitions_per_run or 10**6
 
 
 def runs_of(days: Collection[date], a_run: int) -> int:

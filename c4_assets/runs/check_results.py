@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from c4_assets.checks.catalogue import checks_of
 from c4_assets.checks.check import Tables, Verdict, in_words
-from c4_assets.checks.data_docs import write_pages
-from c4_assets.checks.expectations import judge
+from c4_assets.checks.data_checks import DataChecks
 from c4_assets.checks.pictures import Pictures, Rows
-from c4_assets.checks.thresholds import Thresholds
 from c4_assets.models.marco.preprocessing import thumbnail
 from c4_assets.pictures.contact_sheet import LARGEST, Tile
 from c4_assets.runs.metadata import cell, sheet_metadata
 from resources.errors import ImageError
-from resources.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,35 +25,15 @@ NAMED = 50
 THUMBNAIL_SIDE = 150
 
 
-class DataChecks:
-    """Evaluates checks at a site's thresholds. Making one reads no file."""
+def evaluate(checks: DataChecks, asset: str, partition: date, tables: Tables, pictures: Pictures) -> "Evaluated":
+    """Judges an asset's tables and puts the verdicts into Dagster's terms.
 
-    def __init__(self, settings: Settings) -> None:
-        self._site = settings.checks_config
-        self.docs = settings.data_docs
-        self._thresholds: Thresholds | None = None
-
-    @property
-    def thresholds(self) -> Thresholds:
-        """The site's thresholds.
-
-        Raises:
-            ConfigurationError: the site's file cannot be used.
-        """
-        if self._thresholds is None:
-            self._thresholds = Thresholds.load(self._site)
-        return self._thresholds
-
-    def evaluate(self, asset: str, partition: date, tables: Tables, pictures: Pictures) -> "Evaluated":
-        """Judges an asset's tables by its checks, and keeps Data Docs of those in which something is wrong.
-
-        Args:
-            partition: the day, or the Monday of the week.
-            pictures: where those of offending images come from.
-        """
-        judged = judge(checks_of(asset), tables, self.thresholds)
-        pages = write_pages(self.docs, asset, partition, tables, judged)
-        return Evaluated(judged.verdicts, [_result(verdict, pages, pictures) for verdict in judged.verdicts])
+    Args:
+        partition: the day, or the Monday of the week.
+        pictures: where those of offending images come from.
+    """
+    judged = checks.judge(asset, partition, tables)
+    return Evaluated(judged.verdicts, [_result(verdict, judged.pages, pictures) for verdict in judged.verdicts])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,13 @@ import dagster as dg
 from c4_assets.pictures.contact_sheet import Tile, contact_sheet
 from resources.records import PROBABILITY_COLUMNS
 
+GROUP = "drops"
+"""All assets are in one group: with several, Dagster's lineage page opens with the groups folded."""
+
+
+FACILITY = "team:crystallisation-facility"
+
+
 MEANINGS = {
     "image_id": "Number of the image in the imaging database.",
     "inspection_id": "Number of the inspection: one imaging of one plate.",

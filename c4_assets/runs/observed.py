@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterEventType as Event
 
+from c4_assets.backlog.backfill import Backfill
 from c4_assets.backlog.limits import CLASSIFY, FETCH, STEPS, Observations, Pool, StepTimes
-from c4_assets.runs.backfills import DAILY, JOB, UNDER_WAY, WAITING, Backfill
+from c4_assets.runs.backfills import DAILY, JOB, UNDER_WAY, WAITING
 from c4_assets.runs.pools import POOLS
 from c4_assets.runs.step_failures import BACKFILL_TAG
 from resources.archive.staging import Staging

@@ -11,6 +11,15 @@ from resources.errors import C4Error
 
 log = logging.getLogger("c4.step")
 
+CPU_RETRIES = dg.RetryPolicy(
+    max_retries=3, delay=SETTINGS.retry_seconds, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+"""A database or storage host that goes away is usually back within a minute (10 + 20 + 40 s)."""
+
+
+GPU_RETRIES = dg.RetryPolicy(max_retries=1, delay=SETTINGS.retry_seconds)
+"""A node that dies under a step: once more elsewhere. Finished inspections are not classified again."""
+
 BACKFILL_TAG = "dagster/backfill"
 
 LONGEST_WAIT_S = 300

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from c4_assets.importing.names import SUFFIXES
 from c4_assets.models.engine import Engine
 from c4_assets.models.scorer_version import ScorerVersion
 from resources.atomic_write import whole_file
 from resources.errors import ConfigurationError, ImageError
 from resources.image_store.base import checked_size
 from resources.records import Probabilities, likeliest
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif"}
+"""Endings of image files. MARCO reads JPEG and PNG; the others are listed as failed and not passed over in silence."""
 
 FORMATS = (".csv", ".parquet", ".json")
 

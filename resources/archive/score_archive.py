@@ -90,7 +90,7 @@ class ScoreArchive:
         return dict(Counter(_read_columns(self._day_file("predictions", day), "category")["category"]))
 
     def fingerprints(self, day: date) -> dict[int, bytes]:
-        """The perceptual hash of every image of the day that has one (:class:`c4_assets.models.appearance.Appearance`)."""
+        """The perceptual hash of every image of the day that has one (:class:`resources.records.Appearance`)."""
         columns = _read_columns(self._day_file("probabilities", day), "image_id", "perceptual_hash")
         pairs = zip(columns["image_id"], columns["perceptual_hash"], strict=True)
         return {image_id: fingerprint for image_id, fingerprint in pairs if fingerprint}

@@ -1,4 +1,4 @@
-"""What a compute node sees of a deployment: ``python -m resources.executors.slurm.probe`` prints it as one line of JSON."""
+"""What a compute node sees of a deployment, as one line of JSON: ``python -m resources.executors.slurm.probe``."""
 
 import json
 import os

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from c4_assets.backlog.coverage import Coverage, by_year
 from c4_assets.backlog.report import Covered, Report
-from resources.atomic_write import whole_file
+from c4_assets.pictures.html_page import write_html
 
 MONTHS = tuple(calendar.month_abbr)[1:]
 
@@ -17,14 +17,11 @@ def write_page(report: Report, page: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("c4_assets", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     found = {(month.year, month.month): month for month in report.months}
     years = [(year, [found.get((year.year, number)) for number in range(1, 13)]) for year in by_year(report.months)]
-    html = environment.get_template("backlog_page.html").render(
+    write_html(
+        page,
+        "backlog_page.html",
         report=report,
         names=MONTHS,
         years=years[::-1],
@@ -33,8 +30,6 @@ def write_page(report: Report, page: Path) -> None:
         share=share,
         in_words=in_words,
     )
-    with whole_file(page) as temporary:
-        temporary.write_text(html, encoding="utf-8")
 
 
 def share(coverage: Coverage) -> str:

@@ -1,0 +1,50 @@
+"""A site's checks: its thresholds, judging by them, and where the pages about what is wrong lie."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from c4_assets.checks.catalogue import checks_of
+from c4_assets.checks.check import Tables, Verdict
+from c4_assets.checks.data_docs import write_pages
+from c4_assets.checks.expectations import judge
+from c4_assets.checks.thresholds import Thresholds
+from resources.settings import Settings
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The verdicts on one partition of an asset, and the page of every table in which a row offends."""
+
+    verdicts: Sequence[Verdict]
+    pages: Mapping[str, Path]
+
+
+class DataChecks:
+    """Judges at a site's thresholds. Making one reads no file."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._site = settings.checks_config
+        self.docs = settings.data_docs
+        self._thresholds: Thresholds | None = None
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The site's thresholds.
+
+        Raises:
+            ConfigurationError: the site's file cannot be used.
+        """
+        if self._thresholds is None:
+            self._thresholds = Thresholds.load(self._site)
+        return self._thresholds
+
+    def judge(self, asset: str, partition: date, tables: Tables) -> Judged:
+        """Judges an asset's tables by its checks, and keeps Data Docs of those in which something is wrong.
+
+        Args:
+            partition: the day, or the Monday of the week.
+        """
+        judged = judge(checks_of(asset), tables, self.thresholds)
+        return Judged(judged.verdicts, write_pages(self.docs, asset, partition, tables, judged))

@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: servers that they start, and the import graph."""
