@@ -16,8 +16,6 @@ def dagster_instance(settings: Settings) -> "dg.DagsterInstance":
     """The Dagster instance in the settings' home, which is prepared if it is new."""
     import dagster as dg
 
-    from c4_assets.deployment_home import prepare_dagster_home
-
     prepare_dagster_home(settings)
     return dg.DagsterInstance.from_config(str(settings.dagster_home))
 
@@ -43,7 +41,7 @@ def shipped(name: str) -> Path:
     Raises:
         ConfigurationError: C4 was installed without its checkout.
     """
-    file = Path(__file__).parents[2] / name
+    file = Path(__file__).parents[1] / name
     if not file.is_file():
         raise ConfigurationError(
             f"{file} is missing: run C4 from its checkout, or set DAGSTER_HOME to a prepared folder."
