@@ -52,8 +52,8 @@ from benchmarks.sshd import Sshd
 from benchmarks.trial_site import BACKFILL_TAG, Plan, Site, running_site
 from benchmarks.verdict import verdict
 from c4_assets.marco import machine, model
-from c4_assets.marco.engine import network_times
-from c4_assets.marco.network import frozen_network
+from c4_assets.marco.engine import inference_times
+from c4_assets.marco.network import frozen_graph
 from c4_assets.marco.openvino_engine import OpenVinoEngine
 from c4_assets.marco.preprocessing import pixels
 from resources.appearance import appearance_of
@@ -105,16 +105,16 @@ class Trial:
 def measure(folder: Path, rounds: int) -> Measured:
     """All rates but the overhead, which is 0 here, and the paper's job."""
     models = Path(os.environ.get("C4_MODELS", folder / "models"))
-    network = frozen_network(model.fetch("marco", models), model.weights_sha256("marco", models), models)
+    network = frozen_graph(model.fetch("marco", models), model.weights_sha256("marco", models), models)
     real = os.environ.get("C4_REAL_IMAGES")
     images = five_megapixels(Path(real) if real else None)
     engine = OpenVinoEngine(network, "fp32", None)
     list(engine.classify(images[:8]))  # the first call compiles
 
     def classify() -> float:
-        before = network_times().computed
+        before = inference_times().computed
         list(engine.classify(images))
-        return network_times().computed - before
+        return inference_times().computed - before
 
     paths = fetch.lay_out(folder / "images" / "plate")
     with ExitStack() as stack:

@@ -26,7 +26,7 @@ from benchmarks.report import Row, report
 from c4_assets.marco import machine
 from c4_assets.marco.engine import Engine
 from c4_assets.marco.model import fetch, weights_sha256
-from c4_assets.marco.network import frozen_network
+from c4_assets.marco.network import frozen_graph
 from c4_assets.marco.openvino_engine import OpenVinoEngine
 from c4_assets.marco.tensorflow_engine import TensorFlowEngine
 from resources.categories import CATEGORIES
@@ -75,7 +75,7 @@ def ours(engine: Engine) -> Contender:
 def contenders(models: Path) -> dict[str, Contender]:
     """All that can run on this machine, the baseline among them, by the name of their row."""
     saved_model = fetch("marco", models)
-    network = frozen_network(saved_model, weights_sha256("marco", models), models)
+    network = frozen_graph(saved_model, weights_sha256("marco", models), models)
     found: dict[str, Contender] = {
         "serving_default@1": serving_default(saved_model, 1),
         BASELINE: serving_default(saved_model, 32),

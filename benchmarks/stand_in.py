@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.engine import Classification, Engine, pipeline
-from c4_assets.marco.model import FILES
+from c4_assets.marco.model import SAVED_MODEL_FILES
 from resources.errors import ImageError
 
 RATE = "STAND_IN_IMAGES_A_SECOND"
@@ -86,6 +86,6 @@ def make_model(folder: Path) -> Path:
     """Fills ``folder/stand-in`` with files that say what they are, for ``C4_MODEL`` to name."""
     model = folder / "stand-in"
     (model / "variables").mkdir(parents=True, exist_ok=True)
-    for file in FILES:
+    for file in SAVED_MODEL_FILES:
         (model / file).write_text("No network: a stand-in for trials of orchestration.\n")
     return model

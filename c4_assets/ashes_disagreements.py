@@ -14,36 +14,36 @@ from c4_assets.contact_sheet import Tile, sheet_metadata
 from c4_assets.db_scores import db_scores
 from c4_assets.human_labels import human_labels
 from c4_assets.marco.preprocessing import thumbnail
-from c4_assets.marco_probabilities import THUMBNAIL_SIDE
-from c4_assets.operator_errors import told_to_the_operator
+from c4_assets.marco_probabilities import ARCHIVED_THUMBNAIL_SIDE
+from c4_assets.operator_errors import translate_errors
 from c4_assets.partitions import WEEKS, week_of
 from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_schema, scorer_version
 from resources.categories import CATEGORIES, PROBABILITY_COLUMNS
 from resources.errors import ImageError
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.human_scores import ScoredTwice, newest_human_scores
+from resources.imaging_database.human_scores import ScorePair, newest_human_scores
 from resources.label_archive import left_out, read_labels
 from resources.score_archive import ScoreArchive
 from resources.step_resources import StepResources
 
-SHOWN = 18
+MAX_DISAGREEMENTS_SHOWN = 18
 
 
 @dataclass(frozen=True)
 class ScoredWeek:
     """The images whose newest human score falls into a week, by what can be said of them."""
 
-    disagreements: tuple[ScoredTwice, ...]
-    agreements: tuple[ScoredTwice, ...]
-    left_out: tuple[ScoredTwice, ...]
+    disagreements: tuple[ScorePair, ...]
+    agreements: tuple[ScorePair, ...]
+    left_out: tuple[ScorePair, ...]
     """The newest human score fails a blocking check of `human_labels`."""
-    unmapped: tuple[ScoredTwice, ...]
+    unmapped: tuple[ScorePair, ...]
     """The human class belongs to none of the four categories."""
-    without_machine_score: tuple[ScoredTwice, ...]
+    without_machine_score: tuple[ScorePair, ...]
 
 
-def compare(scored: Sequence[ScoredTwice], left_out: Collection[tuple[int, str, datetime]] = frozenset()) -> ScoredWeek:
+def compare(scored: Sequence[ScorePair], left_out: Collection[tuple[int, str, datetime]] = frozenset()) -> ScoredWeek:
     """Sorts doubly scored images; every one lands in exactly one place, missing categories first.
 
     Args:
@@ -84,16 +84,16 @@ def confusion(week: ScoredWeek) -> str:
     return "\n".join(lines)
 
 
-def missed_crystals_first(disagreements: Sequence[ScoredTwice]) -> list[ScoredTwice]:
+def missed_crystals_first(disagreements: Sequence[ScorePair]) -> list[ScorePair]:
     """Crystals that the machine did not see come first: they are what users do not forgive."""
     return sorted(disagreements, key=lambda row: (row.human_category != "crystals", -row.human_scored_at.timestamp()))
 
 
-def _tiles(rows: Sequence[ScoredTwice], pictures: Sequence[bytes | None]) -> list[Tile]:
+def _tiles(rows: Sequence[ScorePair], pictures: Sequence[bytes | None]) -> list[Tile]:
     tiles: list[Tile] = []
     for row, picture in zip(rows, pictures, strict=True):
         try:
-            jpeg = thumbnail(picture or b"", THUMBNAIL_SIDE)
+            jpeg = thumbnail(picture or b"", ARCHIVED_THUMBNAIL_SIDE)
         except ImageError:
             continue
         place = f"{row.plate} {row.well}.{row.drop_number}"
@@ -144,9 +144,9 @@ def ashes_disagreements(
     Partitions are weeks of human scoring, not of imaging. A class that is mapped to no category is counted and left
     out; map it in `score_classes` and materialise the week again.
     """
-    with told_to_the_operator(context), closing(image_store):
+    with translate_errors(context), closing(image_store):
         week = collect_week(*week_of(context), imaging_database, score_archive)
-        shown = missed_crystals_first(week.disagreements)[:SHOWN]
+        shown = missed_crystals_first(week.disagreements)[:MAX_DISAGREEMENTS_SHOWN]
         pictures = pictures_in(image_store)([{"path": row.path} for row in shown])
     compared = len(week.agreements) + len(week.disagreements)
     unmapped = sorted({row.human_class for row in week.unmapped})

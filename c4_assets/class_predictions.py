@@ -11,19 +11,19 @@ from c4_assets.checks.predictions import mix_table, prediction_tables
 from c4_assets.checks.results import DataChecks, trends
 from c4_assets.checks.specs import specs_of
 from c4_assets.contact_sheet import Tile, sheet_metadata
-from c4_assets.days import Events, Result, day_by_day
+from c4_assets.days import Events, Result, process_days
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco_probabilities import marco_probabilities
-from c4_assets.operator_errors import told_to_the_operator
+from c4_assets.operator_errors import translate_errors
 from c4_assets.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.shared import (
     FACILITY,
     GROUP,
     OUTCOME_COLUMNS,
     SCORER,
-    cell,
     column_lineage,
     column_schema,
+    markdown_cell,
     scorer_version,
 )
 from resources.categories import CATEGORIES, PROBABILITY_COLUMNS, likeliest
@@ -79,7 +79,7 @@ def interesting_drops(predictions: Iterable[Prediction], most: int = 50) -> dg.M
     flagged = sorted((p for p in predictions if p.crystal), key=lambda p: -crystal_probability(p.outcome))
     lines = ["| plate | well | drop | category | crystals | rank |", "| --- | --- | --- | --- | --- | --- |"]
     lines += [
-        f"| {cell(image.plate)} | {cell(image.well)} | {image.drop_number} | {p.category} "
+        f"| {markdown_cell(image.plate)} | {markdown_cell(image.well)} | {image.drop_number} | {p.category} "
         f"| {crystal_probability(p.outcome):.3f} | {p.rank} |"
         for p in flagged[:most]
         for image in [p.outcome.image]
@@ -121,14 +121,14 @@ def class_predictions(
     The contact sheet shows the day's likeliest crystals.
     """
 
-    def of_day(day: date) -> Result:
+    def process_day(day: date) -> Result:
         predictions = predict_day(day, score_archive, classifier.version.crystal_threshold)
         mix = mix_table(day, predictions, score_archive, data_checks.thresholds.predictions)
         tables = {**prediction_tables(predictions), **mix}
         checked = data_checks.evaluate("class_predictions", day, tables, thumbnails_in(score_archive, day))
         return dg.MaterializeResult(
             metadata={
-                **_in_numbers_and_pictures(predictions),
+                **_prediction_metadata(predictions),
                 "crystal threshold": classifier.version.crystal_threshold,
                 "scorer version": scorer_version(score_archive.scorer),
                 **trends(mix["day"], "stability_index", "jensen_shannon", "crystals"),
@@ -138,11 +138,11 @@ def class_predictions(
             check_results=checked.check_results,
         )
 
-    with told_to_the_operator(context):
-        yield from day_by_day(context, of_day)
+    with translate_errors(context):
+        yield from process_days(context, process_day)
 
 
-def _in_numbers_and_pictures(predictions: Sequence[Prediction]) -> dict[str, int | dg.MetadataValue]:
+def _prediction_metadata(predictions: Sequence[Prediction]) -> dict[str, int | dg.MetadataValue]:
     histogram = Counter(p.category for p in predictions)
     return {
         "likeliest crystals": sheet_metadata(likeliest_crystals(predictions)),

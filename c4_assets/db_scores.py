@@ -12,10 +12,10 @@ from c4_assets.checks.specs import specs_of
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.checks.withholding import withhold_day
 from c4_assets.class_predictions import class_predictions
-from c4_assets.days import Events, Result, day_by_day
+from c4_assets.days import Events, Result, process_days
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.scorer_version import ScorerVersion
-from c4_assets.operator_errors import in_backfill, told_to_the_operator
+from c4_assets.operator_errors import in_backfill, translate_errors
 from c4_assets.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_lineage, column_schema, scorer_version
 from resources.categories import PROBABILITY_COLUMNS
@@ -27,12 +27,12 @@ from resources.score_archive import Prediction, ScoreArchive
 from resources.settings import Settings
 from resources.step_resources import StepResources
 
-ONCE_MORE = {"dagster/retry_strategy": "ALL_STEPS", "dagster/max_retries": "100"}
+REPEAT_RUN_TAGS = {"dagster/retry_strategy": "ALL_STEPS", "dagster/max_retries": "100"}
 """Tags of a run that Dagster is to repeat from its first step on. What is done is not done again, and each time there
 is room for one inspection at least."""
 
 
-class NoRoom(C4Error):
+class StagingFull(C4Error):
     """Images of a day could not be staged, and nobody but this run asks for them."""
 
 
@@ -124,21 +124,21 @@ def db_scores(
 ) -> Events:
     """The day's machine scores in the imaging database: one transaction a day, one row an image and scorer version."""
 
-    def of_day(day: date) -> Result:
+    def process_day(day: date) -> Result:
         done = write_day(
             day, imaging_database, score_archive, classifier.version, context.run.run_id, data_checks.thresholds
         )
         left = never_tried(day, imaging_database, score_archive, settings.max_attempts)
         if left and in_backfill(context.run.tags):
-            context.instance.add_run_tags(context.run.run_id, ONCE_MORE)
-            raise NoRoom(
+            context.instance.add_run_tags(context.run.run_id, REPEAT_RUN_TAGS)
+            raise StagingFull(
                 f"{left} images of {day} are left, because staging is full (C4_STAGING_GIGABYTES): the run is repeated."
             )
         tables = read_back_tables(imaging_database, score_archive.scorer, done.predictions)
         checked = data_checks.evaluate("db_scores", day, tables, thumbnails_in(score_archive, day))
         return dg.MaterializeResult(
             metadata={
-                **_in_numbers(done),
+                **_write_metadata(done),
                 "scorer version": scorer_version(score_archive.scorer),
                 **LINEAGE,
                 **checked.metadata,
@@ -146,16 +146,16 @@ def db_scores(
             check_results=checked.check_results,
         )
 
-    with told_to_the_operator(context):
-        yield from day_by_day(context, of_day)
+    with translate_errors(context):
+        yield from process_days(context, process_day)
 
 
-def _in_numbers(day: WrittenDay) -> dict[str, int]:
+def _write_metadata(day: WrittenDay) -> dict[str, int]:
     return {
         "rows written": day.written.scores,
         "rows there before": day.written.already_scored,
         "dagster/partition_row_count": day.written.scores + day.written.already_scored,
         "images failed": day.written.failures,
-        "images no longer listed": day.written.withdrawn,
+        "images no longer listed": day.written.no_longer_listed,
         "inspections withheld": len(day.withheld),
     }

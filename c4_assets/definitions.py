@@ -34,7 +34,7 @@ from sensors.new_inspections import new_inspections
 
 # The steps of a run follow one another, so a process for each buys no speed: a run on one machine is one process, which
 # imports once. Where each is to have its own, it is forked from one that has imported what every step imports.
-IN_EVERY_STEP = [
+PRELOADED_MODULES = [
     __name__,
     "dagster._cli",
     "dagster._core.storage.sqlite_storage",
@@ -42,11 +42,11 @@ IN_EVERY_STEP = [
     "pyarrow.parquet",
     "great_expectations",
 ]
-PRELOADED = {"start_method": {"forkserver": {"preload_modules": IN_EVERY_STEP}}}
+FORKSERVER = {"start_method": {"forkserver": {"preload_modules": PRELOADED_MODULES}}}
 
 EXECUTORS = {
     "in_process": dg.in_process_executor,
-    "multiprocess": dg.multiprocess_executor.configured(PRELOADED, name="multiprocess"),
+    "multiprocess": dg.multiprocess_executor.configured(FORKSERVER, name="multiprocess"),
     "slurm": slurm_executor,
 }
 

@@ -10,7 +10,7 @@ from c4_assets.checks.pictures import pictures_in
 from c4_assets.checks.results import DataChecks, trends
 from c4_assets.checks.specs import specs_of
 from c4_assets.db_scores import db_scores
-from c4_assets.operator_errors import told_to_the_operator
+from c4_assets.operator_errors import translate_errors
 from c4_assets.partitions import WEEKS, week_of
 from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_schema
 from resources.image_store import ImageStore
@@ -59,7 +59,7 @@ def human_labels(
     Ashes and training sets leave out the labels that fail a blocking check. The labels report shows who agrees with
     whom, and what people and the machine confuse.
     """
-    with told_to_the_operator(context), closing(image_store):
+    with translate_errors(context), closing(image_store):
         start, end = week_of(context)
         thresholds = data_checks.thresholds.labels
         found, tables = collect_labels(start, end, imaging_database, score_archive, thresholds)

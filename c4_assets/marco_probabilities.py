@@ -17,11 +17,11 @@ from c4_assets.checks.pictures import thumbnails_in
 from c4_assets.checks.probabilities import probability_tables, weights_table
 from c4_assets.checks.results import DataChecks, trends
 from c4_assets.checks.specs import specs_of
-from c4_assets.days import Events, Result, day_by_day
+from c4_assets.days import Events, Result, process_days
 from c4_assets.marco.classifier import Classifier
-from c4_assets.marco.engine import Classification, Engine, NetworkTimes, network_times
+from c4_assets.marco.engine import Classification, Engine, InferenceTimes, inference_times
 from c4_assets.marco.preprocessing import thumbnail
-from c4_assets.operator_errors import told_to_the_operator
+from c4_assets.operator_errors import translate_errors
 from c4_assets.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.raw_inspection_images import raw_inspection_images
 from c4_assets.shared import (
@@ -41,7 +41,7 @@ from resources.step_resources import StepResources
 
 log = logging.getLogger("c4.classify")
 
-THUMBNAIL_SIDE = 224
+ARCHIVED_THUMBNAIL_SIDE = 224
 """Longest side of a thumbnail, in pixels: a crystal of a tenth of the drop is still seen, and 100 of them fit 1 MB."""
 
 THUMBNAILS_AN_INSPECTION = 12
@@ -55,7 +55,7 @@ class ClassifiedDay:
     scored: int = 0
     failed: int = 0
     seconds: float = 0.0
-    network: NetworkTimes = field(default_factory=NetworkTimes)
+    inference: InferenceTimes = field(default_factory=InferenceTimes)
     outcomes: tuple[ImageOutcome, ...] = ()
 
 
@@ -68,7 +68,7 @@ def classify_day(day: date, staging: Staging, archive: ScoreArchive, engine: Cal
     Args:
         engine: gives the engine; not called where there is nothing to classify, because loading takes seconds.
     """
-    started, network = time.monotonic(), network_times()
+    started, inference = time.monotonic(), inference_times()
     result = ClassifiedDay()
     scored = {outcome.image.image_id for outcome in archive.outcomes(day) if outcome.error is None}
     waiting = staging.inspections(day)
@@ -90,7 +90,7 @@ def classify_day(day: date, staging: Staging, archive: ScoreArchive, engine: Cal
         )
     result.outcomes = tuple(archive.merge(day))
     result.seconds = time.monotonic() - started
-    result.network = network_times() - network
+    result.inference = inference_times() - inference
     return result
 
 
@@ -139,7 +139,7 @@ def _known(row: StagedImage) -> dict[str, Any]:
 
 def _thumbnail(data: bytes) -> bytes | None:
     try:
-        return thumbnail(data, THUMBNAIL_SIDE)
+        return thumbnail(data, ARCHIVED_THUMBNAIL_SIDE)
     except ImageError:
         return None  # the score is what counts
 
@@ -194,7 +194,7 @@ def marco_probabilities(
     """
     weights = cache(classifier.weights_on_disk)
 
-    def of_day(day: date) -> Result:
+    def process_day(day: date) -> Result:
         loaded = weights() if staging.inspections(day) else None
         if loaded in (None, classifier.version.weights_sha256):
             classified = classify_day(day, staging, score_archive, lambda: classifier.engine)
@@ -207,7 +207,7 @@ def marco_probabilities(
         checked = data_checks.evaluate("marco_probabilities", day, tables, thumbnails_in(score_archive, day))
         return dg.MaterializeResult(
             metadata={
-                **_in_numbers(classified),
+                **_classification_metadata(classified),
                 "computed by": str(classifier.arithmetic),
                 "scorer version": scorer_version(score_archive.scorer),
                 **trends(tables["images"], "brightness", "sharpness", "black", "saturated"),
@@ -216,12 +216,12 @@ def marco_probabilities(
             check_results=checked.check_results,
         )
 
-    with told_to_the_operator(context):
+    with translate_errors(context):
         _same_scorer_as_staged(context, score_archive.scorer)
-        yield from day_by_day(context, of_day)
+        yield from process_days(context, process_day)
 
 
-def _in_numbers(day: ClassifiedDay) -> dict[str, float]:
+def _classification_metadata(day: ClassifiedDay) -> dict[str, float]:
     images = [outcome for outcome in day.outcomes if outcome.error is None]
     return {
         "dagster/partition_row_count": len(day.outcomes),
@@ -230,8 +230,8 @@ def _in_numbers(day: ClassifiedDay) -> dict[str, float]:
         "inspections": day.inspections,
         "images per second": round(day.scored / day.seconds, 1) if day.seconds else 0.0,
         "seconds": round(day.seconds, 1),
-        "seconds the network waited": round(day.network.waited, 3),
-        "seconds the network computed": round(day.network.computed, 3),
+        "seconds the network waited": round(day.inference.waited, 3),
+        "seconds the network computed": round(day.inference.computed, 3),
         "images of the day with a score": len(images),
         "highest crystal probability": max((crystal_probability(image) for image in images), default=0.0),
         "peak memory (MB)": peak_memory(),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from c4_assets.operator_errors import told_to_the_operator
+from c4_assets.operator_errors import translate_errors
 from c4_assets.pruning import prune
 from resources.settings import Settings
 
@@ -13,7 +13,7 @@ from resources.settings import Settings
 def forget_old_runs(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
     """Deletes runs that ended long ago (C4_KEEP_RUNS_DAYS) and that nothing which Dagster shows needs any more."""
     before = datetime.now(UTC) - timedelta(days=settings.keep_runs_days)
-    with told_to_the_operator(context):
+    with translate_errors(context):
         done = prune(
             context.instance,
             settings,

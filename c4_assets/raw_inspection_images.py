@@ -15,9 +15,9 @@ from c4_assets.checks.images import image_tables, known_files
 from c4_assets.checks.pictures import pictures_in
 from c4_assets.checks.results import DataChecks
 from c4_assets.checks.specs import specs_of
-from c4_assets.days import Events, Result, day_by_day, days_of
+from c4_assets.days import Events, Result, days_of, process_days
 from c4_assets.importing.exif import taken_at_of
-from c4_assets.operator_errors import told_to_the_operator
+from c4_assets.operator_errors import translate_errors
 from c4_assets.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, peak_memory, scorer_version
 from resources.errors import Unavailable
@@ -35,7 +35,7 @@ log = logging.getLogger("c4.fetch")
 PATIENCE_S = 2 * 3600
 """How long fetching waits while nothing leaves the staging area: GPUs may have a queue."""
 
-LEFT = "images left for the next run"
+IMAGES_LEFT_KEY = "images left for the next run"
 """Metadata of a partition for which there was not enough room in the staging area."""
 
 POLL_S = 5
@@ -168,7 +168,7 @@ def raw_inspection_images(
     room = round(settings.staging_gigabytes * 1e9)
     days = days_of(context)
 
-    def of_day(day: date) -> Result:
+    def process_day(day: date) -> Result:
         staged = stage_day(
             day, imaging_database, image_store, staging, score_archive, settings.max_attempts, room, days
         )
@@ -178,7 +178,7 @@ def raw_inspection_images(
         checked = data_checks.evaluate("raw_inspection_images", day, tables, pictures_in(image_store))
         return dg.MaterializeResult(
             metadata={
-                **_in_numbers(staged),
+                **_staging_metadata(staged),
                 "scorer version": scorer_version(score_archive.scorer),
                 **checked.metadata,
             },
@@ -186,18 +186,18 @@ def raw_inspection_images(
         )
 
     # The pool counts steps: when this one ends, its connection must have ended, too.
-    with told_to_the_operator(context), closing(image_store):
-        yield from day_by_day(context, of_day)
+    with translate_errors(context), closing(image_store):
+        yield from process_days(context, process_day)
 
 
-def _in_numbers(day: StagedDay) -> dict[str, float]:
+def _staging_metadata(day: StagedDay) -> dict[str, float]:
     return {
         "pending images": day.pending,
         "images staged": day.images,
         "images failed": day.failed,
         "images staged before": day.already_staged,
         "images scored before": day.already_scored,
-        LEFT: day.left,
+        IMAGES_LEFT_KEY: day.left,
         "inspections staged": day.inspections,
         "megabytes": round(day.bytes / 1e6, 1),
         "images per second": round(day.images / day.seconds, 1) if day.seconds else 0.0,

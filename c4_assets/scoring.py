@@ -11,11 +11,11 @@ from c4_assets.importing.folder import image_files
 from c4_assets.marco.engine import Engine
 from c4_assets.marco.scorer_version import ScorerVersion
 from resources.categories import Probabilities, likeliest
-from resources.durable import whole_file
+from resources.durable import atomic_write
 from resources.errors import ConfigurationError, ImageError
 from resources.image_store.base import checked_size
 
-FORMATS = (".csv", ".parquet", ".json")
+OUTPUT_FORMATS = (".csv", ".parquet", ".json")
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,11 @@ def write_scores(rows: Sequence[FileScore], out: Path) -> None:
     Raises:
         ConfigurationError: the ending is another one, or the file cannot be written.
     """
-    if out.suffix not in FORMATS:
-        raise ConfigurationError(f"{out} must end in {', '.join(FORMATS)}.")
+    if out.suffix not in OUTPUT_FORMATS:
+        raise ConfigurationError(f"{out} must end in {', '.join(OUTPUT_FORMATS)}.")
     records = [asdict(row) for row in rows]
     try:
-        with whole_file(out) as temporary:
+        with atomic_write(out) as temporary:
             if out.suffix == ".parquet":
                 _write_parquet(records, temporary)
             elif out.suffix == ".json":

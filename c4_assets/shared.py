@@ -28,7 +28,7 @@ GPU_RETRIES = dg.RetryPolicy(max_retries=1, delay=SETTINGS.retry_seconds)
 """A node that dies under a step: once more elsewhere. Finished inspections are not classified again."""
 
 
-MEANINGS = {
+COLUMN_DESCRIPTIONS = {
     "image_id": "Number of the image in the imaging database.",
     "inspection_id": "Number of the inspection: one imaging of one plate.",
     "plate": "Barcode of the plate.",
@@ -66,14 +66,16 @@ MEANINGS = {
 }
 
 
-def cell(text: str) -> str:
+def markdown_cell(text: str) -> str:
     """Text from the database as a cell of a Markdown table: nothing in it is taken for Markdown or HTML."""
     return re.sub(r"([\\`*_{}\[\]()#+!|<>~])", r"\\\1", " ".join(text.split()))
 
 
 def column_schema(**columns: str) -> dict[str, dg.TableSchemaMetadataValue]:
     """Metadata that shows a dataset's columns (name: type) on the asset's page, with what they mean."""
-    schema = dg.TableSchema(columns=[dg.TableColumn(name, kind, MEANINGS[name]) for name, kind in columns.items()])
+    schema = dg.TableSchema(
+        columns=[dg.TableColumn(name, kind, COLUMN_DESCRIPTIONS[name]) for name, kind in columns.items()]
+    )
     return {"dagster/column_schema": dg.MetadataValue.table_schema(schema)}
 
 

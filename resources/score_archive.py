@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from resources.appearance import Appearance
 from resources.categories import PROBABILITY_COLUMNS, Probabilities
-from resources.durable import whole_file
-from resources.imaging_database.human_scores import ScoredTwice
+from resources.durable import atomic_write
+from resources.imaging_database.human_scores import ScorePair
 from resources.imaging_database.work import Image
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class ScoreArchive:
             for row in _read(self._day_file("predictions", day))
         ]
 
-    def write_disagreements(self, week: date, disagreements: Iterable[ScoredTwice]) -> None:
+    def write_disagreements(self, week: date, disagreements: Iterable[ScorePair]) -> None:
         """Replaces what people scored in the week that begins on this day and see otherwise than the machine."""
         rows = [
             {**vars(row), **dict(zip(PROBABILITY_COLUMNS, row.probabilities or (None,) * 4, strict=True))}
@@ -292,7 +292,7 @@ def _write(file: Path, schema: "pa.Schema", rows: list[dict[str, Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with whole_file(file) as temporary:
+    with atomic_write(file) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema), temporary, compression="zstd")
 
 

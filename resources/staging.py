@@ -10,7 +10,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resources.durable import whole_file
+from resources.durable import atomic_write
 from resources.imaging_database.work import Image
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Staging:
         schema = _schema()
         images = failed = size = 0
         with (
-            whole_file(self._file(day, inspection_id)) as temporary,
+            atomic_write(self._file(day, inspection_id)) as temporary,
             pa.OSFile(str(temporary), "wb") as sink,
             pa.ipc.new_file(sink, schema) as writer,
         ):

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from c4_assets.ashes_disagreements import compare, missed_crystals_first
 from resources.categories import CATEGORIES
-from resources.imaging_database.human_scores import ScoredTwice, newest_human_scores
+from resources.imaging_database.human_scores import ScorePair, newest_human_scores
 from resources.imaging_database.register import record_human_scores
 from tests.conftest import Facility, photograph
 from tests.test_graph import metadata
@@ -38,7 +38,7 @@ def other_than(category: str) -> str:
     return next(c for c in CATEGORIES if c != category)
 
 
-def week(facility: Facility, start: datetime = MONDAY) -> list[ScoredTwice]:
+def week(facility: Facility, start: datetime = MONDAY) -> list[ScorePair]:
     return newest_human_scores(facility.database, facility.scorer, start, start + WEEK)
 
 
@@ -105,8 +105,8 @@ def test_a_class_that_the_database_does_not_list_is_counted_by_its_number(scored
     assert told["unmapped classes"] == "class 4711"
 
 
-def row(human: str | None, machine_category: str | None, image_id: int) -> ScoredTwice:
-    return ScoredTwice(
+def row(human: str | None, machine_category: str | None, image_id: int) -> ScorePair:
+    return ScorePair(
         image_id,
         1,
         "P",

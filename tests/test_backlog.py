@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from c4_assets.backlog import backfills as backlog
-from c4_assets.backlog.coverage import Coverage, Pace, by_month, by_year, count_days, whole
+from c4_assets.backlog.coverage import Coverage, Throughput, by_month, by_year, count_days, total_of
 from c4_assets.backlog.page import share
 from c4_assets.command import app
 from c4_assets.command.run import dagster_instance
@@ -50,7 +50,7 @@ def test_every_image_is_in_one_month_and_one_year(days: list[Progress]) -> None:
         expected = sum(getattr(day, name) for day in days)
         assert sum(getattr(month, name) for month in months) == expected
         assert sum(getattr(year, name) for year in years) == expected
-        assert getattr(whole(months), name) == expected
+        assert getattr(total_of(months), name) == expected
     assert [(month.year, month.month) for month in months] == sorted({(d.day.year, d.day.month) for d in days})
 
 
@@ -62,10 +62,10 @@ def test_only_what_has_nothing_pending_is_said_to_be_done(listed: int, pending: 
 
 @given(st.lists(st.integers(0, 10**7), min_size=24, max_size=24), st.integers(0, 10**9))
 def test_the_end_is_never_before_now_and_unknown_only_at_rest_or_past_the_calendar(hours: list[int], left: int) -> None:
-    end = Pace(hours).end(left, NOW)
+    end = Throughput(hours).end(left, NOW)
     if end is None:
         assert left
-        assert not any(hours) or left / Pace(hours).a_second > 7000 * 365 * 86400
+        assert not any(hours) or left / Throughput(hours).per_second > 7000 * 365 * 86400
     else:
         assert end >= NOW
 
@@ -146,7 +146,7 @@ def ended(instance: dg.DagsterInstance, backfill_id: str) -> None:
 
 
 def start(instance: dg.DagsterInstance, days: list[date]) -> str:
-    return backlog.start(instance, days, {backlog.STARTED_BY: "test"})
+    return backlog.start(instance, days, {backlog.STARTED_BY_TAG: "test"})
 
 
 def test_a_backfill_is_over_the_four_assets_and_the_days_asked_for_alone(instance: dg.DagsterInstance) -> None:
@@ -211,7 +211,7 @@ def test_pausing_and_resuming_again_and_again_makes_one_backfill(instance: dg.Da
     assert found.days == frozenset(OLD[2:]), "what is done is not asked for again"
     stored = instance.get_backfill(number)
     assert stored is not None
-    assert stored.tags[backlog.PAUSED] == "2019-12-30 to 2020-01-04"
+    assert stored.tags[backlog.PAUSED_TAG] == "2019-12-30 to 2020-01-04"
 
 
 def test_a_paused_backfill_with_nothing_left_is_over(instance: dg.DagsterInstance) -> None:

@@ -30,7 +30,7 @@ from c4_assets.backlog.limits import (
     limit,
 )
 from c4_assets.backlog.observed import observe, times_of_run
-from c4_assets.marco.engine import network_times, pipeline
+from c4_assets.marco.engine import inference_times, pipeline
 from c4_assets.pools import POOLS, set_pool_limits
 from tests.conftest import Facility, noon, photograph
 
@@ -62,7 +62,7 @@ CASES: dict[str, tuple[Observations, Name, str]] = {
         "Fetching takes 82 %",
     ),
     "the staging area is full": (
-        replace(RUNNING, staged=51 * 10**9, steps=spent(fetch=900), network_computed=1),
+        replace(RUNNING, staged=51 * 10**9, steps=spent(fetch=900), model_computed=1),
         "staging",
         "51.0 of 50.0 GB are staged, so fetching waits for classification, whose limit is the network",
     ),
@@ -85,12 +85,12 @@ CASES: dict[str, tuple[Observations, Name, str]] = {
     "processes start for longer than they work": (replace(RUNNING, steps=spent(queued=90)), "overhead", "More days"),
     "fetching takes longest": (replace(RUNNING, steps=spent(fetch=96)), "fetch", "Fetching takes 97 %"),
     "the network takes longest": (
-        replace(RUNNING, steps=spent(classify=9), network_waited=1, network_computed=2),
+        replace(RUNNING, steps=spent(classify=9), model_waited=1, model_computed=2),
         "network",
         "The network takes 50 % of a run's time (2.0 images a second and step)",
     ),
     "the network waits for the decoder": (
-        replace(RUNNING, steps=spent(classify=9), network_waited=2, network_computed=1),
+        replace(RUNNING, steps=spent(classify=9), model_waited=2, model_computed=1),
         "decode",
         "Decoding takes 50 %",
     ),
@@ -136,8 +136,8 @@ observations = st.builds(
         st.sampled_from(STEPS),
         st.builds(StepTimes, seconds, seconds, seconds, st.integers(0, 9), seconds, st.integers(0, 3)),
     ),
-    network_waited=seconds,
-    network_computed=seconds,
+    model_waited=seconds,
+    model_computed=seconds,
     pools=st.dictionaries(st.sampled_from(list(POOLS)), st.builds(Pool, *[st.integers(0, 3)] * 3)),
     staged=st.integers(0, 2),
     room=st.integers(1, 2),
@@ -228,7 +228,7 @@ def test_what_runs_did_is_found_in_dagsters_own_records(facility: Facility) -> N
     seen = observe(facility.instance, facility.settings, facility.resources["staging"], [], pending=0)
     assert seen.steps[FETCH].images == seen.steps[CLASSIFY].images == 5
     assert all(seen.steps[name].working > 0 for name in STEPS)
-    assert seen.network_waited + seen.network_computed > 0
+    assert seen.model_waited + seen.model_computed > 0
     assert seen.pools == {name: Pool(slots) for name, slots in POOLS.items()}
     assert seen.daemon_silent is None
     assert limit(seen).name == "nothing"
@@ -256,9 +256,9 @@ def slowly(value: Any, seconds: float) -> Callable[[Any], Any]:
 @pytest.mark.parametrize("slow", ["decode", "network"])
 def test_it_shows_whether_the_network_waits_or_computes(slow: str) -> None:
     pixels, probabilities = np.zeros((4, 4, 3), np.float32), np.full((1, 4), 0.25, np.float32)
-    before = network_times()
+    before = inference_times()
     decode = slowly(pixels, 0.05 if slow == "decode" else 0)
-    networks = [slowly(probabilities, 0.05 if slow == "network" else 0)] * 2
-    assert len(list(pipeline([b""] * 12, decode, networks, batch_size=1))) == 12
-    spent = network_times() - before
+    models = [slowly(probabilities, 0.05 if slow == "network" else 0)] * 2
+    assert len(list(pipeline([b""] * 12, decode, models, batch_size=1))) == 12
+    spent = inference_times() - before
     assert (spent.waited > spent.computed) == (slow == "decode")

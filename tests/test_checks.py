@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from c4_assets import class_predictions, db_scores
 from c4_assets.checks.catalogue import CHECKS
-from c4_assets.checks.thresholds import DEFAULTS, Thresholds
+from c4_assets.checks.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from c4_assets.importing.folder import import_folder
 from c4_assets.marco.engine import Classification
 from c4_assets.marco.preprocessing import pixels
@@ -414,7 +414,7 @@ def test_a_real_plate_passes_every_check(facility: Facility, real_images: Path, 
 
 
 def test_every_default_threshold_is_explained() -> None:
-    lines = DEFAULTS.read_text().splitlines()
+    lines = DEFAULT_THRESHOLDS.read_text().splitlines()
     keys = [number for number, line in enumerate(lines) if line.startswith("  ") and line.strip()[0] != "#"]
     assert len(keys) > 15
     assert all(lines[number - 1].strip().startswith("#") for number in keys)

@@ -13,7 +13,7 @@ from dagster._daemon.monitoring import concurrency
 from c4_assets.command.ui import prepare_dagster_home
 from c4_assets.definitions import defs
 from c4_assets.pools import POOLS
-from c4_assets.shared import cell
+from c4_assets.shared import markdown_cell
 from resources.settings import Settings
 
 
@@ -72,4 +72,4 @@ def test_one_run_a_partition_no_telemetry_and_no_welcome(settings: Settings) -> 
 
 
 def test_text_from_the_database_is_no_markdown() -> None:
-    assert cell("a|b <img src=x> [x](y)\nz") == r"a\|b \<img src=x\> \[x\]\(y\) z"
+    assert markdown_cell("a|b <img src=x> [x](y)\nz") == r"a\|b \<img src=x\> \[x\]\(y\) z"

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
-from c4_assets.command.run import why
+from c4_assets.command.run import failure_reason
 from resources.imaging_database.work import failures, forget_failures
 from tests.conftest import Facility, noon, photograph
 
@@ -227,7 +227,7 @@ def test_a_database_without_tables_stops_the_run_and_says_how_to_make_them(facil
         file.unlink()
     result = facility.score(raise_on_error=False)
     assert not result.success
-    assert "c4 db upgrade" in why(result)
+    assert "c4 db upgrade" in failure_reason(result)
 
 
 def test_an_empty_database_is_nothing_to_do(facility: Facility) -> None:
@@ -239,7 +239,7 @@ def test_a_missing_store_fails_the_run_and_no_image(facility: Facility) -> None:
     shutil.move(facility.images, facility.images.with_name("unmounted"))
     result = facility.score(raise_on_error=False)
     assert not result.success
-    assert "C4_IMAGE_STORE_URL" in why(result)
+    assert "C4_IMAGE_STORE_URL" in failure_reason(result)
     shutil.move(facility.images.with_name("unmounted"), facility.images)
     facility.score()
     assert facility.progress().scored == 4
@@ -251,7 +251,7 @@ def test_a_database_that_lost_its_classes_keeps_the_scores_for_the_next_run(faci
     with facility.database.writing() as connection:
         connection.execute(text("delete from score_classes"))
     result = facility.score(raise_on_error=False)
-    assert "c4 db seed-classes" in why(result)
+    assert "c4 db seed-classes" in failure_reason(result)
     from resources.imaging_database.register import seed_classes
 
     seed_classes(facility.database)

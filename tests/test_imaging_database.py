@@ -24,7 +24,7 @@ from resources.imaging_database.inspections import inspections_of_day
 from resources.imaging_database.labels import human_labels
 from resources.imaging_database.register import record_human_scores, register_inspection, seed_classes
 from resources.imaging_database.schema import inspections, metadata
-from resources.imaging_database.withheld import Finding, release, withheld_inspections, withhold
+from resources.imaging_database.withheld import FailedCheck, release, withheld_inspections, withhold
 from resources.imaging_database.work import Progress, failures, newest_days, pending_by_day, progress_by_day
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
 from tests.conftest import Facility, noon, photograph
@@ -131,7 +131,7 @@ def test_status_counts_scored_failed_and_retried_images_of_each_day(plate: Facil
 def test_a_withheld_inspection_is_counted_and_not_pending_until_it_is_released_or_grows(plate: Facility) -> None:
     yesterday, since = noon(1).date(), noon(2)
     write_back(plate.database, version(plate), [score(1)], [FailedAttempt(2, "gone", NOW)], "run")
-    finding = Finding(1, "check", "one frame", 6)
+    finding = FailedCheck(1, "check", "one frame", 6)
     for _ in range(2):
         assert withhold(plate.database, version(plate), {1: 6}, [finding]) == {1}
     (held,) = withheld_inspections(plate.database, plate.scorer)
@@ -141,7 +141,7 @@ def test_a_withheld_inspection_is_counted_and_not_pending_until_it_is_released_o
     assert pending_by_day(plate.database, plate.scorer, 2, since) == {}
     plate.add_plate("P1", {f"{n}.jpg": photograph(n) for n in range(7)})
     assert pending_by_day(plate.database, plate.scorer, 2, since) == {yesterday: 6}
-    assert withhold(plate.database, version(plate), {1: 7}, [Finding(1, "check", "one frame", 7)]) == {1}
+    assert withhold(plate.database, version(plate), {1: 7}, [FailedCheck(1, "check", "one frame", 7)]) == {1}
     assert pending_by_day(plate.database, plate.scorer, 2, since) == {}
     release(plate.database, plate.scorer, 1, "ana", "a calibration plate")
     assert pending_by_day(plate.database, plate.scorer, 2, since) == {yesterday: 6}

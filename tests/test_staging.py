@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from c4_assets import raw_inspection_images
-from c4_assets.command.run import why
+from c4_assets.command.run import failure_reason
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 from tests.conftest import Facility, c4, noon, photograph
@@ -74,8 +74,8 @@ def test_a_buffer_that_nobody_empties_fails_the_run_with_what_to_do(
     narrow.add_plate("P1", plate(0))
     result = narrow.score(raise_on_error=False)
     assert not result.success
-    assert "C4_STAGING_GIGABYTES" in why(result)
-    assert "scorer versions that are not used any more" in why(result)
+    assert "C4_STAGING_GIGABYTES" in failure_reason(result)
+    assert "scorer versions that are not used any more" in failure_reason(result)
     assert narrow.progress().retrying == 0, "no image is blamed for it"
     forgotten.unlink()
     narrow.score()
@@ -108,8 +108,8 @@ def test_a_machine_that_chose_another_engine_than_the_run_began_with_says_so_and
     facility.add_plate("P1", plate(0))
     result = facility.score(raise_on_error=False)
     assert not result.success
-    assert "staged for marco-elsewhere" in why(result)
-    assert "C4_ENGINE" in why(result)
+    assert "staged for marco-elsewhere" in failure_reason(result)
+    assert "C4_ENGINE" in failure_reason(result)
     assert facility.progress().scored == 0
     monkeypatch.undo()
     facility.score()

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from c4_assets.command import app
 from c4_assets.jobs import settle_yesterday
 from resources.errors import ConfigurationError
-from resources.imaging_database.withheld import Finding, release, withheld_inspections, withhold
+from resources.imaging_database.withheld import FailedCheck, release, withheld_inspections, withhold
 from resources.imaging_database.work import pending_by_day, pending_images
 from tests.conftest import Facility, noon, photograph
 from tests.test_checks import OTHER, PLATE, failed, scored_plates
@@ -117,7 +117,7 @@ def test_a_run_that_knew_fewer_images_does_not_undo_what_another_found(stuck: Fa
     assert len(withheld_inspections(stuck.database, stuck.scorer)) == 1
     assert withhold(stuck.database, version, {2: 24}, []) == set()
     assert withheld_inspections(stuck.database, stuck.scorer) == []
-    finding = Finding(2, "another", "x" * 5000, 24)
+    finding = FailedCheck(2, "another", "x" * 5000, 24)
     assert withhold(stuck.database, version, {2: 24}, [finding]) == {2}
     assert withhold(stuck.database, version, {2: 24}, [finding]) == {2}
 

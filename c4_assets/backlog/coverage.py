@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass
 from datetime import date, datetime, timedelta
 
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.work import Progress, day_bounds, pieces_of_history, progress_by_day
+from resources.imaging_database.work import Progress, day_bounds, history_spans, progress_by_day
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def count_days(
         counted: is told how many pieces of how many are done, first and after each.
     """
     bounds = since and day_bounds(since)[0], until and day_bounds(until)[1]
-    pieces = pieces_of_history(database, *bounds)
+    pieces = history_spans(database, *bounds)
     days: dict[date, Progress] = {}
     counted(0, len(pieces))
     for number, (start, end) in enumerate(pieces):
@@ -84,13 +84,13 @@ def by_year(months: Iterable[Coverage]) -> list[Coverage]:
     return [years[year] for year in sorted(years)]
 
 
-def whole(months: Iterable[Coverage]) -> Coverage:
+def total_of(months: Iterable[Coverage]) -> Coverage:
     """All months together, year and month 0."""
     return sum(months, Coverage(0, 0))
 
 
 @dataclass(frozen=True)
-class Pace:
+class Throughput:
     """How fast scores are made: scores of each hour of the last day, oldest first."""
 
     hours: Sequence[int]
@@ -104,7 +104,7 @@ class Pace:
         return sum(self.hours)
 
     @property
-    def a_second(self) -> float:
+    def per_second(self) -> float:
         """Scores a second in the last hour or, where that rested, in the last day."""
         return self.last_hour / 3600 or self.last_day / 86400
 
@@ -115,14 +115,14 @@ class Pace:
         """
         if not pending:
             return now
-        if not self.a_second:
+        if not self.per_second:
             return None
         try:
-            return now + timedelta(seconds=pending / self.a_second)
+            return now + timedelta(seconds=pending / self.per_second)
         except OverflowError:
             return None
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """``1,200 images were scored in the last hour (0.3 a second), 20,000 in the last day``."""
         return (
             f"{self.last_hour:,} images were scored in the last hour ({self.last_hour / 3600:.1f} a second), "

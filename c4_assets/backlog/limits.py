@@ -25,10 +25,10 @@ Name = Literal[
 FETCH, CLASSIFY, PREDICT, WRITE = "raw_inspection_images", "marco_probabilities", "class_predictions", "db_scores"
 STEPS = (FETCH, CLASSIFY, PREDICT, WRITE)
 
-SILENCE = timedelta(minutes=5)
+MAX_DAEMON_SILENCE = timedelta(minutes=5)
 """Dagster's daemon gives a sign of life every half minute."""
 
-BUSY = 0.9
+BUSY_LOAD_PER_CORE = 0.9
 """Processes that want to run, a core, from which on one more run makes all of them slower and none faster."""
 
 
@@ -50,7 +50,7 @@ class StepTimes:
     trouble: str = ""
 
     @property
-    def a_second(self) -> float:
+    def per_second(self) -> float:
         """Images a second of one step while it works, 0 where that is not known."""
         return self.images / self.took if self.took else 0.0
 
@@ -86,8 +86,8 @@ class Observations:
     """Runs of any kind at a time."""
     all_runs_started: int = 0
     steps: Mapping[str, StepTimes] = field(default_factory=dict[str, StepTimes])
-    network_waited: float = 0.0
-    network_computed: float = 0.0
+    model_waited: float = 0.0
+    model_computed: float = 0.0
     pools: Mapping[str, Pool] = field(default_factory=dict[str, Pool])
     staged: int = 0
     room: int = 1
@@ -119,7 +119,7 @@ def _standing(seen: Observations) -> Limit | None:
         if seen.paused:
             return Limit("paused", f"{_count(seen.paused, 'backfill')} paused: `c4 backlog resume` goes on.")
         return Limit("not started", "No backfill runs: `c4 backlog start` begins one.")
-    if seen.daemon_silent is None or seen.daemon_silent > SILENCE:
+    if seen.daemon_silent is None or seen.daemon_silent > MAX_DAEMON_SILENCE:
         since = f"for {_span(seen.daemon_silent)}" if seen.daemon_silent else "ever"
         return Limit(
             "daemon", f"Dagster's daemon has given no sign of life {since}, and it starts the runs: is it running?"
@@ -140,12 +140,14 @@ def _blocked(seen: Observations) -> Limit | None:
     if seen.staged >= seen.room:
         share = f"{seen.staged / 1e9:.1f} of {seen.room / 1e9:.1f} GB are staged"
         behind = max(_classification(seen).items(), key=lambda part: part[1])[0]
-        return Limit("staging", f"{share}, so fetching waits for classification, whose limit is {_WORDS[behind]}.")
+        return Limit(
+            "staging", f"{share}, so fetching waits for classification, whose limit is {_DESCRIPTIONS[behind]}."
+        )
     for pool, name in _POOLS.items():
         state = seen.pools.get(pool)
         if state and state.is_full:
             slots = f"all {state.limit} slots of the pool {pool} are taken, {_count(state.waiting, 'step')} waiting"
-            return Limit(name, f"{_WORDS[name].capitalize()}: {slots}{_rate(seen, name)}.")
+            return Limit(name, f"{_DESCRIPTIONS[name].capitalize()}: {slots}{_rate(seen, name)}.")
     return None
 
 
@@ -159,19 +161,19 @@ def _slowest(seen: Observations) -> Limit:
             return Limit("share", f"{_count(seen.runs_queued, 'run')} queued and none started: {_places(seen)}.")
         return Limit("unknown", "No step has worked within the last hour: ask again when one has.")
     name: Name = max(parts, key=lambda part: parts[part])
-    most = f"{_WORDS[name]} takes {100 * parts[name] / spent:.0f} % of a run's time{_rate(seen, name)}"
+    most = f"{_DESCRIPTIONS[name]} takes {100 * parts[name] / spent:.0f} % of a run's time{_rate(seen, name)}"
     if name == "slurm":
         return Limit(name, f"Slurm: {most}. The cluster has no node free for the steps.")
-    if waits_for_a_place and not (seen.busy is not None and seen.busy >= BUSY):
+    if waits_for_a_place and not (seen.busy is not None and seen.busy >= BUSY_LOAD_PER_CORE):
         return Limit("share", f"{_count(seen.runs_queued, 'run')} queued: {_places(seen)}. Of those started, {most}.")
-    if seen.busy is not None and seen.busy >= BUSY:
+    if seen.busy is not None and seen.busy >= BUSY_LOAD_PER_CORE:
         most += f"; the cores of this machine are busy ({seen.busy:.1f} processes a core)"
     if name == "overhead":
         most += ". More days a run (C4_BACKFILL_DAYS) cost less of it"
     return Limit(name, f"{most[0].upper()}{most[1:]}.")
 
 
-_WORDS: dict[Name, str] = {
+_DESCRIPTIONS: dict[Name, str] = {
     "fetch": "fetching",
     "decode": "decoding",
     "network": "the network",
@@ -201,14 +203,14 @@ def _parts(seen: Observations) -> dict[Name, float]:
 def _classification(seen: Observations) -> dict[Name, float]:
     """Seconds of classifying, divided as its networks waited for the decoder and computed."""
     working = seen.steps.get(CLASSIFY, StepTimes()).working
-    known = seen.network_waited + seen.network_computed
-    decode = seen.network_waited / known if known else 0.0
+    known = seen.model_waited + seen.model_computed
+    decode = seen.model_waited / known if known else 0.0
     return {"network": working * (1 - decode), "decode": working * decode}
 
 
 def _rate(seen: Observations, name: Name) -> str:
     step = seen.steps.get({"fetch": FETCH, "decode": CLASSIFY, "network": CLASSIFY}.get(name, ""), StepTimes())
-    return f" ({step.a_second:.1f} images a second and step)" if step.a_second else ""
+    return f" ({step.per_second:.1f} images a second and step)" if step.per_second else ""
 
 
 def _places(seen: Observations) -> str:

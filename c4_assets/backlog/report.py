@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from c4_assets.backlog.coverage import Coverage, Pace, by_month, by_year, count_days, whole
+from c4_assets.backlog.coverage import Coverage, Throughput, by_month, by_year, count_days, total_of
 from c4_assets.backlog.limits import Limit, Observations, limit
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.pace import scores_by_hour
@@ -22,7 +22,7 @@ COUNTS = ("listed", "scored", "failed", "withheld", "pending")
 
 
 @dataclass(frozen=True)
-class Covered:
+class BackfillCoverage:
     """A backfill, and how many of its days have nothing pending any more. ``None``: its days were not all counted."""
 
     backfill: "Backfill"
@@ -38,21 +38,21 @@ class Report:
     scorer: str
     counted_at: datetime
     months: Sequence[Coverage]
-    out_of_reach: int
+    pending_outside_partitions: int
     """Pending images of days that are no partition: before ``C4_START_DATE``, or in the future."""
-    pace: Pace
-    backfills: Sequence[Covered]
-    seen: Observations
+    throughput: Throughput
+    backfills: Sequence[BackfillCoverage]
+    observed: Observations
     limit: Limit
 
     @property
     def total(self) -> Coverage:
-        return whole(self.months)
+        return total_of(self.months)
 
     @property
     def end(self) -> datetime | None:
         """When all that can be scored will be, if it goes on like this."""
-        return self.pace.end(self.seen.pending, self.counted_at)
+        return self.throughput.end(self.observed.pending, self.counted_at)
 
     def as_json(self) -> dict[str, Any]:
         """Numbers and texts alone."""
@@ -62,19 +62,19 @@ class Report:
             "total": _counts(self.total),
             "years": {str(year.year): _counts(year) for year in by_year(self.months)},
             "months": {f"{month.year}-{month.month:02}": _counts(month) for month in self.months},
-            "pending_outside_partitions": self.out_of_reach,
-            "scored_last_hour": self.pace.last_hour,
-            "scored_last_day": self.pace.last_day,
+            "pending_outside_partitions": self.pending_outside_partitions,
+            "scored_last_hour": self.throughput.last_hour,
+            "scored_last_day": self.throughput.last_day,
             "expected_end": self.end and self.end.isoformat(timespec="seconds"),
             "limit": asdict(self.limit),
             "backfills": [_backfill(each) for each in self.backfills],
             "runs": {
-                "queued": self.seen.runs_queued,
-                "started": self.seen.runs_started,
-                "share": self.seen.share,
-                "seconds_since_the_daemon": self.seen.daemon_silent and self.seen.daemon_silent.total_seconds(),
+                "queued": self.observed.runs_queued,
+                "started": self.observed.runs_started,
+                "share": self.observed.share,
+                "seconds_since_the_daemon": self.observed.daemon_silent and self.observed.daemon_silent.total_seconds(),
             },
-            "steps": {name: asdict(times) for name, times in self.seen.steps.items()},
+            "steps": {name: asdict(times) for name, times in self.observed.steps.items()},
         }
 
 
@@ -82,8 +82,8 @@ def _counts(coverage: Coverage) -> dict[str, int]:
     return {name: getattr(coverage, name) for name in COUNTS}
 
 
-def _backfill(covered: Covered) -> dict[str, Any]:
-    each = covered.backfill
+def _backfill(backfill_coverage: BackfillCoverage) -> dict[str, Any]:
+    each = backfill_coverage.backfill
     return {
         "id": each.backfill_id,
         "state": each.state,
@@ -92,22 +92,22 @@ def _backfill(covered: Covered) -> dict[str, Any]:
         "first_day": min(each.days).isoformat(),
         "last_day": max(each.days).isoformat(),
         "days": len(each.days),
-        "days_done": covered.done,
-        "images_pending": covered.images,
+        "days_done": backfill_coverage.done,
+        "images_pending": backfill_coverage.images,
         "runs": {"queued": each.runs_queued, "started": each.runs_started, "failed": each.runs_failed},
     }
 
 
-def covered(backfill: "Backfill", days: Sequence[Progress], since: date, until: date) -> Covered:
+def backfill_coverage(backfill: "Backfill", days: Sequence[Progress], since: date, until: date) -> BackfillCoverage:
     """How much of a backfill is done, from the days that were counted.
 
     Args:
         since, until: the first and the last day of what was counted.
     """
     if min(backfill.days) < since or max(backfill.days) > until:
-        return Covered(backfill, None, None)
+        return BackfillCoverage(backfill, None, None)
     pending = {day.day: day.pending for day in days if day.pending and day.day in backfill.days}
-    return Covered(backfill, len(backfill.days) - len(pending), sum(pending.values()))
+    return BackfillCoverage(backfill, len(backfill.days) - len(pending), sum(pending.values()))
 
 
 def report(
@@ -136,14 +136,14 @@ def report(
     now = datetime.now(UTC)
     known = backfills(instance)
     pending = sum(day.pending for day in days if settings.start_date <= day.day <= now.date())
-    seen = observe(instance, settings, staging, known, pending)
+    observed = observe(instance, settings, staging, known, pending)
     return Report(
         scorer,
         now,
         by_month(days),
         sum(day.pending for day in days) - pending,
-        Pace(scores_by_hour(database, scorer, now)),
-        [covered(each, days, since or date.min, until or date.max) for each in known],
-        seen,
-        limit(seen),
+        Throughput(scores_by_hour(database, scorer, now)),
+        [backfill_coverage(each, days, since or date.min, until or date.max) for each in known],
+        observed,
+        limit(observed),
     )

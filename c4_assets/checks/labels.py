@@ -10,16 +10,16 @@ from c4_assets.checks.agreement import (
     agreement,
     between_people,
     by_image,
-    cohen,
-    fleiss,
+    cohens_kappa,
+    fleiss_kappa,
+    labeller_agreements,
     near_duplicates,
     newest,
     one_against_the_rest,
-    standings,
     with_the_machine,
 )
 from c4_assets.checks.check import Check, Tables, Verdict, between, one_of
-from c4_assets.checks.thresholds import Labels
+from c4_assets.checks.thresholds import LabelThresholds
 from resources.categories import CATEGORIES
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.labels import HumanLabel, human_labels
@@ -29,10 +29,10 @@ from resources.score_archive import ScoreArchive
 
 ASSET = "human_labels"
 
-LABEL = ("human", "human_class", "plate", "well", "drop", "image_id")
-PAIR = ("plate", "well", "drop", "other_plate", "other_well", "other_drop", "bits")
+LABEL_COLUMNS = ("human", "human_class", "plate", "well", "drop", "image_id")
+PAIR_COLUMNS = ("plate", "well", "drop", "other_plate", "other_well", "other_drop", "bits")
 
-EXPERTS = "Experts agree on fewer than 85 % of images (C4's 2019 paper)."
+EXPERT_AGREEMENT = "Experts agree on fewer than 85 % of images (C4's 2019 paper)."
 
 CHECKS = (
     Check(
@@ -44,7 +44,7 @@ CHECKS = (
         holds="Every label's class is listed in score_classes, and mapped to one of the four categories or to none.",
         remedy="list the class, or correct its category, in `score_classes`; then materialise the week again.",
         expectations=lambda _: [one_of("class_known", [True]), one_of("category", CATEGORIES)],
-        shown=(*LABEL, "category"),
+        shown=(*LABEL_COLUMNS, "category"),
     ),
     Check(
         name="label_class_mapped",
@@ -54,7 +54,7 @@ CHECKS = (
         holds="Every label's class is mapped to a category.",
         remedy="classes like «bad image» are mapped to none on purpose; for another one, set `score_classes.category`.",
         expectations=lambda _: [one_of("mapped", [True])],
-        shown=LABEL,
+        shown=LABEL_COLUMNS,
     ),
     Check(
         name="label_scorer_known",
@@ -64,7 +64,7 @@ CHECKS = (
         holds="Every label has a scorer who may label: a person, and one of the site's list where there is one.",
         remedy="find out who or what wrote these rows; a machine's scores need their scorer_version.",
         expectations=lambda _: [one_of("known_scorer", [True])],
-        shown=LABEL,
+        shown=LABEL_COLUMNS,
     ),
     Check(
         name="label_after_imaging",
@@ -76,7 +76,7 @@ CHECKS = (
         remedy="a clock is wrong, or the label belongs to an earlier inspection: correct it, then materialise the week "
         "again.",
         expectations=lambda _: [between("hours_after_imaging", least=0)],
-        shown=(*LABEL, "hours_after_imaging"),
+        shown=(*LABEL_COLUMNS, "hours_after_imaging"),
     ),
     Check(
         name="labels_not_contradictory",
@@ -93,7 +93,7 @@ CHECKS = (
         asset=ASSET,
         table="people",
         severity="warning",
-        holds=f"People agree with each other (Fleiss' kappa). {EXPERTS}",
+        holds=f"People agree with each other (Fleiss' kappa). {EXPERT_AGREEMENT}",
         remedy="look at the labels report: which categories are confused, and by whom? Talk about them.",
         expectations=lambda t: [between("kappa", least=t.labels.least_kappa)],
         shown=("images", "kappa"),
@@ -103,7 +103,7 @@ CHECKS = (
         asset=ASSET,
         table="machine",
         severity="warning",
-        holds=f"People agree with the machine (Cohen's kappa). {EXPERTS}",
+        holds=f"People agree with the machine (Cohen's kappa). {EXPERT_AGREEMENT}",
         remedy="look at the labels report and at Ashes: a new kind of drop, a new label, or a model that has to learn.",
         expectations=lambda t: [between("kappa", least=t.labels.least_kappa)],
         shown=("images", "kappa", "agreement", *(f"kappa {category}" for category in CATEGORIES)),
@@ -126,7 +126,7 @@ CHECKS = (
         holds="Images that look the same carry the same label.",
         remedy="look at both images: one label is wrong, or one image lies under two names.",
         expectations=lambda _: [one_of("same_category", [True])],
-        shown=(*PAIR, "category", "other_category"),
+        shown=(*PAIR_COLUMNS, "category", "other_category"),
     ),
     Check(
         name="near_duplicates_on_one_side",
@@ -136,7 +136,7 @@ CHECKS = (
         holds="Images that look the same are not both in the training and in the held-out set.",
         remedy="a model would be tested on what it has learnt: move one of the plates (labels.held_out_plates).",
         expectations=lambda _: [one_of("same_side", [True])],
-        shown=PAIR,
+        shown=PAIR_COLUMNS,
     ),
     Check(
         name="nobody_labels_alone",
@@ -152,7 +152,7 @@ CHECKS = (
 
 
 def collect_labels(
-    start: datetime, end: datetime, database: ImagingDatabase, archive: ScoreArchive, thresholds: Labels
+    start: datetime, end: datetime, database: ImagingDatabase, archive: ScoreArchive, thresholds: LabelThresholds
 ) -> tuple[list[ArchivedLabel], Tables]:
     """The labels that were given in a week, with their images' perceptual hashes, and what checks judge of them.
 
@@ -179,7 +179,10 @@ def without_left_out(labels: list[ArchivedLabel], verdicts: Sequence[Verdict]) -
 
 
 def label_tables(
-    labels: Sequence[ArchivedLabel], earlier: Sequence[ArchivedLabel], thresholds: Labels, machines: Sequence[str]
+    labels: Sequence[ArchivedLabel],
+    earlier: Sequence[ArchivedLabel],
+    thresholds: LabelThresholds,
+    machines: Sequence[str],
 ) -> Tables:
     """What the checks of labels judge: labels, changed ones, agreements, categories, near-duplicates and scorers.
 
@@ -192,7 +195,7 @@ def label_tables(
 
     plain = [each.label for each in labels]
     opinions = by_image(plain)
-    people = standings(list(opinions.values()), thresholds.least_images)
+    people = labeller_agreements(list(opinions.values()), thresholds.least_images)
     return {
         "labels": pd.DataFrame([_label_row(label, thresholds, machines) for label in plain]),
         "changed": pd.DataFrame(_changed(plain)),
@@ -204,7 +207,7 @@ def label_tables(
     }
 
 
-def _label_row(label: HumanLabel, thresholds: Labels, machines: Sequence[str]) -> dict[str, object]:
+def _label_row(label: HumanLabel, thresholds: LabelThresholds, machines: Sequence[str]) -> dict[str, object]:
     person = label.human.strip() and label.human not in machines
     return {
         **_drop(label),
@@ -254,7 +257,7 @@ def _people_row(opinions: Mapping[int, Mapping[str, str]], least_images: int) ->
     if len(shared) < least_images:
         return []
     crossings = between_people(shared)
-    kappa = cohen(next(iter(crossings.values()))) if len(crossings) == 1 else fleiss(shared)
+    kappa = cohens_kappa(next(iter(crossings.values()))) if len(crossings) == 1 else fleiss_kappa(shared)
     return [{"images": len(shared), "kappa": kappa}]
 
 
@@ -263,8 +266,10 @@ def _machine_row(labels: Sequence[HumanLabel], least_images: int) -> list[dict[s
     images = sum(map(sum, table))
     if images < least_images:
         return []
-    of_category = {f"kappa {category}": cohen(one_against_the_rest(table, i)) for i, category in enumerate(CATEGORIES)}
-    return [{"images": images, "kappa": cohen(table), "agreement": agreement(table), **of_category}]
+    of_category = {
+        f"kappa {category}": cohens_kappa(one_against_the_rest(table, i)) for i, category in enumerate(CATEGORIES)
+    }
+    return [{"images": images, "kappa": cohens_kappa(table), "agreement": agreement(table), **of_category}]
 
 
 def _categories(labels: Sequence[HumanLabel], least_images: int) -> list[dict[str, object]]:
@@ -278,7 +283,7 @@ def _categories(labels: Sequence[HumanLabel], least_images: int) -> list[dict[st
 
 
 def _pairs(
-    labels: Sequence[ArchivedLabel], earlier: Sequence[ArchivedLabel], thresholds: Labels
+    labels: Sequence[ArchivedLabel], earlier: Sequence[ArchivedLabel], thresholds: LabelThresholds
 ) -> list[dict[str, object]]:
     """A row for every two labelled images that look the same, one of them labelled in the week."""
     # Of several labels of an image the newest stands for it, as in Ashes.
@@ -303,5 +308,5 @@ def _pairs(
     return rows
 
 
-def _held_out(label: HumanLabel, thresholds: Labels) -> bool:
+def _held_out(label: HumanLabel, thresholds: LabelThresholds) -> bool:
     return any(fnmatch(label.plate, pattern) for pattern in thresholds.held_out_plates)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from c4_assets.checks.check import Check, Tables, absent, between, one_of, present, unique
-from c4_assets.checks.images import DROP, INSPECTION
+from c4_assets.checks.images import DROP_COLUMNS, INSPECTION_COLUMNS
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.marco.scorer_version import ScorerVersion
 from resources.categories import PROBABILITY_COLUMNS
@@ -38,7 +38,7 @@ CHECKS = (
         holds="Every image that was fetched could be decoded and classified.",
         remedy="see `c4 status --failures`; copy the images again from the imager, then `c4 retry`.",
         expectations=lambda _: [absent("not_decoded")],
-        shown=(*DROP, "not_decoded"),
+        shown=(*DROP_COLUMNS, "not_decoded"),
     ),
     Check(
         name="images_exposed",
@@ -51,7 +51,7 @@ CHECKS = (
             between("black", most=t.exposure.black_share),
             between("saturated", most=t.exposure.saturated_share),
         ],
-        shown=(*DROP, "black", "saturated"),
+        shown=(*DROP_COLUMNS, "black", "saturated"),
     ),
     Check(
         name="inspection_exposed",
@@ -62,7 +62,7 @@ CHECKS = (
         holds="An inspection's images are not mostly black or saturated.",
         remedy="the imager's lamp or shutter has failed, and what MARCO calls clear was not seen. Image it anew.",
         expectations=lambda t: [between("unexposed_share", most=t.exposure.unexposed_share)],
-        shown=(*INSPECTION, "images", "unexposed_share"),
+        shown=(*INSPECTION_COLUMNS, "images", "unexposed_share"),
     ),
     Check(
         name="probabilities_sound",
@@ -78,7 +78,7 @@ CHECKS = (
             *(between(column, 0, 1) for column in PROBABILITY_COLUMNS),
             between("sum", 1 - t.probabilities.sum_tolerance, 1 + t.probabilities.sum_tolerance),
         ],
-        shown=(*DROP, *PROBABILITY_COLUMNS, "sum"),
+        shown=(*DROP_COLUMNS, *PROBABILITY_COLUMNS, "sum"),
     ),
     Check(
         name="one_row_an_image",
@@ -89,7 +89,7 @@ CHECKS = (
         holds="The archive has one row an image.",
         remedy="something else has written into the archive: `c4 checks rescore` the inspection.",
         expectations=lambda _: [unique("image_id")],
-        shown=DROP,
+        shown=DROP_COLUMNS,
     ),
     Check(
         name="inspection_probabilities_differ",
@@ -100,7 +100,7 @@ CHECKS = (
         holds="Different images of an inspection do not have the same four probabilities.",
         remedy="the network did not look at these images: `c4 checks rescore` the inspection.",
         expectations=lambda t: [between("same_vector_share", most=t.probabilities.same_vector_share)],
-        shown=(*INSPECTION, "images", "same_vector_share"),
+        shown=(*INSPECTION_COLUMNS, "images", "same_vector_share"),
     ),
     Check(
         name="day_probabilities_differ",

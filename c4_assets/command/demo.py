@@ -12,7 +12,7 @@ from rich.table import Table
 from c4_assets.command.console import console, print_error, progress
 from c4_assets.command.database import ready
 from c4_assets.command.model import model_at_hand
-from c4_assets.command.run import dagster_instance, execute, score_days, why
+from c4_assets.command.run import dagster_instance, execute, failure_reason, score_days
 from c4_assets.marco.classifier import Classifier
 from resources.categories import CATEGORIES
 from resources.errors import C4Error, ConfigurationError
@@ -72,7 +72,7 @@ def _ashes(settings: Settings) -> int:
         for week in _scored_weeks(settings):
             result = execute(job, week.isoformat(), instance)
             if not result.success:
-                print_error("Ashes failed", why(result))
+                print_error("Ashes failed", failure_reason(result))
             total += _rows(result)
     return total
 

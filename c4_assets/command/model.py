@@ -8,7 +8,7 @@ import typer
 from c4_assets.command.console import console
 from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.model import RELEASES, fetch, fetched, locate, weights_sha256
-from c4_assets.marco.network import frozen_network
+from c4_assets.marco.network import frozen_graph
 from resources.settings import Settings
 
 app = typer.Typer(help="Fetch and list models.", no_args_is_help=True)
@@ -24,7 +24,7 @@ def fetch_(
     """Fetch a model's weights, check them, cut the network out of them, and keep both below C4_MODELS."""
     models = Settings.from_environment().models
     folder = fetch(name, models, source)
-    frozen_network(folder, weights_sha256(name, models), models)
+    frozen_graph(folder, weights_sha256(name, models), models)
     console.print(f"{name} is in {folder}.", soft_wrap=True)
 
 

@@ -9,8 +9,8 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from c4_assets.importing.exif import taken_at
-from c4_assets.importing.names import SUFFIXES, NamedImage, from_csv, from_names
-from resources.durable import whole_file
+from c4_assets.importing.names import IMAGE_SUFFIXES, NamedImage, from_csv, from_names
+from resources.durable import atomic_write
 from resources.errors import ConfigurationError, ImageError
 from resources.image_store import LocalStore
 from resources.image_store.base import safe_path
@@ -75,7 +75,7 @@ def import_folder(
             + (
                 f": {_first(left_out)}."
                 if left_out
-                else f": there is no file that ends in {', '.join(sorted(SUFFIXES))}."
+                else f": there is no file that ends in {', '.join(sorted(IMAGE_SUFFIXES))}."
             )
         )
     images.sort(key=lambda image: (image.plate, image.well, image.drop_number, image.file))
@@ -93,7 +93,7 @@ def import_folder(
 def image_files(folder: Path) -> Iterator[PurePosixPath]:
     """The image files below a folder, by ending, relative to it and in order."""
     for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in SUFFIXES and file.is_file() and not file.name.startswith("."):
+        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and not file.name.startswith("."):
             yield PurePosixPath(file.relative_to(folder).as_posix())
 
 
@@ -135,6 +135,6 @@ def _paths_in_store(
     for image in images:
         source, target = folder / image.file, store.root / below / image.file
         if not target.exists() or target.stat().st_size != source.stat().st_size:
-            with whole_file(target) as temporary:
+            with atomic_write(target) as temporary:
                 shutil.copyfile(source, temporary)
     return [(below / image.file).as_posix() for image in images]

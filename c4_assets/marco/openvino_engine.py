@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c4_assets.marco import machine
-from c4_assets.marco.engine import Classification, Network, fitting_batch, pipeline
-from c4_assets.marco.preprocessing import SIDE, pixels
+from c4_assets.marco.engine import Classification, NeuralNetwork, fitting_batch, pipeline
+from c4_assets.marco.preprocessing import INPUT_SIDE, pixels
 from resources.errors import ConfigurationError
 
-MOST_IN_A_BATCH = 4
+MAX_BATCH = 4
 """Twice as many were not faster on two cores, in either precision."""
 
 NAME, PRECISIONS = "openvino", ("fp32", "bf16")
@@ -42,7 +42,7 @@ class OpenVinoEngine:
         streams = machine.cores()
         core = ov.Core()
         model = core.read_model(network)
-        model.reshape([-1, SIDE, SIDE, 3])
+        model.reshape([-1, INPUT_SIDE, INPUT_SIDE, 3])
         compiled = core.compile_model(
             model,
             "CPU",
@@ -55,15 +55,15 @@ class OpenVinoEngine:
                 "ENABLE_CPU_PINNING": False,
             },
         )
-        self._networks = [_stream(compiled.create_infer_request()) for _ in range(streams)]
-        self._batch_size = batch_size or fitting_batch(MOST_IN_A_BATCH, streams)
+        self._models = [_stream(compiled.create_infer_request()) for _ in range(streams)]
+        self._batch_size = batch_size or fitting_batch(MAX_BATCH, streams)
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
         """See :meth:`c4_assets.marco.engine.Engine.classify`."""
-        return pipeline(images, pixels, self._networks, self._batch_size)
+        return pipeline(images, pixels, self._models, self._batch_size)
 
 
-def _stream(request: Any) -> Network:
+def _stream(request: Any) -> NeuralNetwork:
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return request.infer([batch], share_inputs=True)[0]
 

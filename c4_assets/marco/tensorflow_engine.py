@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c4_assets.marco.engine import Classification, Network, fitting_batch, pipeline
-from c4_assets.marco.network import INPUT, OUTPUT, tensorflow
+from c4_assets.marco.engine import Classification, NeuralNetwork, fitting_batch, pipeline
+from c4_assets.marco.network import GRAPH_INPUT, GRAPH_OUTPUT, tensorflow
 from c4_assets.marco.preprocessing import pixels
 from resources.errors import ConfigurationError
 
-MOST_IN_A_BATCH = {"CPU": 16, "GPU": 64}
+MAX_BATCH = {"CPU": 16, "GPU": 64}
 """1.2 GB on a CPU. That of a GPU is a guess until it has been measured on one; what it has no memory for, it gets in
 halves."""
 
@@ -45,23 +45,23 @@ class TensorFlowEngine:
         tf.config.optimizer.set_experimental_options({"auto_mixed_precision": precision == "fp16"})
         graph = tf.compat.v1.GraphDef.FromString(network.read_bytes())
         # Two callers a GPU: one batch is copied to it while it computes the other.
-        self._networks = [_on(graph, f"/GPU:{i}") for i in range(len(gpus)) for _ in range(2)] or [_on(graph, "/CPU:0")]
-        most = MOST_IN_A_BATCH["GPU" if gpus else "CPU"]
-        self._batch_size = batch_size or fitting_batch(most, len(self._networks))
+        self._models = [_on(graph, f"/GPU:{i}") for i in range(len(gpus)) for _ in range(2)] or [_on(graph, "/CPU:0")]
+        most = MAX_BATCH["GPU" if gpus else "CPU"]
+        self._batch_size = batch_size or fitting_batch(most, len(self._models))
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
         """See :meth:`c4_assets.marco.engine.Engine.classify`."""
-        return pipeline(images, pixels, self._networks, self._batch_size)
+        return pipeline(images, pixels, self._models, self._batch_size)
 
 
-def _on(graph: Any, device: str) -> Network:
+def _on(graph: Any, device: str) -> NeuralNetwork:
     tf = tensorflow()
 
     def load() -> None:
         with tf.device(device):
             tf.import_graph_def(graph, name="")
 
-    network = tf.compat.v1.wrap_function(load, []).prune(f"{INPUT}:0", f"{OUTPUT}:0")
+    network = tf.compat.v1.wrap_function(load, []).prune(f"{GRAPH_INPUT}:0", f"{GRAPH_OUTPUT}:0")
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with tf.device(device):
@@ -70,7 +70,7 @@ def _on(graph: Any, device: str) -> Network:
     return halving(run)
 
 
-def halving(network: Network) -> Network:
+def halving(network: NeuralNetwork) -> NeuralNetwork:
     """The network, given half a batch after the other where the device has no memory for the whole one."""
     tf = tensorflow()
 

@@ -11,7 +11,7 @@ from resources.imaging_database.schema import images, inspections, plates, score
 
 
 @dataclass(frozen=True)
-class ScoredTwice:
+class ScorePair:
     """The newest human score of an image and, where there is one, the machine's.
 
     ``human_category`` is ``None`` for a class that is mapped to no category or not listed at all; the machine's
@@ -34,7 +34,7 @@ class ScoredTwice:
     probabilities: Probabilities | None
 
 
-def newest_human_scores(database: ImagingDatabase, scorer: str, since: datetime, until: datetime) -> list[ScoredTwice]:
+def newest_human_scores(database: ImagingDatabase, scorer: str, since: datetime, until: datetime) -> list[ScorePair]:
     """The images whose newest human score before ``until`` was given at or after ``since``.
 
     Later scores are not looked at, so that a week that is over gives the same answer for ever. Two scores of the
@@ -92,6 +92,6 @@ def newest_human_scores(database: ImagingDatabase, scorer: str, since: datetime,
     )
     with database.reading("ashes") as connection:
         return [
-            ScoredTwice(*row[:12], probabilities=None if row[11] is None else tuple(row[12:]))
+            ScorePair(*row[:12], probabilities=None if row[11] is None else tuple(row[12:]))
             for row in connection.execute(query)
         ]

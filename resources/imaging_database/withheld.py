@@ -22,14 +22,14 @@ from resources.imaging_database.schema import (
 )
 from resources.imaging_database.statements import insert_absent
 
-LONGEST = 1000
+MAX_REASON_LENGTH = 1000
 """Characters of a reason that are kept."""
 
 _withheld = c4_withheld_inspections
 
 
 @dataclass(frozen=True)
-class Finding:
+class FailedCheck:
     """A blocking check that an inspection has failed, and how many of its images were judged."""
 
     inspection_id: int
@@ -81,7 +81,7 @@ def is_withheld(scorer: str) -> ColumnElement[bool]:
 
 
 def withhold(
-    database: ImagingDatabase, scorer_version: dict[str, Any], judged: dict[int, int], findings: Sequence[Finding]
+    database: ImagingDatabase, scorer_version: dict[str, Any], judged: dict[int, int], findings: Sequence[FailedCheck]
 ) -> set[int]:
     """Records which inspections have failed a blocking check, in one transaction, and forgets what passes now.
 
@@ -113,7 +113,7 @@ def withhold(
             connection.execute(
                 _withheld.update()
                 .where(_one(version, finding.inspection_id, finding.check), _withheld.c.released_at.is_(None))
-                .values(reason=finding.reason[:LONGEST], images=finding.images)
+                .values(reason=finding.reason[:MAX_REASON_LENGTH], images=finding.images)
             )
         for inspection_id, check in sorted(set(known) - failed):
             # A run that knew fewer images does not undo what one that knew more has found.
@@ -131,7 +131,7 @@ def _is_released(row: Any) -> bool:
     return row is not None and row.released_at is not None
 
 
-def _order(finding: Finding) -> tuple[int, str]:
+def _order(finding: FailedCheck) -> tuple[int, str]:
     return finding.inspection_id, finding.check
 
 
@@ -143,12 +143,12 @@ def _one(version: str, inspection_id: int, check: str) -> ColumnElement[bool]:
     )
 
 
-def _row(finding: Finding, version: str, now: datetime) -> dict[str, Any]:
+def _row(finding: FailedCheck, version: str, now: datetime) -> dict[str, Any]:
     return {
         "inspection_id": finding.inspection_id,
         "scorer_version": version,
         "check_name": finding.check,
-        "reason": finding.reason[:LONGEST],
+        "reason": finding.reason[:MAX_REASON_LENGTH],
         "images": finding.images,
         "withheld_at": now,
     }
@@ -214,7 +214,9 @@ def release(database: ImagingDatabase, scorer: str, inspection_id: int, by: str,
         connection.execute(
             _withheld.update()
             .where(of_inspection)
-            .values(released_by=by[:64], released_at=datetime.now(UTC), release_reason=reason.strip()[:LONGEST])
+            .values(
+                released_by=by[:64], released_at=datetime.now(UTC), release_reason=reason.strip()[:MAX_REASON_LENGTH]
+            )
         )
     return sorted(names)
 

@@ -10,11 +10,11 @@ from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import c4_image_failures, c4_scorer_versions, images, inspections, plates, scores
 from resources.imaging_database.withheld import is_withheld, judged_and_withheld
 
-PIECE = timedelta(days=100)
+HISTORY_SPAN = timedelta(days=100)
 """How much of history one statement goes through, so that it ends well within ``C4_DATABASE_TIMEOUT_SECONDS``."""
 
 
-END = datetime(9999, 1, 1, tzinfo=UTC)
+END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Failure:
+class ImageFailure:
     """An image that could not be scored."""
 
     image: Image
@@ -76,20 +76,20 @@ def _not_given_up(scorer: str, max_attempts: int) -> ColumnElement[bool]:
     )
 
 
-def _pieces(
+def _history_spans(
     connection: Connection, since: datetime | None, until: datetime | None
 ) -> Iterator[tuple[datetime, datetime]]:
     """Cuts a span of imaging times into pieces that one statement goes through in a bounded time, oldest first."""
     start = since or connection.scalar(select(func.min(inspections.c.imaged_at)))
     if start is None:
         return
-    while start + PIECE < min(until or END, datetime.now(UTC)):
-        yield start, start + PIECE
-        start += PIECE
-    yield start, until or END  # an imager's clock may be ahead
+    while start + HISTORY_SPAN < min(until or END_OF_TIME, datetime.now(UTC)):
+        yield start, start + HISTORY_SPAN
+        start += HISTORY_SPAN
+    yield start, until or END_OF_TIME  # an imager's clock may be ahead
 
 
-def pieces_of_history(
+def history_spans(
     database: ImagingDatabase, since: datetime | None = None, until: datetime | None = None
 ) -> list[tuple[datetime, datetime]]:
     """Spans of imaging times that one statement each counts, oldest first: what lies between two signs of life.
@@ -97,7 +97,7 @@ def pieces_of_history(
     Together they hold every inspection of ``since`` to ``until`` (excluded) once. Without inspections there are none.
     """
     with database.reading("status") as connection:
-        return list(_pieces(connection, since, until))
+        return list(_history_spans(connection, since, until))
 
 
 def pending_by_day(
@@ -124,9 +124,9 @@ def pending_by_day(
     )
     days: dict[date, int] = {}
     with database.reading("poll") as connection:
-        for start, end in _pieces(connection, since, until):
-            of_piece = query.where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
-            for imaged_at, count in connection.execute(of_piece):
+        for start, end in _history_spans(connection, since, until):
+            of_span = query.where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
+            for imaged_at, count in connection.execute(of_span):
                 days[imaged_at.date()] = days.get(imaged_at.date(), 0) + count
     return days
 
@@ -172,7 +172,7 @@ def progress_by_day(
     Args:
         since, until: times of imaging to count, ``until`` excluded. Without them, all of history is counted, which
             takes minutes in a large database; :func:`newest_days` gives a time to begin with, and
-            :func:`pieces_of_history` what may be counted one after another.
+            :func:`history_spans` what may be counted one after another.
     """
     failure = c4_image_failures
     unscored = scores.c.id.is_(None)
@@ -196,9 +196,9 @@ def progress_by_day(
     )
     days: dict[date, Progress] = {}
     with database.reading("status") as connection:
-        for start, end in _pieces(connection, since, until):
-            of_piece = query.where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
-            for imaged_at, *counts in connection.execute(of_piece):
+        for start, end in _history_spans(connection, since, until):
+            of_span = query.where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
+            for imaged_at, *counts in connection.execute(of_span):
                 day = imaged_at.date()
                 _, *before = astuple(days.get(day, Progress(day, 0, 0, 0, 0, 0)))
                 days[day] = Progress(day, *(old + new for old, new in zip(before, (1, *counts, 0), strict=True)))
@@ -239,7 +239,7 @@ def newest_days(database: ImagingDatabase, count: int) -> datetime | None:
     return start
 
 
-def failures(database: ImagingDatabase, scorer: str) -> list[Failure]:
+def failures(database: ImagingDatabase, scorer: str) -> list[ImageFailure]:
     """The images that a scorer version could not score, newest failure first."""
     query = (
         select(
@@ -257,7 +257,7 @@ def failures(database: ImagingDatabase, scorer: str) -> list[Failure]:
     )
     with database.reading("status") as connection:
         return [
-            Failure(Image(*row[:6]), row.imaged_at.date(), row.reason, row.attempts, row.failed_at)
+            ImageFailure(Image(*row[:6]), row.imaged_at.date(), row.reason, row.attempts, row.failed_at)
             for row in connection.execute(query)
         ]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resources.slurm.site import JobOptions, Site
-from resources.step_resources import GENTLY, StepResources
+from resources.step_resources import BACKFILL_COMMAND_PREFIX, StepResources
 
 ARGUMENTS_VARIABLE = "DAGSTER_COMPRESSED_EXECUTE_STEP_ARGS"
 """How Dagster hands a step its arguments: packed, because a command line may be too short for them."""
@@ -48,9 +48,9 @@ class Step:
     """Whether the run belongs to a backfill: the site may submit its steps otherwise."""
 
     @property
-    def gently(self) -> tuple[str, ...]:
+    def command_prefix(self) -> tuple[str, ...]:
         """What goes before its command: the backlog gives way from its first import on, where cores are shared."""
-        return GENTLY if self.backlog else ()
+        return BACKFILL_COMMAND_PREFIX if self.backlog else ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,9 @@ def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECU
         *options.prologue,
         f"export {ARGUMENTS_VARIABLE}={shlex.quote(step.arguments)}",
         "",
-        " ".join(filter(None, [shlex.join(step.gently), options.container, shlex.join([python, *python_arguments])])),
+        " ".join(
+            filter(None, [shlex.join(step.command_prefix), options.container, shlex.join([python, *python_arguments])])
+        ),
         "",
     ]
     return replace(script, text="\n".join(lines))

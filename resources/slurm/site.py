@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from resources.errors import ConfigurationError
 from resources.slurm.transport import LocalTransport, SshTransport, Transport
 from resources.ssh import SshAccess
-from resources.step_resources import StepResources, in_words
+from resources.step_resources import StepResources, validation_message
 
 
 def _absolute(path: Path) -> Path:
@@ -134,7 +134,7 @@ class Site(Rules):
         try:
             return cls.model_validate(_merged(settings, overrides or {}))
         except ValidationError as error:
-            raise ConfigurationError(f"{source} cannot be used: {in_words(error)}.") from error
+            raise ConfigurationError(f"{source} cannot be used: {validation_message(error)}.") from error
 
     def plan(self, step: str, asked: StepResources, backlog: bool = False) -> tuple[StepResources, JobOptions]:
         """What a step gets and how it is submitted: defaults, then its kind's options, then its own.

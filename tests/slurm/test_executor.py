@@ -10,7 +10,7 @@ from benchmarks.sshd import Sshd
 from deploy.slurm.one_machine_cluster import Cluster
 from resources.errors import ConfigurationError
 from resources.slurm.client import SlurmClient
-from resources.slurm.shared_files import refuse_sqlite_on_a_network
+from resources.slurm.shared_files import refuse_sqlite_on_network_file_system
 from tests.slurm import steps
 from tests.slurm.cluster import alive, job_script, wait_until
 from tests.slurm.runs import Run, RunWorker, Workplace
@@ -127,7 +127,7 @@ def test_mapped_steps_get_jobs_of_their_own(place: Workplace, cluster: Cluster) 
 def test_sqlite_on_a_network_file_system_is_refused(place: Workplace) -> None:
     mounts = place.folder / "mounts"
     mounts.write_text("/dev/sda1 / ext4 rw 0 0\n")
-    refuse_sqlite_on_a_network(place.instance, mounts)
+    refuse_sqlite_on_network_file_system(place.instance, mounts)
     mounts.write_text("server:/ / nfs4 rw 0 0\n")
     with pytest.raises(ConfigurationError, match=r"SQLite on nfs4.*PostgreSQL"):
-        refuse_sqlite_on_a_network(place.instance, mounts)
+        refuse_sqlite_on_network_file_system(place.instance, mounts)

@@ -12,7 +12,7 @@ from dagster._core.events import DagsterEvent, DagsterEventType
 from resources.errors import ConfigurationError
 from resources.slurm.accounts import read_sacct, read_scontrol
 from resources.slurm.executor import StragglerFilter
-from resources.slurm.job import Job, JobEnd, waiting_in_words
+from resources.slurm.job import Job, JobEnd, describe_waiting
 from resources.slurm.script import Step, write_script
 from resources.slurm.shared_files import file_system_of
 from resources.slurm.site import Site
@@ -129,13 +129,13 @@ def test_an_unreadable_resource_tag_names_the_step_and_the_key() -> None:
     ],
 )
 def test_ends_are_told_in_plain_words(end: JobEnd, words: str) -> None:
-    assert end.in_words().startswith(words)
+    assert end.describe().startswith(words)
 
 
 def test_reasons_to_wait_are_told_in_plain_words_with_slurms_own() -> None:
-    assert waiting_in_words("(Resources)") == "the resources that it asks for are in use (Resources)"
-    assert "has reached a limit" in waiting_in_words("QOSMaxGRESPerUser")
-    assert waiting_in_words("Brand_New") == "Brand_New"
+    assert describe_waiting("(Resources)") == "the resources that it asks for are in use (Resources)"
+    assert "has reached a limit" in describe_waiting("QOSMaxGRESPerUser")
+    assert describe_waiting("Brand_New") == "Brand_New"
 
 
 @pytest.mark.parametrize("state", ["COMPLETING", "CONFIGURING", "SUSPENDED", "A_STATE_OF_SLURM_30"])
