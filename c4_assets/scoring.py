@@ -10,7 +10,7 @@ from pathlib import Path
 from c4_assets.importing.folder import image_files
 from c4_assets.marco.engine import Engine
 from c4_assets.marco.scorer_version import ScorerVersion
-from resources.categories import Probabilities, likeliest
+from resources.categories import CRYSTALS, Probabilities, likeliest
 from resources.durable import atomic_write
 from resources.errors import ConfigurationError, ImageError
 from resources.image_store.base import checked_size
@@ -98,7 +98,7 @@ def _read(file: Path) -> bytes:
 
 
 def _scored(file: Path, version: ScorerVersion, probabilities: Probabilities) -> FileScore:
-    crystal = probabilities[1] >= version.crystal_threshold
+    crystal = probabilities[CRYSTALS] >= version.crystal_threshold
     return FileScore(str(file), likeliest(probabilities), crystal, *probabilities, version.name, None)
 
 

@@ -8,6 +8,9 @@ CATEGORIES: tuple[Category, ...] = ("clear", "crystals", "other", "precipitate")
 
 PROBABILITY_COLUMNS = tuple(f"p_{category}" for category in CATEGORIES)
 
+CRYSTALS = CATEGORIES.index("crystals")
+"""Where the probability of crystals stands among :data:`Probabilities`."""
+
 Probabilities = tuple[float, float, float, float]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resources.appearance import Appearance
-from resources.categories import PROBABILITY_COLUMNS, Probabilities
+from resources.categories import CRYSTALS, PROBABILITY_COLUMNS, Probabilities
 from resources.durable import atomic_write
 from resources.imaging_database.human_scores import ScorePair
 from resources.imaging_database.work import Image
@@ -195,7 +195,7 @@ class ScoreArchive:
 
 def crystal_probability(outcome: ImageOutcome) -> float:
     """The probability of crystals, and -1 for an image without a score."""
-    return outcome.probabilities[1] if outcome.probabilities else -1.0
+    return outcome.probabilities[CRYSTALS] if outcome.probabilities else -1.0
 
 
 def _preference(outcome: ImageOutcome) -> tuple[bool, float]:
@@ -220,7 +220,7 @@ def _row(outcome: ImageOutcome) -> dict[str, Any]:
 def _outcome(row: dict[str, Any]) -> ImageOutcome:
     clear, crystals, other, precipitate = (row[name] for name in PROBABILITY_COLUMNS)
     return ImageOutcome(
-        image=Image(*(row[name] for name in Image.__dataclass_fields__)),
+        image=Image(**{name: row[name] for name in Image.__dataclass_fields__}),
         at=row["scored_at"],
         sha256=row["sha256"],
         probabilities=None if clear is None else (clear, crystals, other, precipitate),
@@ -229,7 +229,7 @@ def _outcome(row: dict[str, Any]) -> ImageOutcome:
         # Files of earlier releases have no columns for what follows.
         size=row.get("size"),
         taken_at=row.get("taken_at"),
-        appearance=None if row.get("brightness") is None else Appearance(*(row[name] for name in _APPEARANCE)),
+        appearance=None if row.get("brightness") is None else Appearance(**{name: row[name] for name in _APPEARANCE}),
     )
 
 

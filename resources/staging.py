@@ -146,7 +146,7 @@ class Staging:
             reader = pa.ipc.open_file(source)
             for i in range(reader.num_record_batches):
                 for row in reader.get_batch(i).to_pylist():
-                    image = Image(*(row[name] for name in Image.__dataclass_fields__))
+                    image = Image(**{name: row[name] for name in Image.__dataclass_fields__})
                     yield StagedImage(
                         image, row["fetched_at"], row["data"], row["error"], row["sha256"], row.get("taken_at")
                     )

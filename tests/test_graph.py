@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from c4_assets.command.run import failure_reason
 from resources.imaging_database.work import failures, forget_failures
+from resources.score_archive import crystal_probability
 from tests.conftest import Facility, noon, photograph
 
 FOUR = {f"{seed}.jpg": photograph(seed) for seed in range(4)}
@@ -95,7 +96,7 @@ def test_the_rank_orders_each_inspection_by_the_probability_of_crystals(facility
     for plate, size in (("P1", 4), ("P2", 5)):
         ranked = sorted((p for p in predictions if p.outcome.image.plate == plate), key=lambda p: p.rank)
         assert [p.rank for p in ranked] == list(range(1, size + 1))
-        crystals = [p.outcome.probabilities[1] for p in ranked if p.outcome.probabilities]
+        crystals = [crystal_probability(p.outcome) for p in ranked if p.outcome.probabilities]
         assert crystals == sorted(crystals, reverse=True)
 
 

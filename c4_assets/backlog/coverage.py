@@ -41,29 +41,24 @@ def count_days(
     max_attempts: int,
     since: date | None = None,
     until: date | None = None,
-    counted: Callable[[int, int], None] = lambda done, pieces: None,
+    counted: Callable[[int, int], None] = lambda done, spans: None,
 ) -> list[Progress]:
     """Counts every day of a span, by default all of history: about three seconds a million images.
 
     Args:
         since, until: the first and the last day of imaging.
-        counted: is told how many pieces of how many are done, first and after each.
+        counted: is told how many spans of history of how many are done, first and after each.
     """
     bounds = since and day_bounds(since)[0], until and day_bounds(until)[1]
-    pieces = history_spans(database, *bounds)
+    spans = history_spans(database, *bounds)
     days: dict[date, Progress] = {}
-    counted(0, len(pieces))
-    for number, (start, end) in enumerate(pieces):
+    counted(0, len(spans))
+    for number, (start, end) in enumerate(spans):
         for day in progress_by_day(database, scorer, max_attempts, start, end):
-            days[day.day] = _together(days[day.day], day) if day.day in days else day
-        counted(number + 1, len(pieces))
+            # A span may end within a day: it begins at the time of the oldest inspection.
+            days[day.day] = days[day.day] + day if day.day in days else day
+        counted(number + 1, len(spans))
     return list(days.values())
-
-
-def _together(one: Progress, other: Progress) -> Progress:
-    # A piece may end within a day: it begins at the time of the oldest inspection.
-    (day, *mine), (_, *theirs) = astuple(one), astuple(other)
-    return Progress(day, *map(sum, zip(mine, theirs, strict=True)))
 
 
 def by_month(days: Iterable[Progress]) -> list[Coverage]:

@@ -118,7 +118,7 @@ def report(
     instance: "dg.DagsterInstance",
     since: date | None = None,
     until: date | None = None,
-    counted: Callable[[int, int], None] = lambda done, pieces: None,
+    counted: Callable[[int, int], None] = lambda done, spans: None,
 ) -> Report:
     """Counts and observes.
 

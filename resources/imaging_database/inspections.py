@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, inspections, plates
-from resources.imaging_database.work import Image, day_bounds
+from resources.imaging_database.work import IMAGE_COLUMNS, Image, day_bounds, image_of
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,7 @@ def inspections_of_day(database: ImagingDatabase, day: date) -> list[Inspection]
         select(
             inspections.c.imaged_at,
             inspections.c.plate_id,
-            images.c.id,
-            images.c.inspection_id,
-            plates.c.barcode,
-            images.c.well,
-            images.c.drop_number,
-            images.c.path,
+            *IMAGE_COLUMNS,
         )
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
@@ -66,9 +61,9 @@ def inspections_of_day(database: ImagingDatabase, day: date) -> list[Inspection]
     return [
         Inspection(
             inspection_id,
-            first.barcode,
+            first.plate,
             first.imaged_at,
-            tuple({row.id: Image(*row[2:]) for row in (first, *rest)}.values()),
+            tuple({row.image_id: image_of(row) for row in (first, *rest)}.values()),
             max((count for at, count in before.get(first.plate_id, ()) if at < first.imaged_at), default=0),
         )
         for inspection_id, group in groupby(rows, key=lambda row: row.inspection_id)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, Row, exists, func, select
 
 from resources.errors import ConfigurationError
 from resources.imaging_database.database import ImagingDatabase
@@ -163,7 +163,7 @@ def withheld_inspections(database: ImagingDatabase, scorer: str, released: bool 
     query = (
         select(
             _withheld.c.inspection_id,
-            plates.c.barcode,
+            plates.c.barcode.label("plate"),
             inspections.c.imaged_at,
             _withheld.c.check_name,
             _withheld.c.reason,
@@ -184,9 +184,19 @@ def withheld_inspections(database: ImagingDatabase, scorer: str, released: bool 
         return [_withheld_of(row) for row in connection.execute(query)]
 
 
-def _withheld_of(row: Any) -> Withheld:
-    inspection_id, plate, imaged_at, *rest = row
-    return Withheld(inspection_id, plate, imaged_at.date(), *rest)
+def _withheld_of(row: Row[Any]) -> Withheld:
+    return Withheld(
+        row.inspection_id,
+        row.plate,
+        row.imaged_at.date(),
+        row.check_name,
+        row.reason,
+        row.images,
+        row.withheld_at,
+        row.released_by,
+        row.released_at,
+        row.release_reason,
+    )
 
 
 def release(database: ImagingDatabase, scorer: str, inspection_id: int, by: str, reason: str) -> list[str]:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import c4_image_failures, c4_scorer_versions, images, inspections, plates, scores
@@ -45,6 +46,12 @@ class Progress:
     def pending(self) -> int:
         """Images without a score that are still to be tried (those that are retried included), or just released."""
         return self.listed - self.scored - self.failed - self.withheld
+
+    def __add__(self, other: "Progress") -> "Progress":
+        """Both together, as of this one's day."""
+        _, *mine = astuple(self)
+        _, *theirs = astuple(other)
+        return Progress(self.day, *map(sum, zip(mine, theirs, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -131,21 +138,27 @@ def pending_by_day(
     return days
 
 
-_image_columns = (
-    images.c.id,
+IMAGE_COLUMNS = (
+    images.c.id.label("image_id"),
     images.c.inspection_id,
-    plates.c.barcode,
+    plates.c.barcode.label("plate"),
     images.c.well,
     images.c.drop_number,
     images.c.path,
 )
+"""What a SELECT over ``images`` and ``plates`` names so that :func:`image_of` can read its rows."""
+
+
+def image_of(row: Row[Any]) -> Image:
+    """The image in a row of a SELECT of :data:`IMAGE_COLUMNS`, among others."""
+    return Image(row.image_id, row.inspection_id, row.plate, row.well, row.drop_number, row.path)
 
 
 def pending_images(database: ImagingDatabase, scorer: str, max_attempts: int, day: date) -> list[Image]:
     """The pending images of one day, inspection by inspection. An image that a site's view lists twice comes once."""
     start, end = day_bounds(day)
     query = (
-        select(*_image_columns)
+        select(*IMAGE_COLUMNS)
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
@@ -153,7 +166,7 @@ def pending_images(database: ImagingDatabase, scorer: str, max_attempts: int, da
         .order_by(inspections.c.imaged_at, images.c.inspection_id, images.c.id)
     )
     with database.reading("list images") as connection:
-        return _once_each(Image(*row) for row in connection.execute(query))
+        return _once_each(image_of(row) for row in connection.execute(query))
 
 
 def _once_each(rows: Iterable[Image]) -> list[Image]:
@@ -183,10 +196,10 @@ def progress_by_day(
     query = (
         select(
             inspections.c.imaged_at,
-            func.count(images.c.id.distinct()),
-            func.count(scores.c.image_id.distinct()),
-            count(and_(unscored, failure.c.attempts >= max_attempts)),
-            count(and_(unscored, failure.c.attempts < max_attempts)),
+            func.count(images.c.id.distinct()).label("listed"),
+            func.count(scores.c.image_id.distinct()).label("scored"),
+            count(and_(unscored, failure.c.attempts >= max_attempts)).label("failed"),
+            count(and_(unscored, failure.c.attempts < max_attempts)).label("retrying"),
         )
         .join(images, images.c.inspection_id == inspections.c.id)
         .outerjoin(scores, and_(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer))
@@ -198,10 +211,10 @@ def progress_by_day(
     with database.reading("status") as connection:
         for start, end in _history_spans(connection, since, until):
             of_span = query.where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
-            for imaged_at, *counts in connection.execute(of_span):
-                day = imaged_at.date()
-                _, *before = astuple(days.get(day, Progress(day, 0, 0, 0, 0, 0)))
-                days[day] = Progress(day, *(old + new for old, new in zip(before, (1, *counts, 0), strict=True)))
+            for row in connection.execute(of_span):
+                day = row.imaged_at.date()
+                inspection = Progress(day, 1, row.listed, row.scored, row.failed, row.retrying)
+                days[day] = days[day] + inspection if day in days else inspection
             for imaged_at, withheld, retried in connection.execute(_withheld(scorer, max_attempts, start, end)):
                 known = days[imaged_at.date()]
                 days[known.day] = replace(known, withheld=known.withheld + withheld, retrying=known.retrying - retried)
@@ -243,7 +256,7 @@ def failures(database: ImagingDatabase, scorer: str) -> list[ImageFailure]:
     """The images that a scorer version could not score, newest failure first."""
     query = (
         select(
-            *_image_columns,
+            *IMAGE_COLUMNS,
             inspections.c.imaged_at,
             c4_image_failures.c.reason,
             c4_image_failures.c.attempts,
@@ -257,7 +270,7 @@ def failures(database: ImagingDatabase, scorer: str) -> list[ImageFailure]:
     )
     with database.reading("status") as connection:
         return [
-            ImageFailure(Image(*row[:6]), row.imaged_at.date(), row.reason, row.attempts, row.failed_at)
+            ImageFailure(image_of(row), row.imaged_at.date(), row.reason, row.attempts, row.failed_at)
             for row in connection.execute(query)
         ]
 
