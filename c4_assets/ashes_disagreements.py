@@ -17,7 +17,15 @@ from c4_assets.marco.preprocessing import thumbnail
 from c4_assets.marco_probabilities import ARCHIVED_THUMBNAIL_SIDE
 from c4_assets.operator_errors import translate_errors
 from c4_assets.partitions import WEEKS, week_of
-from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_schema, scorer_version
+from c4_assets.shared import (
+    CPU_RETRIES,
+    FACILITY,
+    GROUP,
+    PARTITION_ROWS_KEY,
+    SCORER,
+    column_schema,
+    scorer_version_metadata,
+)
 from resources.categories import CATEGORIES, PROBABILITY_COLUMNS
 from resources.errors import ImageError
 from resources.image_store import ImageStore
@@ -154,7 +162,7 @@ def ashes_disagreements(
         metadata={
             "disagreements": sheet_metadata(_tiles(shown, pictures)),
             "human against machine": dg.MetadataValue.md(confusion(week)),
-            "dagster/partition_row_count": len(week.disagreements),
+            PARTITION_ROWS_KEY: len(week.disagreements),
             "images compared": compared,
             "agreement": round(len(week.agreements) / compared, 4) if compared else 0.0,
             "crystals missed": sum(row.human_category == "crystals" for row in week.disagreements),
@@ -162,6 +170,6 @@ def ashes_disagreements(
             "images whose label is left out": len(week.left_out),
             "images of an unmapped class": len(week.unmapped),
             "unmapped classes": ", ".join(unmapped) or "none",
-            "scorer version": scorer_version(score_archive.scorer),
+            **scorer_version_metadata(score_archive.scorer),
         }
     )

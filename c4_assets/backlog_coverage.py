@@ -10,7 +10,7 @@ from c4_assets.backlog.pictures import heat_map, rate_plot
 from c4_assets.backlog.report import COUNTS, Report, report
 from c4_assets.db_scores import db_scores
 from c4_assets.operator_errors import translate_errors
-from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, scorer_version
+from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, scorer_version_metadata
 from resources.imaging_database import ImagingDatabase
 from resources.score_archive import ScoreArchive
 from resources.settings import Settings
@@ -61,7 +61,7 @@ def _coverage_metadata(found: Report) -> dict[str, float | dg.MetadataValue]:
         "scores of the last hour": found.throughput.last_hour,
         "scores a second over the last day": round(found.throughput.last_day / 86_400, 3),
         **({} if left is None else {"days to the expected end": round(left, 2)}),
-        "scorer version": scorer_version(found.scorer),
+        **scorer_version_metadata(found.scorer),
     }
 
 

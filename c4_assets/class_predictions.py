@@ -20,13 +20,14 @@ from c4_assets.shared import (
     FACILITY,
     GROUP,
     OUTCOME_COLUMNS,
+    PARTITION_ROWS_KEY,
     SCORER,
     column_lineage,
     column_schema,
     markdown_cell,
-    scorer_version,
+    scorer_version_metadata,
 )
-from resources.categories import CATEGORIES, PROBABILITY_COLUMNS, likeliest
+from resources.categories import CATEGORIES, CRYSTALS, PROBABILITY_COLUMNS, likeliest
 from resources.score_archive import ImageOutcome, Prediction, ScoreArchive, crystal_probability
 from resources.step_resources import StepResources
 
@@ -40,12 +41,12 @@ def predict(outcomes: Iterable[ImageOutcome], crystal_threshold: float) -> list[
     rank orders an inspection by the probability of crystals, 1 first; equal ones by image number.
     """
     scored = [(outcome, outcome.probabilities) for outcome in outcomes if outcome.probabilities is not None]
-    scored.sort(key=lambda pair: (pair[0].image.inspection_id, -pair[1][1], pair[0].image.image_id))
+    scored.sort(key=lambda pair: (pair[0].image.inspection_id, -pair[1][CRYSTALS], pair[0].image.image_id))
     predictions: list[Prediction] = []
     rank: Counter[int] = Counter()
     for outcome, probabilities in scored:
         rank[outcome.image.inspection_id] += 1
-        crystal = probabilities[1] >= crystal_threshold
+        crystal = probabilities[CRYSTALS] >= crystal_threshold
         predictions.append(Prediction(outcome, likeliest(probabilities), crystal, rank[outcome.image.inspection_id]))
     return predictions
 
@@ -130,7 +131,7 @@ def class_predictions(
             metadata={
                 **_prediction_metadata(predictions),
                 "crystal threshold": classifier.version.crystal_threshold,
-                "scorer version": scorer_version(score_archive.scorer),
+                **scorer_version_metadata(score_archive.scorer),
                 **trends(mix["day"], "stability_index", "jensen_shannon", "crystals"),
                 **checked.metadata,
                 **LINEAGE,
@@ -147,7 +148,7 @@ def _prediction_metadata(predictions: Sequence[Prediction]) -> dict[str, int | d
     return {
         "likeliest crystals": sheet_metadata(likeliest_crystals(predictions)),
         "interesting drops": interesting_drops(predictions),
-        "dagster/partition_row_count": len(predictions),
+        PARTITION_ROWS_KEY: len(predictions),
         **{f"images {category}": histogram[category] for category in CATEGORIES},
         "images flagged": sum(p.crystal for p in predictions),
     }

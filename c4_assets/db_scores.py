@@ -17,7 +17,17 @@ from c4_assets.marco.classifier import Classifier
 from c4_assets.marco.scorer_version import ScorerVersion
 from c4_assets.operator_errors import in_backfill, translate_errors
 from c4_assets.partitions import DAYS, SEVERAL_DAYS
-from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_lineage, column_schema, scorer_version
+from c4_assets.shared import (
+    CPU_RETRIES,
+    FACILITY,
+    GROUP,
+    PARTITION_ROWS_KEY,
+    ROWS_WRITTEN_KEY,
+    SCORER,
+    column_lineage,
+    column_schema,
+    scorer_version_metadata,
+)
 from resources.categories import PROBABILITY_COLUMNS
 from resources.errors import C4Error
 from resources.imaging_database import ImagingDatabase
@@ -139,7 +149,7 @@ def db_scores(
         return dg.MaterializeResult(
             metadata={
                 **_write_metadata(done),
-                "scorer version": scorer_version(score_archive.scorer),
+                **scorer_version_metadata(score_archive.scorer),
                 **LINEAGE,
                 **checked.metadata,
             },
@@ -152,9 +162,9 @@ def db_scores(
 
 def _write_metadata(day: WrittenDay) -> dict[str, int]:
     return {
-        "rows written": day.written.scores,
+        ROWS_WRITTEN_KEY: day.written.scores,
         "rows there before": day.written.already_scored,
-        "dagster/partition_row_count": day.written.scores + day.written.already_scored,
+        PARTITION_ROWS_KEY: day.written.scores + day.written.already_scored,
         "images failed": day.written.failures,
         "images no longer listed": day.written.no_longer_listed,
         "inspections withheld": len(day.withheld),

@@ -12,7 +12,7 @@ from c4_assets.checks.specs import specs_of
 from c4_assets.db_scores import db_scores
 from c4_assets.operator_errors import translate_errors
 from c4_assets.partitions import WEEKS, week_of
-from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, SCORER, column_schema
+from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, PARTITION_ROWS_KEY, SCORER, column_schema
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.label_archive import read_labels, write_labels
@@ -73,7 +73,7 @@ def human_labels(
     return dg.MaterializeResult(
         metadata={
             "labels report": dg.MetadataValue.path(page),
-            "dagster/partition_row_count": len(labels),
+            PARTITION_ROWS_KEY: len(labels),
             "people": len({each.label.human for each in labels}),
             "labels left out": sum(each.left_out is not None for each in labels),
             "images labelled again otherwise": len(tables["changed"]),

@@ -28,11 +28,17 @@ from c4_assets.shared import (
     FACILITY,
     GPU_RETRIES,
     GROUP,
+    IMAGES_PER_SECOND_KEY,
+    IMAGES_SCORED_KEY,
+    MODEL_COMPUTED_KEY,
+    MODEL_WAITED_KEY,
     OUTCOME_COLUMNS,
+    PARTITION_ROWS_KEY,
     SCORER,
+    SCORER_VERSION_KEY,
     column_schema,
     peak_memory,
-    scorer_version,
+    scorer_version_metadata,
 )
 from resources.errors import ConfigurationError, ImageError
 from resources.score_archive import ImageOutcome, ScoreArchive, crystal_probability
@@ -159,7 +165,7 @@ def _same_scorer_as_staged(context: dg.AssetExecutionContext, scorer: str) -> No
     wanted = dg.AssetRecordsFilter(asset_key=raw_inspection_images.key, asset_partitions=context.partition_keys)
     for record in context.instance.fetch_materializations(wanted, limit=1).records:
         materialization = record.asset_materialization
-        staged_for = materialization.metadata["scorer version"].value if materialization else scorer
+        staged_for = materialization.metadata[SCORER_VERSION_KEY].value if materialization else scorer
         if record.run_id == context.run.run_id and staged_for != scorer:
             raise ConfigurationError(
                 f"The images of this run were staged for {staged_for}, and here the settings make it {scorer}: set the "
@@ -209,7 +215,7 @@ def marco_probabilities(
             metadata={
                 **_classification_metadata(classified),
                 "computed by": str(classifier.arithmetic),
-                "scorer version": scorer_version(score_archive.scorer),
+                **scorer_version_metadata(score_archive.scorer),
                 **trends(tables["images"], "brightness", "sharpness", "black", "saturated"),
                 **checked.metadata,
             },
@@ -224,14 +230,14 @@ def marco_probabilities(
 def _classification_metadata(day: ClassifiedDay) -> dict[str, float]:
     images = [outcome for outcome in day.outcomes if outcome.error is None]
     return {
-        "dagster/partition_row_count": len(day.outcomes),
-        "images scored": day.scored,
+        PARTITION_ROWS_KEY: len(day.outcomes),
+        IMAGES_SCORED_KEY: day.scored,
         "images failed": day.failed,
         "inspections": day.inspections,
-        "images per second": round(day.scored / day.seconds, 1) if day.seconds else 0.0,
+        IMAGES_PER_SECOND_KEY: round(day.scored / day.seconds, 1) if day.seconds else 0.0,
         "seconds": round(day.seconds, 1),
-        "seconds the network waited": round(day.inference.waited, 3),
-        "seconds the network computed": round(day.inference.computed, 3),
+        MODEL_WAITED_KEY: round(day.inference.waited, 3),
+        MODEL_COMPUTED_KEY: round(day.inference.computed, 3),
         "images of the day with a score": len(images),
         "highest crystal probability": max((crystal_probability(image) for image in images), default=0.0),
         "peak memory (MB)": peak_memory(),

@@ -19,7 +19,16 @@ from c4_assets.days import Events, Result, days_of, process_days
 from c4_assets.importing.exif import taken_at_of
 from c4_assets.operator_errors import translate_errors
 from c4_assets.partitions import DAYS, SEVERAL_DAYS
-from c4_assets.shared import CPU_RETRIES, FACILITY, GROUP, peak_memory, scorer_version
+from c4_assets.shared import (
+    CPU_RETRIES,
+    FACILITY,
+    GROUP,
+    IMAGES_LEFT_KEY,
+    IMAGES_PER_SECOND_KEY,
+    IMAGES_STAGED_KEY,
+    peak_memory,
+    scorer_version_metadata,
+)
 from resources.errors import Unavailable
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
@@ -34,9 +43,6 @@ log = logging.getLogger("c4.fetch")
 
 PATIENCE_S = 2 * 3600
 """How long fetching waits while nothing leaves the staging area: GPUs may have a queue."""
-
-IMAGES_LEFT_KEY = "images left for the next run"
-"""Metadata of a partition for which there was not enough room in the staging area."""
 
 POLL_S = 5
 """Seconds between two looks at a full staging area."""
@@ -179,7 +185,7 @@ def raw_inspection_images(
         return dg.MaterializeResult(
             metadata={
                 **_staging_metadata(staged),
-                "scorer version": scorer_version(score_archive.scorer),
+                **scorer_version_metadata(score_archive.scorer),
                 **checked.metadata,
             },
             check_results=checked.check_results,
@@ -193,14 +199,14 @@ def raw_inspection_images(
 def _staging_metadata(day: StagedDay) -> dict[str, float]:
     return {
         "pending images": day.pending,
-        "images staged": day.images,
+        IMAGES_STAGED_KEY: day.images,
         "images failed": day.failed,
         "images staged before": day.already_staged,
         "images scored before": day.already_scored,
         IMAGES_LEFT_KEY: day.left,
         "inspections staged": day.inspections,
         "megabytes": round(day.bytes / 1e6, 1),
-        "images per second": round(day.images / day.seconds, 1) if day.seconds else 0.0,
+        IMAGES_PER_SECOND_KEY: round(day.images / day.seconds, 1) if day.seconds else 0.0,
         "seconds": round(day.seconds, 1),
         "peak memory (MB)": peak_memory(),
     }

@@ -1,4 +1,4 @@
-"""What every asset declares in the same way: the deployment, owners, retries and kinds of metadata."""
+"""What assets declare in the same way: the deployment, owners, retries, columns and metadata that code reads back."""
 
 import re
 
@@ -26,6 +26,20 @@ CPU_RETRIES = dg.RetryPolicy(
 
 GPU_RETRIES = dg.RetryPolicy(max_retries=1, delay=SETTINGS.retry_seconds)
 """A node that dies under a step: once more elsewhere. Finished inspections are not classified again."""
+
+
+# Metadata that code reads back. Events that are stored keep their labels, so a label stays as it is.
+SCORER_VERSION_KEY = "scorer version"
+PARTITION_ROWS_KEY = "dagster/partition_row_count"
+IMAGES_STAGED_KEY = "images staged"
+IMAGES_SCORED_KEY = "images scored"
+IMAGES_LEFT_KEY = "images left for the next run"
+"""Pending images of a day for which the staging area had no room."""
+IMAGES_PER_SECOND_KEY = "images per second"
+MODEL_WAITED_KEY = "seconds the network waited"
+MODEL_COMPUTED_KEY = "seconds the network computed"
+"""Seconds that the neural network waited for decoded images and that it computed."""
+ROWS_WRITTEN_KEY = "rows written"
 
 
 COLUMN_DESCRIPTIONS = {
@@ -122,6 +136,6 @@ def peak_memory() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000, 1)
 
 
-def scorer_version(name: str) -> dg.MetadataValue:
-    """The scorer version that a materialisation belongs to."""
-    return dg.MetadataValue.text(name)
+def scorer_version_metadata(name: str) -> dict[str, dg.MetadataValue]:
+    """Metadata that names the scorer version that a materialisation belongs to."""
+    return {SCORER_VERSION_KEY: dg.MetadataValue.text(name)}

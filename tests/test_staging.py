@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from c4_assets import raw_inspection_images
@@ -101,10 +100,10 @@ def test_c4_run_goes_on_until_a_day_is_done(tmp_path: Path, models: Path, monkey
 def test_a_machine_that_chose_another_engine_than_the_run_began_with_says_so_and_scores_nothing(
     facility: Facility, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def of_another_machine(_: str) -> dg.MetadataValue:
-        return dg.MetadataValue.text("marco-elsewhere")
+    def of_another_machine(_: str) -> dict[str, str]:
+        return {"scorer version": "marco-elsewhere"}
 
-    monkeypatch.setattr(raw_inspection_images, "scorer_version", of_another_machine)
+    monkeypatch.setattr(raw_inspection_images, "scorer_version_metadata", of_another_machine)
     facility.add_plate("P1", plate(0))
     result = facility.score(raise_on_error=False)
     assert not result.success

@@ -12,6 +12,13 @@ from c4_assets.backlog.backfills import DAILY_ASSETS, SCORING_JOB, STARTED_STATU
 from c4_assets.backlog.limits import CLASSIFY, FETCH, STEPS, Observations, Pool, StepTimes
 from c4_assets.operator_errors import BACKFILL_TAG
 from c4_assets.pools import POOLS
+from c4_assets.shared import (
+    IMAGES_PER_SECOND_KEY,
+    IMAGES_SCORED_KEY,
+    IMAGES_STAGED_KEY,
+    MODEL_COMPUTED_KEY,
+    MODEL_WAITED_KEY,
+)
 from resources.settings import Settings
 from resources.staging import Staging
 
@@ -93,8 +100,8 @@ def _inference(instance: dg.DagsterInstance, now: datetime) -> tuple[float, floa
     """Seconds that networks waited and computed, of the newest days that were classified."""
     waited = computed = 0.0
     for metadata in _metadata(instance, CLASSIFY, now):
-        waited += _number(metadata, "seconds the network waited")
-        computed += _number(metadata, "seconds the network computed")
+        waited += _number(metadata, MODEL_WAITED_KEY)
+        computed += _number(metadata, MODEL_COMPUTED_KEY)
     return waited, computed
 
 
@@ -114,9 +121,9 @@ def _number(metadata: dict[str, object], name: str) -> float:
 def _rate(instance: dg.DagsterInstance, asset: str, now: datetime) -> tuple[int, float]:
     """Images and seconds of the newest days."""
     images = took = 0.0
-    counted = {FETCH: "images staged", CLASSIFY: "images scored"}[asset]
+    counted = {FETCH: IMAGES_STAGED_KEY, CLASSIFY: IMAGES_SCORED_KEY}[asset]
     for metadata in _metadata(instance, asset, now):
-        rate = _number(metadata, "images per second")
+        rate = _number(metadata, IMAGES_PER_SECOND_KEY)
         if rate:
             images += _number(metadata, counted)
             took += _number(metadata, counted) / rate

@@ -88,10 +88,12 @@ def _scored_weeks(settings: Settings) -> list[date]:
 
 
 def _rows(result: "dg.ExecuteInProcessResult") -> int:
+    from c4_assets.shared import PARTITION_ROWS_KEY
+
     for event in result.get_asset_materialization_events():
         if not event.asset_key or event.asset_key.path[-1] != "ashes_disagreements":
             continue
-        value = event.materialization.metadata["dagster/partition_row_count"].value
+        value = event.materialization.metadata[PARTITION_ROWS_KEY].value
         return value if isinstance(value, int) else 0
     return 0
 

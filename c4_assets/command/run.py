@@ -75,7 +75,7 @@ def score_days(settings: Settings, days: Mapping[date, int]) -> dict[date, int |
 
 
 def _score_day(job: "dg.JobDefinition", day: date, instance: "dg.DagsterInstance") -> int | None:
-    from c4_assets.raw_inspection_images import IMAGES_LEFT_KEY
+    from c4_assets.shared import IMAGES_LEFT_KEY, ROWS_WRITTEN_KEY
 
     rows = 0
     while True:  # a day for which the staging area has no room at once takes several runs
@@ -83,7 +83,7 @@ def _score_day(job: "dg.JobDefinition", day: date, instance: "dg.DagsterInstance
         if not result.success:
             print_error(f"{day} failed", failure_reason(result))
             return None
-        rows += _number(result, "db_scores", "rows written")
+        rows += _number(result, "db_scores", ROWS_WRITTEN_KEY)
         if not _number(result, "raw_inspection_images", IMAGES_LEFT_KEY):
             return rows
 
