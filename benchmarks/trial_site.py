@@ -154,7 +154,7 @@ def _on_slurm(folder: Path, cluster: Cluster, instance: Server) -> dict[str, str
         "poll_seconds": 2,
         "grace_seconds": 20,
         "kinds": {"gpu": {"partition": "gpu"}},
-        "backlog": {"kinds": {"gpu": {"partition": "backlog"}, "cpu": {"partition": "backlog"}}},
+        "backfill": {"kinds": {"gpu": {"partition": "backlog"}, "cpu": {"partition": "backlog"}}},
     }
     (folder / "slurm.yaml").write_text(yaml.safe_dump(site))
     return {

@@ -16,7 +16,7 @@ from resources.slurm.client import SlurmClient
 from resources.slurm.probe import SharedView, shared_view
 from resources.slurm.script import JobScript, Step, write_script
 from resources.slurm.shared_files import refuse_sqlite_on_network_file_system
-from resources.slurm.site import Rules, Site
+from resources.slurm.site import Site, SubmitRules
 from resources.step_resources import StepResources
 
 PROBE_RESOURCES = {"cpu": StepResources(minutes=5), "gpu": StepResources(gpus=1, minutes=5)}
@@ -41,19 +41,19 @@ def check_site(
     """
     client = SlurmClient(site.transport.open())
     try:
-        yield from _from_here(client, site, instance)
-        if site.backlog != Rules():
+        yield from _check_from_here(client, site, instance)
+        if site.backfill != SubmitRules():
             for kind in kinds:
-                yield _of_the_backlog(client, site, instance, kind)
+                yield _check_backfill_job(client, site, instance, kind)
         for kind in kinds:
-            yield from _from_a_node(client, site, settings, instance, kind, patience)
+            yield from _check_from_a_node(client, site, settings, instance, kind, patience)
     except C4Error as error:
         yield SiteFinding("Slurm", str(error))
     finally:
         client.transport.close()
 
 
-def _from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstance) -> Iterator[SiteFinding]:
+def _check_from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstance) -> Iterator[SiteFinding]:
     where = client.transport.name
     version = client.transport.run(["sinfo", "--version"]).out.strip()
     yield SiteFinding(f"{version} on {where}")
@@ -62,7 +62,7 @@ def _from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstance) ->
     yield SiteFinding(f"partitions: {', '.join(partitions)}" + ("" if gpus else "; none has GPUs"))
     rules = {
         f"{prefix}{key}": options
-        for prefix, each in (("", site), ("backlog.", site.backlog))
+        for prefix, each in (("", site), ("backfill.", site.backfill))
         for key, options in {"defaults": each.defaults, **each.kinds, **each.steps}.items()
     }
     for key, options in rules.items():
@@ -85,19 +85,19 @@ def _from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstance) ->
         yield SiteFinding("the Dagster instance", str(error))
 
 
-def _of_the_backlog(client: SlurmClient, site: Site, instance: dg.DagsterInstance, kind: str) -> SiteFinding:
+def _check_backfill_job(client: SlurmClient, site: Site, instance: dg.DagsterInstance, kind: str) -> SiteFinding:
     """Whether Slurm would take a backfill's job. None is sent: it might wait behind the hourly ones for a long time."""
-    script = _probe_script(site, instance, kind, backlog=True)
-    _, options = site.plan("", PROBE_RESOURCES[kind], backlog=True)
+    script = _probe_script(site, instance, kind, backfill=True)
+    _, options = site.plan("", PROBE_RESOURCES[kind], backfill=True)
     client.write_file(script.path, script.text)
     if refusal := client.refusal(script.path):
-        return SiteFinding(f"a {kind} job of the backlog", f"{refusal} See backlog in the site's file.")
+        return SiteFinding(f"a {kind} job of a backfill", f"{refusal} See backfill in the site's file.")
     said = options.model_dump(include={"partition", "account", "qos", "nice"}, exclude_none=True)
     where = ", ".join(f"{name} {value}" for name, value in said.items())
-    return SiteFinding(f"a {kind} job of the backlog would be taken ({where or 'as any other'})")
+    return SiteFinding(f"a {kind} job of a backfill would be taken ({where or 'as any other'})")
 
 
-def _from_a_node(
+def _check_from_a_node(
     client: SlurmClient, site: Site, settings: Settings, instance: dg.DagsterInstance, kind: str, patience: float
 ) -> Iterator[SiteFinding]:
     script = _probe_script(site, instance, kind)
@@ -115,10 +115,10 @@ def _from_a_node(
             f"a {kind} job", f"Job {job_id} {state or 'ended without an answer'}. It said: {said} ({script.err})"
         )
         return
-    yield from _compared(kind, SharedView(**json.loads(answer[script.out])), shared_view(settings, instance))
+    yield from _compare_views(kind, SharedView(**json.loads(answer[script.out])), shared_view(settings, instance))
 
 
-def _compared(kind: str, there: SharedView, here: SharedView) -> Iterator[SiteFinding]:
+def _compare_views(kind: str, there: SharedView, here: SharedView) -> Iterator[SiteFinding]:
     node = f"{kind} node {there.host}"
     fix = "Set it in the site's environment_file, or in `python` for the Python environment."
     yield SiteFinding(f"{node} runs Python {there.python} with C4")
@@ -145,7 +145,7 @@ def _compared(kind: str, there: SharedView, here: SharedView) -> Iterator[SiteFi
         yield SiteFinding(f"{node} hands out GPU {there.gpus}")
 
 
-def _probe_script(site: Site, instance: dg.DagsterInstance, kind: str, backlog: bool = False) -> JobScript:
+def _probe_script(site: Site, instance: dg.DagsterInstance, kind: str, backfill: bool = False) -> JobScript:
     step = Step(
         run_id=f"check-{uuid.uuid4().hex[:12]}",
         key=kind,
@@ -157,7 +157,7 @@ def _probe_script(site: Site, instance: dg.DagsterInstance, kind: str, backlog: 
         python=sys.executable,
         dagster_home=instance.root_directory,
         working_directory=str(Path.cwd()) if (Path.cwd() / "resources").is_dir() else None,
-        backlog=backlog,
+        backfill=backfill,
     )
     return write_script(step, site, ("-m", "resources.slurm.probe"))
 

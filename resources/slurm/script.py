@@ -44,13 +44,13 @@ class Step:
     """The Python that runs the code location."""
     dagster_home: str
     working_directory: str | None = None
-    backlog: bool = False
+    backfill: bool = False
     """Whether the run belongs to a backfill: the site may submit its steps otherwise."""
 
     @property
     def command_prefix(self) -> tuple[str, ...]:
-        """What goes before its command: the backlog gives way from its first import on, where cores are shared."""
-        return BACKFILL_COMMAND_PREFIX if self.backlog else ()
+        """What goes before its command: a backfill gives way to other steps on shared cores, from its first import on."""
+        return BACKFILL_COMMAND_PREFIX if self.backfill else ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class JobScript:
 
 def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECUTE_STEP) -> JobScript:
     """The job script of a step. The same step and attempt always get the same name and the same paths."""
-    resources, options = site.plan(step.name, step.resources, step.backlog)
+    resources, options = site.plan(step.name, step.resources, step.backfill)
     name = f"{_safe(step.key)}.{step.attempt}.{step.run_id}"
     path = site.folder / step.run_id / f"{_safe(step.key)}.{step.attempt}.sh"
     script = JobScript(name, path, "", resources)
@@ -88,7 +88,11 @@ def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECU
         *(f"#SBATCH {directive}" for directive in _directives(script, options)),
         "",
         f"# Dagster run {step.run_id} of job {step.job}: step {step.key}, attempt {step.attempt}.",
-        *(["# The run belongs to a backfill: it is submitted as the backlog."] if step.backlog else []),
+        *(
+            ["# The run belongs to a backfill: the rules of `backfill` in the site's file hold."]
+            if step.backfill
+            else []
+        ),
         "",
         KEEP_EXIT_CODE.format(file=shlex.quote(str(script.exit_code))),
         # A job tells its step that it is one: what «auto» means follows from it.

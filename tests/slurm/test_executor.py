@@ -64,7 +64,7 @@ def test_a_site_decides_where_a_step_runs(place: Workplace) -> None:
 
 def test_an_hourly_runs_job_overtakes_a_backfills_in_the_queue(place: Workplace, client: SlurmClient) -> None:
     one_at_a_time = {"cpus": 8, "options": ["--nodelist=n1"]}
-    place.configure(steps={"alone": one_at_a_time}, backlog={"defaults": {"partition": "backlog"}})
+    place.configure(steps={"alone": one_at_a_time}, backfill={"defaults": {"partition": "backlog"}})
     blocker = client.submit(job_script(place.folder, "sleep 120", "--nodelist=n1", "--cpus-per-task=8"))
     backfill = RunWorker(place, steps.one_step, place.run_config("alone"), {"dagster/backfill": "abcdefgh"})
     wait_until(lambda: "is waiting" in backfill.messages(), 40, "the backfill's job waits")
