@@ -1,4 +1,4 @@
-"""A step over the days of its run: the one day of an hourly run, or several of a backfill.
+"""Processes the days of a run: the one day of an hourly run, or several of a backfill.
 
 Each day is worked on, judged and described as if it were alone, so that nothing depends on how a backfill was cut into
 runs. What is loaded once, like the model, stays loaded from day to day.
@@ -24,7 +24,7 @@ Result = dg.MaterializeResult[Any]
 Events = Iterator[Result | dg.AssetMaterialization | dg.AssetCheckEvaluation]
 
 ProcessDay = Callable[[date], Result]
-"""Does a step's work for one day and says what came of it."""
+"""Processes one day and returns its result."""
 
 
 def days_of(context: dg.AssetExecutionContext) -> list[date]:
@@ -33,7 +33,7 @@ def days_of(context: dg.AssetExecutionContext) -> list[date]:
 
 
 def process_days(context: dg.AssetExecutionContext, process_day: ProcessDay) -> Events:
-    """Does a step's work for every day of its run, and tells Dagster about each.
+    """Processes every day of a run, and reports each to Dagster.
 
     A day that fails does not keep the others from being worked on; the step fails at the end and names it. Where all
     days would fail, because something outside does not answer, the step ends at once.

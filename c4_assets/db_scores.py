@@ -43,7 +43,7 @@ is room for one inspection at least."""
 
 
 class StagingFull(C4Error):
-    """Images of a day could not be staged, and nobody but this run asks for them."""
+    """Images of a day could not be staged for lack of room, and no later run would fetch them."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Errors that an operator can act on, as Dagster shows them."""
+"""How a step fails: errors with a message for the operator become step failures or retries."""
 
 import logging
 from collections.abc import Generator, Mapping

@@ -42,7 +42,7 @@ from resources.step_resources import StepResources
 log = logging.getLogger("c4.fetch")
 
 PATIENCE_S = 2 * 3600
-"""How long fetching waits while nothing leaves the staging area: GPUs may have a queue."""
+"""Seconds that fetching waits while nothing leaves the staging area: steps with GPUs may be queued."""
 
 POLL_S = 5
 """Seconds between two looks at a full staging area."""

@@ -38,7 +38,7 @@ class Appearance:
 
 
 def appearance_of(pixels: NDArray[np.float32]) -> Appearance | None:
-    """The figures of a network input.
+    """The figures of an image as the model sees it.
 
     Args:
         pixels: float32 (height, width, 3) in [-1, 1].

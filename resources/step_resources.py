@@ -1,4 +1,4 @@
-"""What a step needs to run, in words that no cluster owns: the step tag ``c4/resources``.
+"""What a step needs to run, whatever the cluster: the step tag ``c4/resources``.
 
 An asset states it once; the executor of a deployment (Slurm's today) turns it into its own options. An executor that
 does not know the tag ignores it.

@@ -75,7 +75,7 @@ def taken(seed: int, at: datetime) -> bytes:
 
 
 def answers(facility: Facility, change: Callable[[int, Classification], Classification]) -> None:
-    """Changes what the network says of the n-th image."""
+    """Changes what the model says of the n-th image."""
     original = facility.engine.classify
     number = count()
     facility.engine.classify = lambda images: (change(next(number), each) for each in original(images))
@@ -154,12 +154,12 @@ BLACK = {f"{n:02d}.png": flat(n, 0, 12) for n in range(24)}
 
 
 def same(index: int, classification: Classification) -> Classification:
-    """A network that gives the images of the second inspection one vector."""
+    """A model that gives the images of the second inspection one vector."""
     return replace(classification, probabilities=(0.7, 0.1, 0.1, 0.1)) if index >= 24 else classification
 
 
 def too_much(index: int, classification: Classification) -> Classification:
-    """A network whose probabilities of one image of the second inspection sum to 1.1."""
+    """A model whose probabilities of one image of the second inspection sum to 1.1."""
     return replace(classification, probabilities=(0.8, 0.1, 0.1, 0.1)) if index == 30 else classification
 
 
@@ -247,7 +247,7 @@ def test_wrong_weights_classify_nothing_and_stop_the_step(facility: Facility, mo
     assert scored_plates(facility) == {"P1": 24}
 
 
-def test_a_network_that_says_the_same_of_a_whole_day_stops_the_step(facility: Facility) -> None:
+def test_a_model_that_says_the_same_of_a_whole_day_stops_the_step(facility: Facility) -> None:
     answers(facility, lambda _, each: replace(each, probabilities=(0.7, 0.1, 0.1, 0.1)))
     facility.add_plate("P1", PLATE)
     result = facility.score(raise_on_error=False)

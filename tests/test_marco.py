@@ -144,7 +144,7 @@ def test_every_engine_sees_what_the_published_model_sees(
 
 
 def test_a_step_on_a_cpu_never_waits_for_tensorflow(marco: Classifier, models: Path, tmp_path: Path) -> None:
-    assert marco.engine, "the network has been cut out of the SavedModel before"
+    assert marco.engine, "the graph has been cut out of the SavedModel before"
     (tmp_path / "one.jpg").write_bytes(WHOLE)
     script = """
 import sys
@@ -245,7 +245,7 @@ def saved_model(folder: Path) -> Path:
     return folder
 
 
-def test_a_folder_that_is_no_marco_is_a_configuration_error_and_leaves_no_network(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_marco_is_a_configuration_error_and_leaves_no_graph(tmp_path: Path) -> None:
     folder = saved_model(tmp_path / "mine")
     with pytest.raises(ConfigurationError, match="not MARCO's SavedModel"):
         frozen_graph(folder, files_sha256(folder), tmp_path / "models")

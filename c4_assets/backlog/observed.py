@@ -63,16 +63,16 @@ def observe(
         runs_queued=sum(each.runs_queued for each in running),
         runs_started=sum(each.runs_started for each in running),
         share=_share(queue.tag_concurrency_limits) if queue else None,
-        most_runs=queue.max_concurrent_runs if queue else None,
+        max_runs=queue.max_concurrent_runs if queue else None,
         all_runs_started=instance.get_runs_count(dg.RunsFilter(statuses=STARTED_STATUSES)),
         steps=_steps(instance, [each.backfill_id for each in running], now),
         model_waited=waited,
         model_computed=computed,
         pools=_pools(instance),
         staged=staging.size(),
-        room=round(settings.staging_gigabytes * 1e9),
+        staging_room=round(settings.staging_gigabytes * 1e9),
         slurm=settings.executor == "slurm",
-        busy=None if settings.executor == "slurm" else os.getloadavg()[0] / (os.cpu_count() or 1),
+        load_per_core=None if settings.executor == "slurm" else os.getloadavg()[0] / (os.cpu_count() or 1),
     )
 
 
@@ -97,7 +97,7 @@ def _pools(instance: dg.DagsterInstance) -> dict[str, Pool]:
 
 
 def _inference(instance: dg.DagsterInstance, now: datetime) -> tuple[float, float]:
-    """Seconds that networks waited and computed, of the newest days that were classified."""
+    """Seconds that models waited and computed, of the newest days that were classified."""
     waited = computed = 0.0
     for metadata in _metadata(instance, CLASSIFY, now):
         waited += _number(metadata, MODEL_WAITED_KEY)

@@ -1,4 +1,4 @@
-"""Where Great Expectations' Data Docs lie: a page for every table of a partition in which a row offends."""
+"""Writes Great Expectations' Data Docs: a page for every table of a partition in which a row offends."""
 
 from collections.abc import Iterable
 from datetime import date

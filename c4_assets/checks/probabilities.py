@@ -1,4 +1,4 @@
-"""Probabilities: of the right weights, sound numbers, from a network that looks at its input and images that show."""
+"""Probabilities: of the right weights, sound numbers, from a model that looks at its input and images that show."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -71,7 +71,7 @@ CHECKS = (
         severity="blocking",
         stops="inspection",
         holds="The four probabilities of an image are numbers in [0, 1] that sum to 1.",
-        remedy="the network or the archive is damaged: `c4 checks rescore` the inspection; if it happens again, fetch "
+        remedy="the model or the archive is damaged: `c4 checks rescore` the inspection; if it happens again, fetch "
         "the model again.",
         expectations=lambda t: [
             *(present(column) for column in PROBABILITY_COLUMNS),
@@ -98,7 +98,7 @@ CHECKS = (
         severity="blocking",
         stops="inspection",
         holds="Different images of an inspection do not have the same four probabilities.",
-        remedy="the network did not look at these images: `c4 checks rescore` the inspection.",
+        remedy="the model did not look at these images: `c4 checks rescore` the inspection.",
         expectations=lambda t: [between("same_vector_share", most=t.probabilities.same_vector_share)],
         shown=(*INSPECTION_COLUMNS, "images", "same_vector_share"),
     ),
@@ -109,7 +109,7 @@ CHECKS = (
         severity="blocking",
         stops="step",
         holds="Different images of a day do not have the same four probabilities.",
-        remedy=f"the network does not look at its input, and {_WRONG_MODEL}",
+        remedy=f"the model does not look at its input, and {_WRONG_MODEL}",
         expectations=lambda t: [between("same_vector_share", most=t.probabilities.same_vector_share)],
         shown=("images", "same_vector_share"),
     ),

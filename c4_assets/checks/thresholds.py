@@ -37,7 +37,7 @@ class ExposureThresholds(_ThresholdGroup):
 
 
 class ProbabilityThresholds(_ThresholdGroup):
-    """What the network says."""
+    """What the model says."""
 
     sum_tolerance: float = Field(gt=0, lt=1)
     same_vector_share: float = Field(gt=0, le=1)

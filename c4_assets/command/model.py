@@ -21,7 +21,7 @@ def fetch_(
         str | None, typer.Option("--from", help="A SavedModel's folder, a .whl or .zip that holds one, or its address.")
     ] = None,
 ) -> None:
-    """Fetch a model's weights, check them, cut the network out of them, and keep both below C4_MODELS."""
+    """Fetch a model's weights, check them, cut the graph out of them, and keep both below C4_MODELS."""
     models = Settings.from_environment().models
     folder = fetch(name, models, source)
     frozen_graph(folder, weights_sha256(name, models), models)

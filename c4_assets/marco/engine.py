@@ -1,4 +1,4 @@
-"""The interface of an engine, and the pipeline that every engine shares: decode in threads, then the network."""
+"""The interface of an engine, and the pipeline that every engine shares: decode in threads, then the neural network."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ from resources.categories import Probabilities
 from resources.errors import ImageError
 
 BATCHES_AHEAD = 2
-"""Batches that are decoded while every network has one."""
+"""Batches that are decoded while every model has one."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Classification:
     """What an engine says of one image. Exactly one of ``probabilities`` and ``error`` is set.
 
     ``probabilities`` are clear, crystals, other, precipitate, whatever order the model itself has. ``appearance`` is
-    taken from the pixels that entered the network.
+    taken from the pixels that entered the model.
     """
 
     probabilities: Probabilities | None
@@ -36,7 +36,7 @@ class Classification:
 
 
 class Engine(Protocol):
-    """Runs MARCO's network on image files."""
+    """Runs the neural network on image files."""
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
         """Yields one classification an image, in order, while ``images`` is still being read.
@@ -54,12 +54,12 @@ Decoded = tuple[NDArray[np.float32], Appearance | None] | ImageError
 
 
 BYTES_AN_IMAGE = 80 * 1024**2
-"""Memory that an image needs on its way through the network in fp32: measured, 75 MB in TensorFlow."""
+"""Memory that an image needs on its way through MARCO in fp32: measured, 75 MB in TensorFlow."""
 
 
 @dataclass(frozen=True)
 class InferenceTimes:
-    """Seconds that a network waited for decoded images and that it computed, the mean of those side by side."""
+    """Seconds that a model waited for decoded images and that it computed, the mean of those side by side."""
 
     waited: float = 0.0
     computed: float = 0.0
@@ -87,12 +87,12 @@ _stopwatch = _Stopwatch()
 
 
 def inference_times() -> InferenceTimes:
-    """The times of this process so far. Where networks wait longer than they compute, decoding is the limit."""
+    """The times of this process so far. Where models wait longer than they compute, decoding is the limit."""
     return _stopwatch.times
 
 
 def fitting_batch(most: int, models: int) -> int:
-    """Images that enter a network together, so that all networks at once take half of the free memory at most.
+    """Images that enter a model together, so that all models at once take half of the free memory at most.
 
     Args:
         most: from where on a larger batch is not faster.
@@ -106,13 +106,13 @@ def pipeline(
     models: Sequence[NeuralNetwork],
     batch_size: int,
 ) -> Iterator[Classification]:
-    """Decodes images in threads while the networks work on those before them.
+    """Decodes images in threads while the models work on those before them.
 
     Args:
-        decode: image file to network input, float32 (height, width, 3); its :class:`ImageError` becomes the
+        decode: image file to model input, float32 (height, width, 3); its :class:`ImageError` becomes the
             image's error.
-        networks: run side by side, each on one batch at a time: one a GPU or a core, say.
-        batch_size: images that enter a network together.
+        models: run side by side, each on one batch at a time: one a GPU or a core, say.
+        batch_size: images that enter a model together.
     """
 
     def one(data: bytes) -> Decoded:
@@ -140,7 +140,7 @@ def pipeline(
         idle.put(model)
     under_way: deque[Future[list[Classification]]] = deque()
     decoders = ThreadPoolExecutor(machine.cores(), thread_name_prefix="decode")
-    runners = ThreadPoolExecutor(len(models), thread_name_prefix="network")
+    runners = ThreadPoolExecutor(len(models), thread_name_prefix="inference")
     try:
         while True:
             while len(under_way) < len(models) + BATCHES_AHEAD and (batch := list(islice(source, batch_size))):
@@ -165,7 +165,7 @@ def _classified(batch: list[Decoded], model: NeuralNetwork) -> list[Classificati
         clear, crystals, other, precipitate = (float(p) for p in next(rows))
         probabilities = (clear, crystals, other, precipitate)
         if not np.isfinite(probabilities).all():
-            reason = "the network gave no number for this image; look at it, and at the model"
+            reason = "the model gave no number for this image; look at both"
             results.append(Classification(None, reason))
         else:
             results.append(Classification(probabilities, appearance=decoded[1]))

@@ -1,4 +1,4 @@
-"""MARCO's network in OpenVINO: the engine for CPUs."""
+"""MARCO's graph in OpenVINO: the engine for CPUs."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ class OpenVinoEngine:
     """See :class:`c4_assets.marco.engine.Engine`. A stream a core, each with its own batch: no core waits for another.
 
     Args:
-        network: file of the frozen network.
+        graph_file: file of the frozen graph.
         precision: ``fp32`` or ``bf16``.
         batch_size: images that enter a stream together; ``None`` for what fits the memory.
 
@@ -32,7 +32,7 @@ class OpenVinoEngine:
         ConfigurationError: bf16 on a CPU that has no such arithmetic.
     """
 
-    def __init__(self, network: Path, precision: str, batch_size: int | None) -> None:
+    def __init__(self, graph_file: Path, precision: str, batch_size: int | None) -> None:
         import openvino as ov
 
         if precision == "bf16" and not machine.has_bf16():
@@ -41,7 +41,7 @@ class OpenVinoEngine:
             )
         streams = machine.cores()
         core = ov.Core()
-        model = core.read_model(network)
+        model = core.read_model(graph_file)
         model.reshape([-1, INPUT_SIDE, INPUT_SIDE, 3])
         compiled = core.compile_model(
             model,

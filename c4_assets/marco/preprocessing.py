@@ -19,7 +19,7 @@ from resources.errors import ImageError
 PREPROCESSING = "central-square-599-legacy-bilinear"
 
 INPUT_SIDE = 599
-"""Height and width of the network's input, in pixels."""
+"""Height and width of the model's input, in pixels."""
 
 ROWS_AT_ONCE = 32
 """Rows that are resized together: 16 to 128 are equally fast, all at once takes half as long again."""
@@ -77,7 +77,7 @@ def _decoded_by_tensorflow(data: bytes, kind: str) -> NDArray[np.uint8]:
 
 
 def resize(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The central square of an image at the network's size: the bits of TensorFlow 1's ``ResizeBilinear``.
+    """The central square of an image at the model's input size: the bits of TensorFlow 1's ``ResizeBilinear``.
 
     Args:
         image: uint8 of shape (height, width, 3).

@@ -1,4 +1,4 @@
-"""MARCO's network in TensorFlow: the reference that every other engine is measured against, and the one for GPUs."""
+"""MARCO's graph in TensorFlow: the reference that every other engine is measured against, and the one for GPUs."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,15 +23,15 @@ class TensorFlowEngine:
     """See :class:`c4_assets.marco.engine.Engine`. Uses every GPU that TensorFlow sees, or the CPU.
 
     Args:
-        network: file of the frozen network.
+        graph_file: file of the frozen graph.
         precision: ``fp32``, or ``fp16`` for TensorFlow's mixed precision on GPUs: float16 where it is safe.
-        batch_size: images that enter the network together; ``None`` for what fits the memory.
+        batch_size: images that enter the model together; ``None`` for what fits the memory.
 
     Raises:
         ConfigurationError: fp16 without a GPU.
     """
 
-    def __init__(self, network: Path, precision: str, batch_size: int | None) -> None:
+    def __init__(self, graph_file: Path, precision: str, batch_size: int | None) -> None:
         tf = tensorflow()
 
         gpus: list[Any] = tf.config.list_physical_devices("GPU")
@@ -43,7 +43,7 @@ class TensorFlowEngine:
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.optimizer.set_experimental_options({"auto_mixed_precision": precision == "fp16"})
-        graph = tf.compat.v1.GraphDef.FromString(network.read_bytes())
+        graph = tf.compat.v1.GraphDef.FromString(graph_file.read_bytes())
         # Two callers a GPU: one batch is copied to it while it computes the other.
         self._models = [_on(graph, f"/GPU:{i}") for i in range(len(gpus)) for _ in range(2)] or [_on(graph, "/CPU:0")]
         most = MAX_BATCH["GPU" if gpus else "CPU"]
@@ -61,22 +61,22 @@ def _on(graph: Any, device: str) -> NeuralNetwork:
         with tf.device(device):
             tf.import_graph_def(graph, name="")
 
-    network = tf.compat.v1.wrap_function(load, []).prune(f"{GRAPH_INPUT}:0", f"{GRAPH_OUTPUT}:0")
+    model = tf.compat.v1.wrap_function(load, []).prune(f"{GRAPH_INPUT}:0", f"{GRAPH_OUTPUT}:0")
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with tf.device(device):
-            return network(tf.constant(batch)).numpy()
+            return model(tf.constant(batch)).numpy()
 
     return halving(run)
 
 
-def halving(network: NeuralNetwork) -> NeuralNetwork:
-    """The network, given half a batch after the other where the device has no memory for the whole one."""
+def halving(model: NeuralNetwork) -> NeuralNetwork:
+    """The model, given half a batch after the other where the device has no memory for the whole one."""
     tf = tensorflow()
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            return network(batch)
+            return model(batch)
         except tf.errors.ResourceExhaustedError:
             if len(batch) == 1:
                 raise

@@ -1,4 +1,4 @@
-"""Does a site's database keep the contract? Relations, columns, types, indexes and grants, and what mends them.
+"""Checks a site's database against the contract: relations, columns, types, indexes and grants.
 
 Nothing is written: grants are tried with statements about no row.
 """

@@ -1,4 +1,4 @@
-"""How fast a scorer version scores: when its scores were made."""
+"""The throughput of a scorer version: how many scores it wrote in each hour."""
 
 from datetime import datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""What is there to do: images that a scorer version has not scored, and how far it has come."""
+"""Images that a scorer version has not scored, and its progress by day."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, replace
@@ -12,8 +12,7 @@ from resources.imaging_database.schema import c4_image_failures, c4_scorer_versi
 from resources.imaging_database.withheld import is_withheld, judged_and_withheld
 
 HISTORY_SPAN = timedelta(days=100)
-"""How much of history one statement goes through, so that it ends well within ``C4_DATABASE_TIMEOUT_SECONDS``."""
-
+"""Span of imaging times that one statement counts, so that it ends well within ``C4_DATABASE_TIMEOUT_SECONDS``."""
 
 END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -86,7 +85,7 @@ def _not_given_up(scorer: str, max_attempts: int) -> ColumnElement[bool]:
 def _history_spans(
     connection: Connection, since: datetime | None, until: datetime | None
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Cuts a span of imaging times into pieces that one statement goes through in a bounded time, oldest first."""
+    """Divides imaging times into spans that one statement each counts in a bounded time, oldest first."""
     start = since or connection.scalar(select(func.min(inspections.c.imaged_at)))
     if start is None:
         return
@@ -99,7 +98,7 @@ def _history_spans(
 def history_spans(
     database: ImagingDatabase, since: datetime | None = None, until: datetime | None = None
 ) -> list[tuple[datetime, datetime]]:
-    """Spans of imaging times that one statement each counts, oldest first: what lies between two signs of life.
+    """Spans of imaging times that one statement each counts, oldest first; progress is reported between them.
 
     Together they hold every inspection of ``since`` to ``until`` (excluded) once. Without inspections there are none.
     """

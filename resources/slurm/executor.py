@@ -1,8 +1,7 @@
 """``slurm_executor``: runs each step of a run as a Slurm job, or beside the run worker where its tag says so.
 
-The one module that imports Dagster's internals. What it adds to Dagster's ``StepDelegatingExecutor`` is an ear for
-stragglers: when a node is lost, its processes may run on, and what such a first attempt writes into the event log must
-not end the second one.
+It adds to Dagster's ``StepDelegatingExecutor`` a filter of stragglers: when a node is lost, its processes may run on,
+and what such a first attempt writes into the event log must not end the second one.
 """
 
 import os
@@ -39,7 +38,7 @@ from resources.slurm.tracker import JobTracker
 from resources.step_resources import StepResources
 
 CLOSE_TIMEOUT_S = 20.0
-"""Seconds that a run's end waits for its jobs to leave Slurm, so that the last one's facts are told, too."""
+"""Seconds that the end of a run waits for its jobs to leave Slurm, so that the last one is reported as well."""
 
 
 class SlurmStepHandler(StepHandler):
@@ -119,12 +118,12 @@ class SlurmStepHandler(StepHandler):
         self._jobs.step_ended(key)
 
     def close(self) -> None:
-        """Lets jobs leave, tells their last facts and stops following."""
+        """Waits for jobs to leave Slurm, reports how they ended, and stops tracking."""
         self._local_steps.close(self._cancelled_locally, CLOSE_TIMEOUT_S / 2)
         self._jobs.close(CLOSE_TIMEOUT_S)
 
     def _runs_locally(self, step: Step) -> bool:
-        resources, _ = self._site.plan(step.name, step.resources, step.backlog)
+        resources, _ = self._site.plan(step.name, step.resources, step.backfill)
         return resources.where == "here"
 
     def _step(self, context: StepHandlerContext) -> Step:
@@ -145,7 +144,7 @@ class SlurmStepHandler(StepHandler):
             python=origin.executable_path,
             dagster_home=os.environ.get("DAGSTER_HOME") or self._instance.root_directory,
             working_directory=getattr(origin.repository_origin.code_pointer, "working_directory", None),
-            backlog=BACKFILL_ID_TAG in self._run.tags,
+            backfill=BACKFILL_ID_TAG in self._run.tags,
         )
 
     def _report(self, step: Step, message: str, facts: Mapping[str, Any]) -> None:
@@ -153,7 +152,7 @@ class SlurmStepHandler(StepHandler):
         self._instance.report_engine_event(message, self._run, data, step_key=step.key)
 
     def _reported_facts(self, step: Step, fact: str) -> dict[str, object]:
-        """What an earlier run worker told of a step's job or process: the newest facts that include this one."""
+        """What an earlier run worker reported of a step's job or process: the newest event metadata that has this key."""
         for entry in reversed(self._instance.all_logs(step.run_id, of_type=DagsterEventType.ENGINE_EVENT)):
             event = entry.dagster_event
             if event and event.step_key == step.key:

@@ -1,4 +1,4 @@
-"""What Slurm says of a job, and how that reads in plain words. Nothing here talks to Slurm."""
+"""The state and the end of a Slurm job, and sentences about them. Nothing here talks to Slurm."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Follows the jobs of a run in one thread, so that whoever runs the steps never waits for Slurm.
+"""Tracks the jobs of a run in one thread, so that whoever runs the steps never waits for Slurm.
 
 A job is lost only when Slurm says so while it answers: an unreachable controller, a login node that restarts and states
 that this module does not know all mean that the job may run on. Time is told in seconds of a monotonic clock.
@@ -25,7 +25,7 @@ EVENT_GRACE_S = 5.0
 """Seconds between a job's end and its step's failure: the step's own last event may still be on its way."""
 
 Report = Callable[[Step, str, Mapping[str, object]], None]
-"""Tells the operator what became of a step: a sentence, and facts by name."""
+"""Reports an event of a step: a sentence for the operator, and metadata by name."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class StepFailure:
 
 @dataclass(eq=False)
 class TrackedJob:
-    """A step and its job, from the wish to submit it to its end."""
+    """A step and its job, from the moment that it is to be submitted to its end."""
 
     step: Step
     script: JobScript
@@ -151,7 +151,7 @@ class JobTracker:
             try:
                 self._turn(pause)
             except Exception:  # the thread must live on: without it no step would ever end
-                log.exception("Slurm jobs could not be followed; trying again")
+                log.exception("Slurm jobs could not be tracked; trying again")
             self._wake.wait(max(0.05, min(pause, self._next_poll - time.monotonic())))
             self._wake.clear()
 
