@@ -68,19 +68,19 @@ class Site:
     instance_server: Server | None
 
     @property
-    def scorer(self) -> str:
+    def scorer_version(self) -> str:
         """Name of the scorer version."""
         return Classifier(self.settings).version.name
 
     @property
     def archive(self) -> ScoreArchive:
         """Where probabilities and checkpoints are."""
-        return ScoreArchive(self.settings.archive, self.scorer)
+        return ScoreArchive(self.settings.archive, self.scorer_version)
 
     @property
     def staging(self) -> Staging:
         """Where images wait for the classifier."""
-        return Staging(self.settings.staging, self.scorer)
+        return Staging(self.settings.staging, self.scorer_version)
 
     def instance_bytes(self) -> int:
         """What the Dagster instance takes on disk."""

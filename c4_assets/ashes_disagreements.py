@@ -77,7 +77,7 @@ def collect_week(start: datetime, end: datetime, database: ImagingDatabase, arch
         Unavailable: the database does not answer; the archive is as it was.
     """
     labels = read_labels(archive, start.date()).get(start.date(), [])
-    week = compare(newest_human_scores(database, archive.scorer, start, end), left_out(labels))
+    week = compare(newest_human_scores(database, archive.scorer_version, start, end), left_out(labels))
     archive.write_disagreements(start.date(), week.disagreements)
     return week
 
@@ -170,6 +170,6 @@ def ashes_disagreements(
             "images whose label is left out": len(week.left_out),
             "images of an unmapped class": len(week.unmapped),
             "unmapped classes": ", ".join(unmapped) or "none",
-            **scorer_version_metadata(score_archive.scorer),
+            **scorer_version_metadata(score_archive.scorer_version),
         }
     )

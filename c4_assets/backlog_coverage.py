@@ -41,7 +41,9 @@ def backlog_coverage(
         context.log.info(f"counted {done} of {pieces} pieces of history")
 
     with translate_errors(context):
-        found = report(settings, imaging_database, staging, score_archive.scorer, context.instance, counted=counted)
+        found = report(
+            settings, imaging_database, staging, score_archive.scorer_version, context.instance, counted=counted
+        )
     return dg.MaterializeResult(metadata=_coverage_metadata(found))
 
 
@@ -61,7 +63,7 @@ def _coverage_metadata(found: Report) -> dict[str, float | dg.MetadataValue]:
         "scores of the last hour": found.throughput.last_hour,
         "scores a second over the last day": round(found.throughput.last_day / 86_400, 3),
         **({} if left is None else {"days to the expected end": round(left, 2)}),
-        **scorer_version_metadata(found.scorer),
+        **scorer_version_metadata(found.scorer_version),
     }
 
 

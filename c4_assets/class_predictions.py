@@ -131,7 +131,7 @@ def class_predictions(
             metadata={
                 **_prediction_metadata(predictions),
                 "crystal threshold": classifier.version.crystal_threshold,
-                **scorer_version_metadata(score_archive.scorer),
+                **scorer_version_metadata(score_archive.scorer_version),
                 **trends(mix["day"], "stability_index", "jensen_shannon", "crystals"),
                 **checked.metadata,
                 **LINEAGE,

@@ -92,7 +92,9 @@ def write_day(
 def never_tried(day: date, database: ImagingDatabase, archive: ScoreArchive, max_attempts: int) -> int:
     """Counts the pending images of a day that this scorer version has never been given."""
     known = {outcome.image.image_id for outcome in archive.outcomes(day)}
-    return sum(image.image_id not in known for image in pending_images(database, archive.scorer, max_attempts, day))
+    return sum(
+        image.image_id not in known for image in pending_images(database, archive.scorer_version, max_attempts, day)
+    )
 
 
 LINEAGE = column_lineage("class_predictions", "image_id", "crystal", *PROBABILITY_COLUMNS, score_class_id=("category",))
@@ -144,12 +146,12 @@ def db_scores(
             raise StagingFull(
                 f"{left} images of {day} are left, because staging is full (C4_STAGING_GIGABYTES): the run is repeated."
             )
-        tables = read_back_tables(imaging_database, score_archive.scorer, done.predictions)
+        tables = read_back_tables(imaging_database, score_archive.scorer_version, done.predictions)
         checked = data_checks.evaluate("db_scores", day, tables, thumbnails_in(score_archive, day))
         return dg.MaterializeResult(
             metadata={
                 **_write_metadata(done),
-                **scorer_version_metadata(score_archive.scorer),
+                **scorer_version_metadata(score_archive.scorer_version),
                 **LINEAGE,
                 **checked.metadata,
             },

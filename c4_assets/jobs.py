@@ -7,7 +7,7 @@ import dagster as dg
 from c4_assets.partitions import DAYS, WEEKS
 
 PRIORITY_RUN_TAGS = {"dagster/priority": "10", "dagster/retry_on_asset_or_op_failure": "false"}
-"""Run tags of jobs that somebody waits for: they overtake backfills, which have no priority, in the queue and the pools.
+"""Run tags of jobs that somebody waits for: they overtake backfills, which have no priority, in queue and pools.
 A run whose process dies is repeated by Dagster; one that fails is asked for again by the sensor, and not before."""
 
 score_images = dg.define_asset_job(

@@ -156,7 +156,7 @@ def _lazily(engine: Callable[[], Engine], images: Iterator[bytes]) -> Iterator[C
     return iter(())
 
 
-def _same_scorer_as_staged(context: dg.AssetExecutionContext, scorer: str) -> None:
+def _same_scorer_as_staged(context: dg.AssetExecutionContext, scorer_version: str) -> None:
     """Machines of one deployment that choose different engines would look for staged images in different places.
 
     Raises:
@@ -165,11 +165,11 @@ def _same_scorer_as_staged(context: dg.AssetExecutionContext, scorer: str) -> No
     wanted = dg.AssetRecordsFilter(asset_key=raw_inspection_images.key, asset_partitions=context.partition_keys)
     for record in context.instance.fetch_materializations(wanted, limit=1).records:
         materialization = record.asset_materialization
-        staged_for = materialization.metadata[SCORER_VERSION_KEY].value if materialization else scorer
-        if record.run_id == context.run.run_id and staged_for != scorer:
+        staged_for = materialization.metadata[SCORER_VERSION_KEY].value if materialization else scorer_version
+        if record.run_id == context.run.run_id and staged_for != scorer_version:
             raise ConfigurationError(
-                f"The images of this run were staged for {staged_for}, and here the settings make it {scorer}: set the "
-                "C4_ variables alike on every machine that runs steps, C4_ENGINE first of all."
+                f"The images of this run were staged for {staged_for}, and here the settings make it {scorer_version}: "
+                "set the C4_ variables alike on every machine that runs steps, C4_ENGINE first of all."
             )
 
 
@@ -215,7 +215,7 @@ def marco_probabilities(
             metadata={
                 **_classification_metadata(classified),
                 "computed by": str(classifier.arithmetic),
-                **scorer_version_metadata(score_archive.scorer),
+                **scorer_version_metadata(score_archive.scorer_version),
                 **trends(tables["images"], "brightness", "sharpness", "black", "saturated"),
                 **checked.metadata,
             },
@@ -223,7 +223,7 @@ def marco_probabilities(
         )
 
     with translate_errors(context):
-        _same_scorer_as_staged(context, score_archive.scorer)
+        _same_scorer_as_staged(context, score_archive.scorer_version)
         yield from process_days(context, process_day)
 
 

@@ -88,7 +88,7 @@ def stage_day(
     """
     started = time.monotonic()
     result = StagedDay()
-    pending = pending_images(database, archive.scorer, max_attempts, day)
+    pending = pending_images(database, archive.scorer_version, max_attempts, day)
     scored = {outcome.image.image_id for outcome in archive.outcomes(day) if outcome.error is None}
     result.pending = len(pending)
     for inspection_id, group in groupby(pending, key=lambda image: image.inspection_id):
@@ -185,7 +185,7 @@ def raw_inspection_images(
         return dg.MaterializeResult(
             metadata={
                 **_staging_metadata(staged),
-                **scorer_version_metadata(score_archive.scorer),
+                **scorer_version_metadata(score_archive.scorer_version),
                 **checked.metadata,
             },
             check_results=checked.check_results,

@@ -63,15 +63,15 @@ class Prediction:
 class ScoreArchive:
     """The archive of one scorer version. All its writes are atomic and can be repeated or made twice at once."""
 
-    def __init__(self, root: Path, scorer: str) -> None:
+    def __init__(self, root: Path, scorer_version: str) -> None:
         self._root = root
-        self.scorer = scorer
+        self.scorer_version = scorer_version
 
     def _day_file(self, dataset: str, day: date) -> Path:
-        return self._root / dataset / f"scorer={self.scorer}" / f"day={day.isoformat()}" / f"{dataset}.parquet"
+        return self._root / dataset / f"scorer={self.scorer_version}" / f"day={day.isoformat()}" / f"{dataset}.parquet"
 
     def _checkpoints(self, day: date) -> Path:
-        return self._root / "checkpoints" / self.scorer / day.isoformat()
+        return self._root / "checkpoints" / self.scorer_version / day.isoformat()
 
     def checkpoint(self, day: date, inspection_id: int, outcomes: Sequence[ImageOutcome]) -> None:
         """Puts an inspection's outcomes on disk. Every call adds a file: two attempts cannot undo each other."""
@@ -138,7 +138,7 @@ class ScoreArchive:
 
         locks = self._root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(locks / f"{self.scorer}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S)
+        return FileLock(locks / f"{self.scorer_version}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S)
 
     def _replace(self, day: date, outcomes: Sequence[ImageOutcome], checkpoints: Sequence[Path]) -> None:
         """Puts the day's one file down and removes the checkpoints that are in it. The caller holds the lock."""
@@ -170,7 +170,9 @@ class ScoreArchive:
         self.write_week("disagreements", week, _disagreement_schema(), rows)
 
     def _week_file(self, dataset: str, week: date) -> Path:
-        return self._root / dataset / f"scorer={self.scorer}" / f"week={week.isoformat()}" / f"{dataset}.parquet"
+        return (
+            self._root / dataset / f"scorer={self.scorer_version}" / f"week={week.isoformat()}" / f"{dataset}.parquet"
+        )
 
     def write_week(self, dataset: str, week: date, schema: "pa.Schema", rows: list[dict[str, Any]]) -> None:
         """Replaces a dataset's rows of the week that begins on this day."""

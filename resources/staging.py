@@ -59,9 +59,9 @@ class StagedInspection:
 class Staging:
     """The staged inspections of one scorer version, a folder a day."""
 
-    def __init__(self, root: Path, scorer: str) -> None:
+    def __init__(self, root: Path, scorer_version: str) -> None:
         self._everyones = root
-        self._root = root / scorer
+        self._root = root / scorer_version
 
     def size(self) -> int:
         """Bytes that are staged, of every scorer version: they share the disk."""

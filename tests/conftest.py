@@ -142,7 +142,7 @@ class Facility:
         return self.resources["score_archive"]
 
     @property
-    def scorer(self) -> str:
+    def scorer_version(self) -> str:
         return self.resources["classifier"].version.name
 
     @property
@@ -188,7 +188,7 @@ class Facility:
 
     def progress(self) -> Progress:
         """All days together."""
-        days = progress_by_day(self.database, self.scorer, self.settings.max_attempts)
+        days = progress_by_day(self.database, self.scorer_version, self.settings.max_attempts)
         total = Progress(days[0].day, 0, 0, 0, 0, 0)
         for day in days:
             total = Progress(

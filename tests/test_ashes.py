@@ -39,7 +39,7 @@ def other_than(category: str) -> str:
 
 
 def week(facility: Facility, start: datetime = MONDAY) -> list[ScorePair]:
-    return newest_human_scores(facility.database, facility.scorer, start, start + WEEK)
+    return newest_human_scores(facility.database, facility.scorer_version, start, start + WEEK)
 
 
 def test_disagreements_are_found_among_agreements_unmapped_classes_and_unscored_images(scored: Facility) -> None:

@@ -106,8 +106,10 @@ def test_history_counted_in_pieces_is_history_counted_at_once(on_each_database: 
     version = facility.resources["classifier"].version.as_row()
     write_back(facility.database, version, [], [FailedAttempt(3, "gone", NOW)], "run")
     told: list[tuple[int, int]] = []
-    counted = count_days(facility.database, facility.scorer, 1, counted=lambda done, of: told.append((done, of)))
-    assert counted == progress_by_day(facility.database, facility.scorer, 1)
+    counted = count_days(
+        facility.database, facility.scorer_version, 1, counted=lambda done, of: told.append((done, of))
+    )
+    assert counted == progress_by_day(facility.database, facility.scorer_version, 1)
     assert [done for done, _ in told] == list(range(told[-1][1] + 1)), "a sign of life a piece"
     assert [(month.year, month.month, month.pending) for month in by_month(counted)] == [
         (2019, 1, 1),
@@ -115,7 +117,7 @@ def test_history_counted_in_pieces_is_history_counted_at_once(on_each_database: 
         (2021, 7, 2),
         (2026, 3, 2),
     ]
-    some = count_days(facility.database, facility.scorer, 1, date(2019, 4, 12), date(2021, 7, 1))
+    some = count_days(facility.database, facility.scorer_version, 1, date(2019, 4, 12), date(2021, 7, 1))
     assert [day.day for day in some] == [date(2019, 4, 12), date(2021, 7, 1)], "both ends are counted"
 
 
@@ -125,7 +127,7 @@ def test_scores_are_counted_in_the_hour_that_they_were_made_in(on_each_database:
     hour = timedelta(hours=1)
     for image_id, ago in enumerate((hour / 60, hour, 1.5 * hour, 23.9 * hour, 24.1 * hour), 1):
         score(facility, image_id, at=NOW - ago)
-    assert scores_by_hour(facility.database, facility.scorer, NOW) == [1, *[0] * 21, 1, 2]
+    assert scores_by_hour(facility.database, facility.scorer_version, NOW) == [1, *[0] * 21, 1, 2]
     assert scores_by_hour(facility.database, "another", NOW) == [0] * 24
 
 
@@ -345,7 +347,7 @@ def test_the_report_tells_what_is_done_of_what_and_what_limits_it(
     assert told["limit"]["name"] == "daemon"
     (backfill,) = told["backfills"]
     assert (backfill["days"], backfill["days_done"], backfill["images_pending"]) == (3, 0, 5)
-    assert facility.scorer in page.read_text()
+    assert facility.scorer_version in page.read_text()
     words = c4()
     assert "3 days (2019-12-31 to 2020-01-02), 0 done, 5 images pending" in words
     assert "3 pending images lie before C4_START_DATE" in words
@@ -360,7 +362,7 @@ def test_a_finished_backlog_has_nothing_to_limit_it(facility: Facility, c4: Call
     told = json.loads(c4("--json"))
     assert told["limit"]["name"] == "nothing"
     assert told["total"]["pending"] == 0
-    assert pending_by_day(facility.database, facility.scorer, 3) == {}
+    assert pending_by_day(facility.database, facility.scorer_version, 3) == {}
 
 
 def test_the_asset_keeps_the_same_figures_with_pictures(facility: Facility) -> None:

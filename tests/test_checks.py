@@ -192,7 +192,7 @@ def test_an_inspection_that_fails_a_blocking_check_is_withheld_and_the_others_go
     assert "BAD" in named(evaluation)
     assert "GOOD" not in named(evaluation)
     assert scored_plates(facility) == {"GOOD": 24}
-    (held,) = withheld_inspections(facility.database, facility.scorer)
+    (held,) = withheld_inspections(facility.database, facility.scorer_version)
     assert (held.plate, held.check, held.images) == ("BAD", name, 24)
     assert "BAD" in held.reason
 

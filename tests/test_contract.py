@@ -96,7 +96,7 @@ def test_with_views_that_it_can_only_read_and_the_least_rights_c4_scores_and_rep
     site: Site, facility: Facility
 ) -> None:
     site.add_plate(facility.images, 7, {"a.jpg": photograph(1), "b.jpg": photograph(2), "c.jpg": b"no image"}, noon(1))
-    assert pending_by_day(facility.database, facility.scorer, 3, noon(30)) == {noon(1).date(): 3}
+    assert pending_by_day(facility.database, facility.scorer_version, 3, noon(30)) == {noon(1).date(): 3}
     for _ in range(2):
         facility.score()
     rows = facility.rows("select s.image_id, c.name from scores s join score_classes c on c.id = s.score_class_id")

@@ -257,7 +257,7 @@ def test_a_commit_whose_answer_is_lost_is_repeated_without_doubling_anything(rel
     again = write_back(own, version(relayed), [score(1), score(2)], [FailedAttempt(4, "gone", NOW)], "r")
     own.engine.dispose()
     assert again == Written(scores=0, already_scored=2, failures=1, no_longer_listed=0)
-    assert [failure.attempts for failure in failures(relayed.database, relayed.scorer)] == [1]
+    assert [failure.attempts for failure in failures(relayed.database, relayed.scorer_version)] == [1]
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "oracle-protocol"])
@@ -286,7 +286,7 @@ def heard(facility: Facility, listener: Callable[[DagsterEventType, str], None])
 def assert_complete(facility: Facility) -> None:
     """Three images scored once, the missing one on record."""
     assert [row.image_id for row in facility.rows("select image_id from scores order by image_id")] == [1, 2, 3]
-    assert [failure.image.image_id for failure in failures(facility.database, facility.scorer)] == [4]
+    assert [failure.image.image_id for failure in failures(facility.database, facility.scorer_version)] == [4]
     assert len(facility.engine.seen) == 3, "nothing is classified twice"
 
 

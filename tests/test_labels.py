@@ -127,7 +127,7 @@ def test_a_label_older_than_its_image_is_left_out_of_ashes(facility: Facility) -
 
 def test_a_scorer_that_is_a_machine_or_nobody_is_named(labelled: Facility) -> None:
     seen = machine(labelled)
-    label(labelled, labelled.scorer, {PATHS[0]: seen[PATHS[0]]})
+    label(labelled, labelled.scorer_version, {PATHS[0]: seen[PATHS[0]]})
     label(labelled, " ", {PATHS[1]: seen[PATHS[1]]})
     label(labelled, "ana", {PATHS[2]: seen[PATHS[2]]})
     result = collect(labelled)

@@ -44,7 +44,7 @@ def test_a_day_that_is_larger_than_the_buffer_is_scored_in_parts_and_says_what_i
 
 
 def test_a_run_that_has_nothing_staged_waits_until_another_one_has_made_room(narrow: Facility) -> None:
-    others = narrow.settings.staging / narrow.scorer / OTHER_DAY.isoformat() / "7.arrow"
+    others = narrow.settings.staging / narrow.scorer_version / OTHER_DAY.isoformat() / "7.arrow"
     others.parent.mkdir(parents=True)
     others.write_bytes(bytes(5000))
     narrow.add_plate("P1", plate(0))

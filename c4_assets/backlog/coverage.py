@@ -37,7 +37,7 @@ class Coverage:
 
 def count_days(
     database: ImagingDatabase,
-    scorer: str,
+    scorer_version: str,
     max_attempts: int,
     since: date | None = None,
     until: date | None = None,
@@ -54,7 +54,7 @@ def count_days(
     days: dict[date, Progress] = {}
     counted(0, len(spans))
     for number, (start, end) in enumerate(spans):
-        for day in progress_by_day(database, scorer, max_attempts, start, end):
+        for day in progress_by_day(database, scorer_version, max_attempts, start, end):
             # A span may end within a day: it begins at the time of the oldest inspection.
             days[day.day] = days[day.day] + day if day.day in days else day
         counted(number + 1, len(spans))

@@ -35,7 +35,7 @@ class BackfillCoverage:
 class Report:
     """How far the backlog is, how fast it goes, and what limits it."""
 
-    scorer: str
+    scorer_version: str
     counted_at: datetime
     months: Sequence[Coverage]
     pending_outside_partitions: int
@@ -57,7 +57,7 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Numbers and texts alone."""
         return {
-            "scorer_version": self.scorer,
+            "scorer_version": self.scorer_version,
             "counted_at": self.counted_at.isoformat(timespec="seconds"),
             "total": _counts(self.total),
             "years": {str(year.year): _counts(year) for year in by_year(self.months)},
@@ -114,7 +114,7 @@ def report(
     settings: Settings,
     database: ImagingDatabase,
     staging: Staging,
-    scorer: str,
+    scorer_version: str,
     instance: "dg.DagsterInstance",
     since: date | None = None,
     until: date | None = None,
@@ -132,17 +132,17 @@ def report(
     from c4_assets.backlog.backfills import backfills
     from c4_assets.backlog.observed import observe
 
-    days = count_days(database, scorer, settings.max_attempts, since, until, counted)
+    days = count_days(database, scorer_version, settings.max_attempts, since, until, counted)
     now = datetime.now(UTC)
     known = backfills(instance)
     pending = sum(day.pending for day in days if settings.start_date <= day.day <= now.date())
     observed = observe(instance, settings, staging, known, pending)
     return Report(
-        scorer,
+        scorer_version,
         now,
         by_month(days),
         sum(day.pending for day in days) - pending,
-        Throughput(scores_by_hour(database, scorer, now)),
+        Throughput(scores_by_hour(database, scorer_version, now)),
         [backfill_coverage(each, days, since or date.min, until or date.max) for each in known],
         observed,
         limit(observed),

@@ -159,7 +159,7 @@ def collect_labels(
     Raises:
         Unavailable: the database does not answer.
     """
-    found = human_labels(database, archive.scorer, start, end)
+    found = human_labels(database, archive.scorer_version, start, end)
     hashes = {day: archive.fingerprints(day) for day in {label.imaged_at.date() for label in found}}
     labels = [ArchivedLabel(label, hashes[label.imaged_at.date()].get(label.image_id), None) for label in found]
     before = read_labels(archive, start.date() - timedelta(weeks=1), thresholds.compared_weeks)

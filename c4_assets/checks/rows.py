@@ -50,10 +50,10 @@ CHECKS = (
 )
 
 
-def read_back_tables(database: ImagingDatabase, scorer: str, predictions: Sequence[Prediction]) -> Tables:
+def read_back_tables(database: ImagingDatabase, scorer_version: str, predictions: Sequence[Prediction]) -> Tables:
     """Predictions beside what the database holds of them now."""
     image_ids = [prediction.outcome.image.image_id for prediction in predictions]
-    stored = stored_scores(database, scorer, image_ids)
+    stored = stored_scores(database, scorer_version, image_ids)
     return row_tables(predictions, stored, listed_images(database, image_ids))
 
 

@@ -59,21 +59,21 @@ def backlog(
 
 def _count(since: date | None, until: date | None) -> Report:
     settings = Settings.from_environment()
-    database, scorer = ready(settings), Classifier(settings).version.name
-    staging = Staging(settings.staging, scorer)
+    database, scorer_version = ready(settings), Classifier(settings).version.name
+    staging = Staging(settings.staging, scorer_version)
     with dagster_instance(settings) as instance, progress() as bar:
         task = bar.add_task("counting", total=None)
 
         def counted(done: int, pieces: int) -> None:
             bar.update(task, completed=done, total=pieces)
 
-        return report(settings, database, staging, scorer, instance, since, until, counted)
+        return report(settings, database, staging, scorer_version, instance, since, until, counted)
 
 
 def _print_coverage(counted: Report, months: bool) -> None:
     from rich.table import Table
 
-    table = Table(title=f"Backlog of {counted.scorer}", title_justify="left")
+    table = Table(title=f"Backlog of {counted.scorer_version}", title_justify="left")
     table.add_column("year" if not months else "month")
     for column in ("images", "scored", "failed", "withheld", "pending", "done"):
         table.add_column(column, justify="right")

@@ -98,10 +98,10 @@ def _rows(result: "dg.ExecuteInProcessResult") -> int:
     return 0
 
 
-def _show(database: ImagingDatabase, scorer: str, disagreements: int, rows: int, seconds: float) -> None:
+def _show(database: ImagingDatabase, scorer_version: str, disagreements: int, rows: int, seconds: float) -> None:
     from c4_assets.demo.plates import demo_images, drawn_categories, known_inspections
 
-    found, drawn = _categories(database, scorer), drawn_categories()
+    found, drawn = _categories(database, scorer_version), drawn_categories()
     paths = demo_images(database)
     seen = {paths[image_id]: category for image_id, category in found.items() if image_id in paths}
     table = Table("drawn as", "drops", *(f"→ {category}" for category in CATEGORIES), "agree", title="What MARCO saw")
@@ -128,7 +128,7 @@ def _show(database: ImagingDatabase, scorer: str, disagreements: int, rows: int,
     )
 
 
-def _categories(database: ImagingDatabase, scorer: str) -> dict[int, str]:
+def _categories(database: ImagingDatabase, scorer_version: str) -> dict[int, str]:
     from sqlalchemy import select
 
     from resources.imaging_database.schema import score_classes, scores
@@ -136,7 +136,7 @@ def _categories(database: ImagingDatabase, scorer: str) -> dict[int, str]:
     query = (
         select(scores.c.image_id, score_classes.c.name)
         .join(score_classes, score_classes.c.id == scores.c.score_class_id)
-        .where(scores.c.scorer_version == scorer)
+        .where(scores.c.scorer_version == scorer_version)
     )
     with database.reading() as connection:
         return {row.image_id: row.name for row in connection.execute(query)}

@@ -35,7 +35,9 @@ class ScorePair:
     probabilities: Probabilities | None
 
 
-def newest_human_scores(database: ImagingDatabase, scorer: str, since: datetime, until: datetime) -> list[ScorePair]:
+def newest_human_scores(
+    database: ImagingDatabase, scorer_version: str, since: datetime, until: datetime
+) -> list[ScorePair]:
     """The images whose newest human score before ``until`` was given at or after ``since``.
 
     Later scores are not looked at, so that a week that is over gives the same answer for ever. Two scores of the
@@ -85,7 +87,7 @@ def newest_human_scores(database: ImagingDatabase, scorer: str, since: datetime,
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .outerjoin(human_class, human_class.c.id == human.c.score_class_id)
-        .outerjoin(machine, (machine.c.image_id == human.c.image_id) & (machine.c.scorer_version == scorer))
+        .outerjoin(machine, (machine.c.image_id == human.c.image_id) & (machine.c.scorer_version == scorer_version))
         .outerjoin(machine_class, machine_class.c.id == machine.c.score_class_id)
         .where(human.c.age == 1)
         .order_by(human.c.scored_at, human.c.image_id)

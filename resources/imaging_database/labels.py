@@ -34,7 +34,7 @@ class HumanLabel:
     machine_category: str | None
 
 
-def human_labels(database: ImagingDatabase, scorer: str, since: datetime, until: datetime) -> list[HumanLabel]:
+def human_labels(database: ImagingDatabase, scorer_version: str, since: datetime, until: datetime) -> list[HumanLabel]:
     """Every human score given at or after ``since`` and before ``until``, oldest first."""
     human, machine = scores.alias("human"), scores.alias("machine")
     human_class, machine_class = score_classes.alias("human_class"), score_classes.alias("machine_class")
@@ -61,7 +61,7 @@ def human_labels(database: ImagingDatabase, scorer: str, since: datetime, until:
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .outerjoin(human_class, human_class.c.id == human.c.score_class_id)
-        .outerjoin(machine, (machine.c.image_id == human.c.image_id) & (machine.c.scorer_version == scorer))
+        .outerjoin(machine, (machine.c.image_id == human.c.image_id) & (machine.c.scorer_version == scorer_version))
         .outerjoin(machine_class, machine_class.c.id == machine.c.score_class_id)
         .where(human.c.scorer_version.is_(None), human.c.scored_at >= since, human.c.scored_at < until)
         .order_by(human.c.scored_at, human.c.id)

@@ -20,7 +20,7 @@ class StoredScore:
     probabilities: tuple[float | None, ...]
 
 
-def stored_scores(database: ImagingDatabase, scorer: str, image_ids: Iterable[int]) -> list[StoredScore]:
+def stored_scores(database: ImagingDatabase, scorer_version: str, image_ids: Iterable[int]) -> list[StoredScore]:
     """Every row that a scorer version has of these images, doubled ones and those of images no longer listed too."""
     found: list[StoredScore] = []
     with database.reading("read back") as connection:
@@ -32,7 +32,7 @@ def stored_scores(database: ImagingDatabase, scorer: str, image_ids: Iterable[in
                     *(scores.c[name] for name in PROBABILITY_COLUMNS),
                 )
                 .outerjoin(score_classes, score_classes.c.id == scores.c.score_class_id)
-                .where(scores.c.scorer_version == scorer, these)
+                .where(scores.c.scorer_version == scorer_version, these)
             )
             found += [
                 StoredScore(row.image_id, row.category, tuple(getattr(row, name) for name in PROBABILITY_COLUMNS))

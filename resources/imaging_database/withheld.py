@@ -54,7 +54,7 @@ class Withheld:
     release_reason: str | None
 
 
-def judged_and_withheld(scorer: str) -> ColumnElement[bool]:
+def judged_and_withheld(scorer_version: str) -> ColumnElement[bool]:
     """For queries over ``images``: the image's inspection is withheld, and that was decided knowing all its images.
 
     Images that were listed since leave the inspection pending: the next run fetches them and judges all anew.
@@ -65,17 +65,17 @@ def judged_and_withheld(scorer: str) -> ColumnElement[bool]:
     ).scalar_subquery()
     return exists().where(
         _withheld.c.inspection_id == images.c.inspection_id,
-        _withheld.c.scorer_version == scorer,
+        _withheld.c.scorer_version == scorer_version,
         _withheld.c.released_at.is_(None),
         _withheld.c.images >= listed.correlate(images),
     )
 
 
-def is_withheld(scorer: str) -> ColumnElement[bool]:
+def is_withheld(scorer_version: str) -> ColumnElement[bool]:
     """For queries over ``inspections``: the inspection is withheld, whatever has been listed since."""
     return exists().where(
         _withheld.c.inspection_id == inspections.c.id,
-        _withheld.c.scorer_version == scorer,
+        _withheld.c.scorer_version == scorer_version,
         _withheld.c.released_at.is_(None),
     )
 
@@ -154,7 +154,7 @@ def _row(finding: FailedCheck, version: str, now: datetime) -> dict[str, Any]:
     }
 
 
-def withheld_inspections(database: ImagingDatabase, scorer: str, released: bool = False) -> list[Withheld]:
+def withheld_inspections(database: ImagingDatabase, scorer_version: str, released: bool = False) -> list[Withheld]:
     """The inspections that a scorer version withholds, newest first.
 
     Args:
@@ -175,7 +175,7 @@ def withheld_inspections(database: ImagingDatabase, scorer: str, released: bool 
         )
         .join(inspections, inspections.c.id == _withheld.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
-        .where(_withheld.c.scorer_version == scorer)
+        .where(_withheld.c.scorer_version == scorer_version)
         .order_by(_withheld.c.withheld_at.desc(), _withheld.c.inspection_id, _withheld.c.check_name)
     )
     if not released:
@@ -199,7 +199,7 @@ def _withheld_of(row: Row[Any]) -> Withheld:
     )
 
 
-def release(database: ImagingDatabase, scorer: str, inspection_id: int, by: str, reason: str) -> list[str]:
+def release(database: ImagingDatabase, scorer_version: str, inspection_id: int, by: str, reason: str) -> list[str]:
     """Lets an inspection's scores into the database in spite of the checks that it has failed so far.
 
     Returns:
@@ -212,14 +212,15 @@ def release(database: ImagingDatabase, scorer: str, inspection_id: int, by: str,
         raise ConfigurationError("Say why the inspection is released: the reason is kept with it.")
     of_inspection = (
         (_withheld.c.inspection_id == inspection_id)
-        & (_withheld.c.scorer_version == scorer)
+        & (_withheld.c.scorer_version == scorer_version)
         & _withheld.c.released_at.is_(None)
     )
     with database.writing("checks") as connection:
         names = list(connection.scalars(select(_withheld.c.check_name).where(of_inspection)))
         if not names:
             raise ConfigurationError(
-                f"Inspection {inspection_id} is not withheld by {scorer}: `c4 checks list` shows those that are."
+                f"Inspection {inspection_id} is not withheld by {scorer_version}: `c4 checks list` shows those that "
+                "are."
             )
         connection.execute(
             _withheld.update()
@@ -244,9 +245,11 @@ def inspection_day(database: ImagingDatabase, inspection_id: int) -> date:
     return imaged_at.date()
 
 
-def forget_withheld(database: ImagingDatabase, scorer: str, inspection_id: int) -> None:
+def forget_withheld(database: ImagingDatabase, scorer_version: str, inspection_id: int) -> None:
     """Makes an inspection pending again, to be judged afresh; earlier releases are forgotten as well."""
     with database.writing("checks") as connection:
         connection.execute(
-            _withheld.delete().where(_withheld.c.inspection_id == inspection_id, _withheld.c.scorer_version == scorer)
+            _withheld.delete().where(
+                _withheld.c.inspection_id == inspection_id, _withheld.c.scorer_version == scorer_version
+            )
         )

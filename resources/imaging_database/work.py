@@ -70,14 +70,14 @@ def day_bounds(day: date) -> tuple[datetime, datetime]:
     return start, start + timedelta(days=1)
 
 
-def _unscored(scorer: str) -> ColumnElement[bool]:
-    return ~exists().where(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer)
+def _unscored(scorer_version: str) -> ColumnElement[bool]:
+    return ~exists().where(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer_version)
 
 
-def _not_given_up(scorer: str, max_attempts: int) -> ColumnElement[bool]:
+def _not_given_up(scorer_version: str, max_attempts: int) -> ColumnElement[bool]:
     return ~exists().where(
         c4_image_failures.c.image_id == images.c.id,
-        c4_image_failures.c.scorer_version == scorer,
+        c4_image_failures.c.scorer_version == scorer_version,
         c4_image_failures.c.attempts >= max_attempts,
     )
 
@@ -108,7 +108,7 @@ def history_spans(
 
 def pending_by_day(
     database: ImagingDatabase,
-    scorer: str,
+    scorer_version: str,
     max_attempts: int,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -118,13 +118,15 @@ def pending_by_day(
     What it costs grows with the images of the span and not with history: each is looked up in an index.
 
     Args:
-        scorer: name of the scorer version.
+        scorer_version: its name.
         since, until: times of imaging to look at, ``until`` excluded; open by default.
     """
     query = (
         select(inspections.c.imaged_at, func.count(images.c.id.distinct()))
         .join(images, images.c.inspection_id == inspections.c.id)
-        .where(_unscored(scorer), _not_given_up(scorer, max_attempts), ~judged_and_withheld(scorer))
+        .where(
+            _unscored(scorer_version), _not_given_up(scorer_version, max_attempts), ~judged_and_withheld(scorer_version)
+        )
         .group_by(inspections.c.id, inspections.c.imaged_at)
         .order_by(inspections.c.imaged_at)
     )
@@ -153,7 +155,7 @@ def image_of(row: Row[Any]) -> Image:
     return Image(row.image_id, row.inspection_id, row.plate, row.well, row.drop_number, row.path)
 
 
-def pending_images(database: ImagingDatabase, scorer: str, max_attempts: int, day: date) -> list[Image]:
+def pending_images(database: ImagingDatabase, scorer_version: str, max_attempts: int, day: date) -> list[Image]:
     """The pending images of one day, inspection by inspection. An image that a site's view lists twice comes once."""
     start, end = day_bounds(day)
     query = (
@@ -161,7 +163,9 @@ def pending_images(database: ImagingDatabase, scorer: str, max_attempts: int, da
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
-        .where(_unscored(scorer), _not_given_up(scorer, max_attempts), ~judged_and_withheld(scorer))
+        .where(
+            _unscored(scorer_version), _not_given_up(scorer_version, max_attempts), ~judged_and_withheld(scorer_version)
+        )
         .order_by(inspections.c.imaged_at, images.c.inspection_id, images.c.id)
     )
     with database.reading("list images") as connection:
@@ -174,7 +178,7 @@ def _once_each(rows: Iterable[Image]) -> list[Image]:
 
 def progress_by_day(
     database: ImagingDatabase,
-    scorer: str,
+    scorer_version: str,
     max_attempts: int,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -201,8 +205,8 @@ def progress_by_day(
             count(and_(unscored, failure.c.attempts < max_attempts)).label("retrying"),
         )
         .join(images, images.c.inspection_id == inspections.c.id)
-        .outerjoin(scores, and_(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer))
-        .outerjoin(failure, and_(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer))
+        .outerjoin(scores, and_(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer_version))
+        .outerjoin(failure, and_(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer_version))
         .group_by(inspections.c.id, inspections.c.imaged_at)
         .order_by(inspections.c.imaged_at)
     )
@@ -214,22 +218,24 @@ def progress_by_day(
                 day = row.imaged_at.date()
                 inspection = Progress(day, 1, row.listed, row.scored, row.failed, row.retrying)
                 days[day] = days[day] + inspection if day in days else inspection
-            for imaged_at, withheld, retried in connection.execute(_withheld(scorer, max_attempts, start, end)):
+            for imaged_at, withheld, retried in connection.execute(_withheld(scorer_version, max_attempts, start, end)):
                 known = days[imaged_at.date()]
                 days[known.day] = replace(known, withheld=known.withheld + withheld, retrying=known.retrying - retried)
     return list(days.values())
 
 
-def _withheld(scorer: str, max_attempts: int, start: datetime, end: datetime) -> Select[tuple[datetime, int, int]]:
+def _withheld(
+    scorer_version: str, max_attempts: int, start: datetime, end: datetime
+) -> Select[tuple[datetime, int, int]]:
     """By time of imaging: images that are withheld, and those of them that have failed before."""
     failure = c4_image_failures.alias("failure")
     return (
         select(inspections.c.imaged_at, func.count(images.c.id.distinct()), func.count(failure.c.image_id.distinct()))
         .join(images, images.c.inspection_id == inspections.c.id)
-        .outerjoin(failure, and_(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer))
+        .outerjoin(failure, and_(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer_version))
         .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
-        .where(is_withheld(scorer), judged_and_withheld(scorer))
-        .where(_unscored(scorer), _not_given_up(scorer, max_attempts))
+        .where(is_withheld(scorer_version), judged_and_withheld(scorer_version))
+        .where(_unscored(scorer_version), _not_given_up(scorer_version, max_attempts))
         .group_by(inspections.c.imaged_at)
     )
 
@@ -251,7 +257,7 @@ def newest_days(database: ImagingDatabase, count: int) -> datetime | None:
     return start
 
 
-def failures(database: ImagingDatabase, scorer: str) -> list[ImageFailure]:
+def failures(database: ImagingDatabase, scorer_version: str) -> list[ImageFailure]:
     """The images that a scorer version could not score, newest failure first."""
     query = (
         select(
@@ -264,7 +270,7 @@ def failures(database: ImagingDatabase, scorer: str) -> list[ImageFailure]:
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .join(c4_image_failures, c4_image_failures.c.image_id == images.c.id)
-        .where(c4_image_failures.c.scorer_version == scorer, _unscored(scorer))
+        .where(c4_image_failures.c.scorer_version == scorer_version, _unscored(scorer_version))
         .order_by(c4_image_failures.c.failed_at.desc(), images.c.id)
     )
     with database.reading("status") as connection:
@@ -274,11 +280,11 @@ def failures(database: ImagingDatabase, scorer: str) -> list[ImageFailure]:
         ]
 
 
-def forget_failures(database: ImagingDatabase, scorer: str) -> int:
+def forget_failures(database: ImagingDatabase, scorer_version: str) -> int:
     """Gives every failed image of a scorer version its attempts back. Returns how many there were."""
     with database.writing("retry") as connection:
         return connection.execute(
-            c4_image_failures.delete().where(c4_image_failures.c.scorer_version == scorer)
+            c4_image_failures.delete().where(c4_image_failures.c.scorer_version == scorer_version)
         ).rowcount
 
 

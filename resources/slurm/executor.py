@@ -152,7 +152,7 @@ class SlurmStepHandler(StepHandler):
         self._instance.report_engine_event(message, self._run, data, step_key=step.key)
 
     def _reported_facts(self, step: Step, fact: str) -> dict[str, object]:
-        """What an earlier run worker reported of a step's job or process: the newest event metadata that has this key."""
+        """What an earlier run worker reported of a step's job or process: the newest metadata with this key."""
         for entry in reversed(self._instance.all_logs(step.run_id, of_type=DagsterEventType.ENGINE_EVENT)):
             event = entry.dagster_event
             if event and event.step_key == step.key:

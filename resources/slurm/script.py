@@ -49,7 +49,7 @@ class Step:
 
     @property
     def command_prefix(self) -> tuple[str, ...]:
-        """What goes before its command: a backfill gives way to other steps on shared cores, from its first import on."""
+        """What goes before its command: a backfill gives way to others on shared cores, from its first import on."""
         return BACKFILL_COMMAND_PREFIX if self.backfill else ()
 
 
