@@ -3,7 +3,7 @@
     python -m benchmarks.backlog [--json] [--gpu-rate 100] [--no-trial]   (as root; C4_REAL_IMAGES, C4_MODELS)
 
 ``benchmarks/backlog_model.py`` states the model. Measured for it, in interleaved rounds of which the medians count:
-images over one connection behind a proxy that makes the round trip 12 ms, decoding on one core, MARCO's network on this
+images over one connection behind a proxy that makes the round trip 12 ms, decoding on one core, MARCO on this
 machine's CPU, and scores written to a real PostgreSQL. A run's overhead comes from a real backfill with a stand-in for
 MARCO, of as many inspections a day as forty million images since 2006 have. The baseline is the paper's method, whose
 job is timed once, with at most ten jobs at once.
@@ -54,8 +54,8 @@ from benchmarks.verdict import verdict
 from c4_assets.models import machine
 from c4_assets.models import weights as model
 from c4_assets.models.appearance import appearance_of
-from c4_assets.models.engine import network_times
-from c4_assets.models.marco.network import frozen_network
+from c4_assets.models.engine import inference_times
+from c4_assets.models.marco.network import frozen_graph
 from c4_assets.models.marco.openvino_engine import OpenVinoEngine
 from c4_assets.models.marco.preprocessing import pixels
 from resources.imaging_database import ImagingDatabase
@@ -106,16 +106,16 @@ class Trial:
 def measure(folder: Path, rounds: int) -> Measured:
     """All rates but the overhead, which is 0 here, and the paper's job."""
     models = Path(os.environ.get("C4_MODELS", folder / "models"))
-    network = frozen_network(model.fetch("marco", models), model.weights_sha256("marco", models), models)
+    graph_file = frozen_graph(model.fetch("marco", models), model.weights_sha256("marco", models), models)
     real = os.environ.get("C4_REAL_IMAGES")
     images = five_megapixels(Path(real) if real else None)
-    engine = OpenVinoEngine(network, "fp32", None)
+    engine = OpenVinoEngine(graph_file, "fp32", None)
     list(engine.classify(images[:8]))  # the first call compiles
 
     def classify() -> float:
-        before = network_times().computed
+        before = inference_times().computed
         list(engine.classify(images))
-        return network_times().computed - before
+        return inference_times().computed - before
 
     paths = fetch.lay_out(folder / "images" / "plate")
     with ExitStack() as stack:
@@ -128,7 +128,7 @@ def measure(folder: Path, rounds: int) -> Measured:
             {
                 "fetch": lambda: timed(lambda: staged(paths)),
                 "decode": lambda: core_seconds(lambda: [appearance_of(pixels(data)) for data in images]),
-                "network": classify,
+                "model": classify,
                 "write": write,
             },
             rounds,
@@ -137,7 +137,7 @@ def measure(folder: Path, rounds: int) -> Measured:
         site = PaperSite(folder, host, port, models, names)
         job = paper(site, site.home("paper", "fp32"))
     counted = len(images)
-    rates = Rates(len(paths) / took["fetch"], counted / took["decode"], counted / took["network"], 0, 0)
+    rates = Rates(len(paths) / took["fetch"], counted / took["decode"], counted / took["model"], 0, 0)
     return Measured(replace(rates, write=ROWS / took["write"]), job)
 
 
@@ -260,7 +260,7 @@ def check(first: Plan, second: Plan, write: float, rounds: int) -> Trial:
     means = Means(AT_ONCE, AT_ONCE, machine.cores(), AT_ONCE, AT_ONCE)
     took = try_backfill(first)
     overhead = overhead_seconds(rates, means, load_of(first), took)
-    rates = replace(rates, network=second.rate or 0, overhead_s=overhead)
+    rates = replace(rates, model=second.rate or 0, overhead_s=overhead)
     predicted = seconds(rates, means, load_of(second))
     sys.stderr.write(f"{first.history.days} days took {took:.0f} s; predicted for the next: {predicted:.0f} s\n")
     return Trial(overhead, predicted, try_backfill(second))
@@ -276,7 +276,7 @@ def rows_of_rates(measured: Measured) -> list[Row]:
     return [
         row("fetch, a connection", rates.fetch, "images/s", "fetch"),
         Row("decode, a core", round(rates.decode, 1), "images/s", 1.0),
-        row(f"network, {machine.cores()} cores of this CPU in fp32", rates.network, "images/s", "classify"),
+        row(f"neural network, {machine.cores()} cores of this CPU in fp32", rates.model, "images/s", "classify"),
         row("write, a connection", rates.write, "rows/s", "write"),
         Row(f"overhead of a run of {DAYS_A_RUN} days", round(rates.overhead_s, 1), "s", 1.0),
         Row(f"paper: a job of {INSPECTION} images", round(job["whole"], 1), "s", 1.0),
@@ -295,7 +295,7 @@ def rows_of_model(measured: Measured, gpu_rate: float) -> list[Row]:
         return row(f"{name}: {bottleneck(rates, means, load.a_run)}", seconds(rates, means, load))
 
     here = Means(1, 1, machine.cores(), 2)
-    gpus = replace(measured.rates, network=gpu_rate)
+    gpus = replace(measured.rates, model=gpu_rate)
     return [
         row("paper", base),
         row("paper, with the two minutes it tells", paper_seconds(BACKLOG, PUBLISHED_S, INSPECTION, JOBS)),

@@ -6,7 +6,7 @@ each thing that they share, and by how many of them there are:
 
     fetch     connections × rate of a connection
     decode    cores × rate of a core
-    network   devices × rate of a device
+    model     devices × rate of a device
     database  writers × rate of a writer
     share     runs at once × n / (overhead + n × (1/fetch + 1/classify + 1/write))
 
@@ -29,14 +29,14 @@ class Rates:
     Args:
         fetch: images/s of a connection to the storage host.
         decode: images/s of a core.
-        network: images/s of a device.
+        model: images/s of a device.
         write: scores/s of a connection to the database.
         overhead_s: seconds of a run beside those: its wait for a place, the start of its process, its bookkeeping.
     """
 
     fetch: float
     decode: float
-    network: float
+    model: float
     write: float
     overhead_s: float
 
@@ -65,7 +65,7 @@ def bounds(rates: Rates, means: Means, a_run: float) -> dict[str, float]:
     return {
         "fetch": means.connections * rates.fetch,
         "decode": means.cores * rates.decode,
-        "network": means.devices * rates.network,
+        "model": means.devices * rates.model,
         "database": means.writers * rates.write,
         "share": means.at_once * a_run / run_seconds(rates, means.cores, a_run),
     }
@@ -78,7 +78,7 @@ def run_seconds(rates: Rates, cores: int, a_run: float) -> float:
 
 def work_seconds(rates: Rates, cores: int, a_run: float) -> float:
     """What a run that waits for nobody needs without its overhead."""
-    classify = min(rates.network, cores * rates.decode)
+    classify = min(rates.model, cores * rates.decode)
     return a_run * (1 / rates.fetch + 1 / classify + 1 / rates.write)
 
 

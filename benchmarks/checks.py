@@ -2,7 +2,7 @@
 
     python -m benchmarks.checks [--json] [--images 20000] [--rounds 3]
 
-Files are small and probabilities are simulated, so that next to nothing hides the checks: with MARCO's network the same
+Files are small and probabilities are simulated, so that next to nothing hides the checks: with MARCO the same
 day takes minutes to hours more. Each run is a process of its own, all four steps in it, as in a run of ``c4 ui``. It
 pays once for importing Great Expectations, which is measured apart. Runs alternate; figures are medians. What the
 figures of an image (exposure, fingerprint) cost is measured apart, beside decoding it.

@@ -80,7 +80,7 @@ def latencies(databases: Mapping[str, ImagingDatabase]) -> list[Row]:
 
 
 def _score(image: int, now: datetime) -> MachineScore:
-    """A score as a network gives it: its probabilities have all the digits of a float."""
+    """A score as a model gives it: its probabilities have all the digits of a float."""
     weights = [random.Random(f"{image} {category}").random() ** 3 for category in CATEGORIES]  # noqa: S311
     clear, crystals, other, precipitate = (weight / sum(weights) for weight in weights)
     likeliest = CATEGORIES[weights.index(max(weights))]

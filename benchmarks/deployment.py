@@ -22,7 +22,7 @@ import dagster as dg
 import yaml
 
 from benchmarks.ports import free_port
-from c4_assets.command.ui import SHORT_PLANS
+from c4_assets.command.ui import SHORT_PLANS_VARIABLE
 from c4_assets.runs.pools import set_pool_limits
 
 PROJECT = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ class Deployment:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("C4_")}
         own = {
             "DAGSTER_HOME": str(self.home),
-            SHORT_PLANS: "true",
+            SHORT_PLANS_VARIABLE: "true",
             "PYTHONPATH": str(PROJECT),
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }

@@ -1,7 +1,7 @@
 """A facility's history for trials: days of inspections in an imaging database, their images on a storage host.
 
 The same plates are imaged every day, and an inspection of a plate has the same files as the one before: small ones, so
-that orchestration and not the network is what takes its time. The last image of each day's first inspection is listed
+that orchestration and not the model is what takes its time. The last image of each day's first inspection is listed
 and not there: it must end as a failure with a reason, every other image as one score.
 """
 

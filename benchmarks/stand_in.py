@@ -2,7 +2,7 @@
 
 It decodes every image, and its four probabilities follow from the file's bytes: fast, the same every time, and nothing
 that anybody should believe. So its scorer version has a name of its own, ``stand-in-…``: ``C4_MODEL`` names a folder
-that :func:`make_model` has filled, and everything but the network is the deployment's own.
+that :func:`make_model` has filled, and everything but the model is the deployment's own.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.engine import Classification, Engine, pipeline
-from c4_assets.models.weights import FILES
+from c4_assets.models.weights import SAVED_MODEL_FILES
 from resources.errors import ImageError
 
 RATE = "STAND_IN_IMAGES_A_SECOND"
@@ -29,7 +29,7 @@ BATCH = 32
 
 
 class StandIn:
-    """An engine whose network hashes what it sees, after waiting as long as a device of the given rate takes.
+    """An engine whose model hashes what it sees, after waiting as long as a device of the given rate takes.
 
     Args:
         rate: images a second of the device, which works on one batch at a time.
@@ -40,9 +40,9 @@ class StandIn:
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
         """See :meth:`c4_assets.models.engine.Engine.classify`."""
-        return pipeline(images, decoded, [self._network], BATCH)
+        return pipeline(images, decoded, [self._model], BATCH)
 
-    def _network(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _model(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with self._device:
             if self._rate:
                 time.sleep(len(batch) / self._rate)
@@ -86,6 +86,6 @@ def make_model(folder: Path) -> Path:
     """Fills ``folder/stand-in`` with files that say what they are, for ``C4_MODEL`` to name."""
     model = folder / "stand-in"
     (model / "variables").mkdir(parents=True, exist_ok=True)
-    for file in FILES:
-        (model / file).write_text("No network: a stand-in for trials of orchestration.\n")
+    for file in SAVED_MODEL_FILES:
+        (model / file).write_text("No model: a stand-in for trials of orchestration.\n")
     return model

@@ -68,19 +68,19 @@ class Site:
     instance_server: Server | None
 
     @property
-    def scorer(self) -> str:
+    def scorer_version(self) -> str:
         """Name of the scorer version."""
         return Classifier(self.settings).version.name
 
     @property
     def archive(self) -> ScoreArchive:
         """Where probabilities and checkpoints are."""
-        return ScoreArchive(self.settings.archive, self.scorer)
+        return ScoreArchive(self.settings.archive, self.scorer_version)
 
     @property
     def staging(self) -> Staging:
         """Where images wait for the classifier."""
-        return Staging(self.settings.staging, self.scorer)
+        return Staging(self.settings.staging, self.scorer_version)
 
     def instance_bytes(self) -> int:
         """What the Dagster instance takes on disk."""
@@ -154,7 +154,7 @@ def _on_slurm(folder: Path, cluster: Cluster, instance: Server) -> dict[str, str
         "poll_seconds": 2,
         "grace_seconds": 20,
         "kinds": {"gpu": {"partition": "gpu"}},
-        "backlog": {"kinds": {"gpu": {"partition": "backlog"}, "cpu": {"partition": "backlog"}}},
+        "backfill": {"kinds": {"gpu": {"partition": "backlog"}, "cpu": {"partition": "backlog"}}},
     }
     (folder / "slurm.yaml").write_text(yaml.safe_dump(site))
     return {

@@ -59,9 +59,9 @@ class Verdict:
 
 def verdict(site: Site) -> Verdict:
     """Counts at the end of a trial, over all days that the database lists."""
-    progress = progress_by_day(site.database, site.scorer, site.settings.max_attempts)
+    progress = progress_by_day(site.database, site.scorer_version, site.settings.max_attempts)
     with site.database.reading() as connection:
-        counted = _counted(connection, site.scorer)
+        counted = _counted(connection, site.scorer_version)
     rows = [row.image.image_id for day in progress for row in site.archive.rows(day.day)]
     return Verdict(
         listed=sum(day.listed for day in progress),
@@ -90,7 +90,7 @@ def _told_by_c4_backlog(site: Site) -> float:
 def scored(site: Site) -> int:
     """Images that have a score."""
     with site.database.reading() as connection:
-        count = select(func.count()).select_from(scores).where(scores.c.scorer_version == site.scorer)
+        count = select(func.count()).select_from(scores).where(scores.c.scorer_version == site.scorer_version)
         return connection.scalar(count) or 0
 
 

@@ -1,1 +1,1 @@
-"""What the assets talk to: the imaging database, the image store, the staging area and the score archive."""
+"""What the assets use: imaging database, image store, staging area, score and label archives, Slurm, and settings."""

@@ -7,15 +7,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-TEMPORARY = ".{name}.{unique}.tmp"
+TEMPORARY_NAME = ".{name}.{unique}.tmp"
 """Name of a file being written. Arrow, DuckDB and globs pass over names that begin with a dot."""
 
-ABANDONED_AFTER = 24 * 3600
+ABANDONED_AFTER_S = 24 * 3600
 """Seconds after which a temporary file can only be the rest of a writer that died: no step runs for a day."""
 
 
 @contextmanager
-def whole_file(path: Path) -> Generator[Path, None, None]:
+def atomic_write(path: Path) -> Generator[Path, None, None]:
     """Yields a temporary path beside ``path``; when the block ends well, the file takes its place at once.
 
     The content is on disk before the name changes and the new name is on disk before the block returns, so
@@ -25,7 +25,7 @@ def whole_file(path: Path) -> Generator[Path, None, None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
-    temporary = path.with_name(TEMPORARY.format(name=path.name, unique=uuid.uuid4().hex))
+    temporary = path.with_name(TEMPORARY_NAME.format(name=path.name, unique=uuid.uuid4().hex))
     try:
         yield temporary
         _sync(temporary)
@@ -37,9 +37,9 @@ def whole_file(path: Path) -> Generator[Path, None, None]:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    for temporary in folder.glob(TEMPORARY.format(name="*", unique="*")):
+    for temporary in folder.glob(TEMPORARY_NAME.format(name="*", unique="*")):
         try:
-            if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER:
+            if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER_S:
                 temporary.unlink()
         except FileNotFoundError:
             continue  # another process cleans up at the same time

@@ -21,7 +21,7 @@ class Unavailable(C4Error):
 
 
 class DataError(C4Error):
-    """Something outside holds or was given a value that cannot be used. Neither waiting nor a setting helps."""
+    """A value in the database, or for it, cannot be used. Neither waiting nor a setting helps."""
 
 
 class ImageError(C4Error):

@@ -11,6 +11,9 @@ CATEGORIES: tuple[Category, ...] = ("clear", "crystals", "other", "precipitate")
 
 PROBABILITY_COLUMNS = tuple(f"p_{category}" for category in CATEGORIES)
 
+CRYSTALS = CATEGORIES.index("crystals")
+"""Where the probability of crystals stands among :data:`Probabilities`."""
+
 Probabilities = tuple[float, float, float, float]
 
 
@@ -80,7 +83,7 @@ class Prediction:
 
 def crystal_probability(outcome: ImageOutcome) -> float:
     """The probability of crystals, and -1 for an image without a score."""
-    return outcome.probabilities[1] if outcome.probabilities else -1.0
+    return outcome.probabilities[CRYSTALS] if outcome.probabilities else -1.0
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class Inspection:
 
 
 @dataclass(frozen=True)
-class ScoredTwice:
+class ScorePair:
     """The newest human score of an image and, where there is one, the machine's.
 
     ``human_category`` is ``None`` for a class that is mapped to no category or not listed at all; the machine's

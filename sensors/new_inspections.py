@@ -19,9 +19,9 @@ from resources.imaging_database.work import pending_by_day
 from resources.settings import Settings
 
 # A run that is being cancelled may still be writing. Its day waits for it to end, or two runs would do the same work.
-IN_FLIGHT = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
+UNFINISHED_STATUSES = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
 
-WEEKLY = {dg.AssetKey("human_labels"), dg.AssetKey("ashes_disagreements")}
+WEEKLY_ASSETS = {dg.AssetKey("human_labels"), dg.AssetKey("ashes_disagreements")}
 
 PARTITION_TAG = "dagster/partition"
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -77,8 +77,12 @@ def days_in_flight(instance: dg.DagsterInstance, pending: Collection[date]) -> s
     comes. So the question stays small, whatever the queue holds.
     """
     keys = [day.isoformat() for day in pending]
-    of_a_day = instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT, tags={PARTITION_TAG: keys})) if keys else []
-    at_work = instance.get_runs(dg.RunsFilter(statuses=[status for status in IN_FLIGHT if status != Status.QUEUED]))
+    of_a_day = (
+        instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_STATUSES, tags={PARTITION_TAG: keys})) if keys else []
+    )
+    at_work = instance.get_runs(
+        dg.RunsFilter(statuses=[status for status in UNFINISHED_STATUSES if status != Status.QUEUED])
+    )
     days = {
         date.fromisoformat(run.tags[PARTITION_TAG])
         for run in of_a_day
@@ -92,7 +96,7 @@ def days_in_flight(instance: dg.DagsterInstance, pending: Collection[date]) -> s
 def _about_a_day(run: dg.DagsterRun) -> bool:
     # The partitions of Ashes are weeks, and a week's key looks like a day's. Started by hand it is no job of ours.
     selected = run.asset_selection
-    return not (run.job_name == collect_disagreements.name or (bool(selected) and selected <= WEEKLY))
+    return not (run.job_name == collect_disagreements.name or (bool(selected) and selected <= WEEKLY_ASSETS))
 
 
 @dg.sensor(

@@ -1,6 +1,6 @@
 """What the tests stand on: a fresh home with a real SQLite database and a real folder of images.
 
-The orchestration is tested with a stand-in for the network that is fast and gives every image its own probabilities;
+The orchestration is tested with a stand-in for the model that is fast and gives every image its own probabilities;
 what MARCO says is tested with MARCO.
 """
 
@@ -81,13 +81,13 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class StandIn:
-    """An engine for tests of everything around the network: probabilities that follow from the image's bytes."""
+    """An engine for tests of everything around the model: probabilities that follow from the image's bytes."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
-        return pipeline(images, self._decode, [self._network], batch_size=4)
+        return pipeline(images, self._decode, [self._model], batch_size=4)
 
     def _decode(self, data: bytes) -> Any:
         from c4_assets.models.marco.preprocessing import checked_header
@@ -96,7 +96,7 @@ class StandIn:
         self.seen.append(hashlib.sha256(data).hexdigest())
         return small_picture(data)
 
-    def _network(self, batch: Any) -> Any:
+    def _model(self, batch: Any) -> Any:
         digests = [hashlib.sha256(picture.tobytes()).digest()[:4] for picture in batch]
         numbers = np.array([list(digest) for digest in digests], np.float32) + 1
         return numbers / numbers.sum(axis=1, keepdims=True)
@@ -144,7 +144,7 @@ class Facility:
         return self.resources["score_archive"]
 
     @property
-    def scorer(self) -> str:
+    def scorer_version(self) -> str:
         return self.resources["classifier"].version.name
 
     @property
@@ -190,7 +190,7 @@ class Facility:
 
     def progress(self) -> Progress:
         """All days together."""
-        days = progress_by_day(self.database, self.scorer, self.settings.max_attempts)
+        days = progress_by_day(self.database, self.scorer_version, self.settings.max_attempts)
         total = Progress(days[0].day, 0, 0, 0, 0, 0)
         for day in days:
             total = Progress(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from resources import atomic_write as durable
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedImage, Staging
-from resources.atomic_write import whole_file
+from resources.atomic_write import atomic_write
 from resources.records import Image, ImageOutcome
 
 DAY, NOON = date(2026, 3, 2), datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -101,7 +101,7 @@ def test_scorer_versions_do_not_see_each_other(tmp_path: Path) -> None:
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("old")
-    with pytest.raises(RuntimeError), whole_file(file) as temporary:
+    with pytest.raises(RuntimeError), atomic_write(file) as temporary:
         temporary.write_text("half")
         assert file.read_text() == "old"
         raise RuntimeError
@@ -112,12 +112,12 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_is_removed_by_a_later_one_but_not_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = tmp_path / durable.TEMPORARY.format(name="file", unique="dead")
+    left = tmp_path / durable.TEMPORARY_NAME.format(name="file", unique="dead")
     left.touch()
-    with whole_file(tmp_path / "file") as temporary:
+    with atomic_write(tmp_path / "file") as temporary:
         temporary.touch()
     assert left.exists(), "its writer may still be at work"
-    monkeypatch.setattr(durable, "ABANDONED_AFTER", -1)
-    with whole_file(tmp_path / "file") as temporary:
+    monkeypatch.setattr(durable, "ABANDONED_AFTER_S", -1)
+    with atomic_write(tmp_path / "file") as temporary:
         temporary.touch()
     assert not left.exists()

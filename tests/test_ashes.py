@@ -10,7 +10,7 @@ from sqlalchemy import text
 from c4_assets.labels.ashes import compare, missed_crystals_first
 from resources.imaging_database.human_scores import newest_human_scores
 from resources.imaging_database.register import record_human_scores
-from resources.records import CATEGORIES, ScoredTwice
+from resources.records import CATEGORIES, ScorePair
 from tests.conftest import Facility, photograph
 from tests.test_graph import metadata
 
@@ -38,8 +38,8 @@ def other_than(category: str) -> str:
     return next(c for c in CATEGORIES if c != category)
 
 
-def week(facility: Facility, start: datetime = MONDAY) -> list[ScoredTwice]:
-    return newest_human_scores(facility.database, facility.scorer, start, start + WEEK)
+def week(facility: Facility, start: datetime = MONDAY) -> list[ScorePair]:
+    return newest_human_scores(facility.database, facility.scorer_version, start, start + WEEK)
 
 
 def test_disagreements_are_found_among_agreements_unmapped_classes_and_unscored_images(scored: Facility) -> None:
@@ -105,8 +105,8 @@ def test_a_class_that_the_database_does_not_list_is_counted_by_its_number(scored
     assert told["unmapped classes"] == "class 4711"
 
 
-def row(human: str | None, machine_category: str | None, image_id: int) -> ScoredTwice:
-    return ScoredTwice(
+def row(human: str | None, machine_category: str | None, image_id: int) -> ScorePair:
+    return ScorePair(
         image_id,
         1,
         "P",

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from c4_assets.backlog.coverage import Coverage, Pace, by_month, by_year, count_days, whole
+from c4_assets.backlog.coverage import Coverage, Throughput, by_month, by_year, count_days, total_of
 from c4_assets.command import app
 from c4_assets.definitions import defs
 from c4_assets.deployment_home import dagster_instance
@@ -50,7 +50,7 @@ def test_every_image_is_in_one_month_and_one_year(days: list[Progress]) -> None:
         expected = sum(getattr(day, name) for day in days)
         assert sum(getattr(month, name) for month in months) == expected
         assert sum(getattr(year, name) for year in years) == expected
-        assert getattr(whole(months), name) == expected
+        assert getattr(total_of(months), name) == expected
     assert [(month.year, month.month) for month in months] == sorted({(d.day.year, d.day.month) for d in days})
 
 
@@ -62,10 +62,10 @@ def test_only_what_has_nothing_pending_is_said_to_be_done(listed: int, pending: 
 
 @given(st.lists(st.integers(0, 10**7), min_size=24, max_size=24), st.integers(0, 10**9))
 def test_the_end_is_never_before_now_and_unknown_only_at_rest_or_past_the_calendar(hours: list[int], left: int) -> None:
-    end = Pace(hours).end(left, NOW)
+    end = Throughput(hours).end(left, NOW)
     if end is None:
         assert left
-        assert not any(hours) or left / Pace(hours).a_second > 7000 * 365 * 86400
+        assert not any(hours) or left / Throughput(hours).per_second > 7000 * 365 * 86400
     else:
         assert end >= NOW
 
@@ -106,8 +106,10 @@ def test_history_counted_in_pieces_is_history_counted_at_once(on_each_database: 
     version = facility.resources["classifier"].version.as_row()
     write_back(facility.database, version, [], [FailedAttempt(3, "gone", NOW)], "run")
     told: list[tuple[int, int]] = []
-    counted = count_days(facility.database, facility.scorer, 1, counted=lambda done, of: told.append((done, of)))
-    assert counted == progress_by_day(facility.database, facility.scorer, 1)
+    counted = count_days(
+        facility.database, facility.scorer_version, 1, counted=lambda done, of: told.append((done, of))
+    )
+    assert counted == progress_by_day(facility.database, facility.scorer_version, 1)
     assert [done for done, _ in told] == list(range(told[-1][1] + 1)), "a sign of life a piece"
     assert [(month.year, month.month, month.pending) for month in by_month(counted)] == [
         (2019, 1, 1),
@@ -115,7 +117,7 @@ def test_history_counted_in_pieces_is_history_counted_at_once(on_each_database: 
         (2021, 7, 2),
         (2026, 3, 2),
     ]
-    some = count_days(facility.database, facility.scorer, 1, date(2019, 4, 12), date(2021, 7, 1))
+    some = count_days(facility.database, facility.scorer_version, 1, date(2019, 4, 12), date(2021, 7, 1))
     assert [day.day for day in some] == [date(2019, 4, 12), date(2021, 7, 1)], "both ends are counted"
 
 
@@ -125,7 +127,7 @@ def test_scores_are_counted_in_the_hour_that_they_were_made_in(on_each_database:
     hour = timedelta(hours=1)
     for image_id, ago in enumerate((hour / 60, hour, 1.5 * hour, 23.9 * hour, 24.1 * hour), 1):
         score(facility, image_id, at=NOW - ago)
-    assert scores_by_hour(facility.database, facility.scorer, NOW) == [1, *[0] * 21, 1, 2]
+    assert scores_by_hour(facility.database, facility.scorer_version, NOW) == [1, *[0] * 21, 1, 2]
     assert scores_by_hour(facility.database, "another", NOW) == [0] * 24
 
 
@@ -146,7 +148,7 @@ def ended(instance: dg.DagsterInstance, backfill_id: str) -> None:
 
 
 def start(instance: dg.DagsterInstance, days: list[date]) -> str:
-    return backlog.start(instance, days, {backlog.STARTED_BY: "test"})
+    return backlog.start(instance, days, {backlog.STARTED_BY_TAG: "test"})
 
 
 def test_a_backfill_is_over_the_four_assets_and_the_days_asked_for_alone(instance: dg.DagsterInstance) -> None:
@@ -211,7 +213,7 @@ def test_pausing_and_resuming_again_and_again_makes_one_backfill(instance: dg.Da
     assert found.days == frozenset(OLD[2:]), "what is done is not asked for again"
     stored = instance.get_backfill(number)
     assert stored is not None
-    assert stored.tags[backlog.PAUSED] == "2019-12-30 to 2020-01-04"
+    assert stored.tags[backlog.PAUSED_TAG] == "2019-12-30 to 2020-01-04"
 
 
 def test_a_paused_backfill_with_nothing_left_is_over(instance: dg.DagsterInstance) -> None:
@@ -345,7 +347,7 @@ def test_the_report_tells_what_is_done_of_what_and_what_limits_it(
     assert told["limit"]["name"] == "daemon"
     (backfill,) = told["backfills"]
     assert (backfill["days"], backfill["days_done"], backfill["images_pending"]) == (3, 0, 5)
-    assert facility.scorer in page.read_text()
+    assert facility.scorer_version in page.read_text()
     words = c4()
     assert "3 days (2019-12-31 to 2020-01-02), 0 done, 5 images pending" in words
     assert "3 pending images lie before C4_START_DATE" in words
@@ -360,7 +362,7 @@ def test_a_finished_backlog_has_nothing_to_limit_it(facility: Facility, c4: Call
     told = json.loads(c4("--json"))
     assert told["limit"]["name"] == "nothing"
     assert told["total"]["pending"] == 0
-    assert pending_by_day(facility.database, facility.scorer, 3) == {}
+    assert pending_by_day(facility.database, facility.scorer_version, 3) == {}
 
 
 def test_the_asset_keeps_the_same_figures_with_pictures(facility: Facility) -> None:

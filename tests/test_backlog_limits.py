@@ -28,13 +28,13 @@ from c4_assets.backlog.limits import (
     StepTimes,
     limit,
 )
-from c4_assets.models.engine import network_times, pipeline
+from c4_assets.models.engine import inference_times, pipeline
 from c4_assets.runs.backfills import backfills, start
 from c4_assets.runs.observed import observe, times_of_run
 from c4_assets.runs.pools import POOLS, set_pool_limits
 from tests.conftest import Facility, noon, photograph
 
-RUNNING = Observations(pending=1000, backfills=1, runs_started=2, room=50 * 10**9)
+RUNNING = Observations(pending=1000, backfills=1, runs_started=2, staging_room=50 * 10**9)
 
 
 def spent(fetch: float = 1, classify: float = 1, write: float = 1, queued: float = 1) -> dict[str, StepTimes]:
@@ -62,9 +62,9 @@ CASES: dict[str, tuple[Observations, Name, str]] = {
         "Fetching takes 82 %",
     ),
     "the staging area is full": (
-        replace(RUNNING, staged=51 * 10**9, steps=spent(fetch=900), network_computed=1),
+        replace(RUNNING, staged=51 * 10**9, steps=spent(fetch=900), model_computed=1),
         "staging",
-        "51.0 of 50.0 GB are staged, so fetching waits for classification, whose limit is the network",
+        "51.0 of 50.0 GB are staged, so fetching waits for classification, whose limit is the neural network",
     ),
     "no connection to the storage host is free": (
         replace(RUNNING, pools={"image_store": Pool(10, 10, 3)}, steps=spent(write=900), runs_queued=9),
@@ -84,29 +84,29 @@ CASES: dict[str, tuple[Observations, Name, str]] = {
     "Slurm has no node": (replace(RUNNING, steps=spent(queued=90), slurm=True, runs_queued=9), "slurm", "97 %"),
     "processes start for longer than they work": (replace(RUNNING, steps=spent(queued=90)), "overhead", "More days"),
     "fetching takes longest": (replace(RUNNING, steps=spent(fetch=96)), "fetch", "Fetching takes 97 %"),
-    "the network takes longest": (
-        replace(RUNNING, steps=spent(classify=9), network_waited=1, network_computed=2),
-        "network",
-        "The network takes 50 % of a run's time (2.0 images a second and step)",
+    "the model takes longest": (
+        replace(RUNNING, steps=spent(classify=9), model_waited=1, model_computed=2),
+        "model",
+        "The neural network takes 50 % of a run's time (2.0 images a second and step)",
     ),
-    "the network waits for the decoder": (
-        replace(RUNNING, steps=spent(classify=9), network_waited=2, network_computed=1),
+    "the model waits for the decoder": (
+        replace(RUNNING, steps=spent(classify=9), model_waited=2, model_computed=1),
         "decode",
         "Decoding takes 50 %",
     ),
     "writing takes longest": (replace(RUNNING, steps=spent(write=97)), "database", "The database takes 97 %"),
     "its share is used up": (
-        replace(RUNNING, steps=spent(fetch=97), runs_queued=30, share=2, most_runs=8),
+        replace(RUNNING, steps=spent(fetch=97), runs_queued=30, share=2, max_runs=8),
         "share",
         "30 runs queued: the backlog's share is 2 runs at a time (dagster.yaml, dagster/backfill). Of those started",
     ),
     "other runs take all places": (
-        replace(RUNNING, runs_queued=30, runs_started=0, share=2, most_runs=8, all_runs_started=8),
+        replace(RUNNING, runs_queued=30, runs_started=0, share=2, max_runs=8, all_runs_started=8),
         "share",
         "30 runs queued and none started: 8 runs are started, and dagster.yaml allows no more",
     ),
     "its share is used up, and the cores are, too": (
-        replace(RUNNING, steps=spent(fetch=97), runs_queued=30, share=2, busy=1.5),
+        replace(RUNNING, steps=spent(fetch=97), runs_queued=30, share=2, load_per_core=1.5),
         "fetch",
         "the cores of this machine are busy (1.5 processes a core)",
     ),
@@ -131,18 +131,18 @@ observations = st.builds(
     runs_queued=st.integers(0, 3),
     runs_started=st.integers(0, 3),
     share=st.none() | st.integers(1, 3),
-    most_runs=st.none() | st.integers(1, 3),
+    max_runs=st.none() | st.integers(1, 3),
     steps=st.dictionaries(
         st.sampled_from(STEPS),
         st.builds(StepTimes, seconds, seconds, seconds, st.integers(0, 9), seconds, st.integers(0, 3)),
     ),
-    network_waited=seconds,
-    network_computed=seconds,
+    model_waited=seconds,
+    model_computed=seconds,
     pools=st.dictionaries(st.sampled_from(list(POOLS)), st.builds(Pool, *[st.integers(0, 3)] * 3)),
     staged=st.integers(0, 2),
-    room=st.integers(1, 2),
+    staging_room=st.integers(1, 2),
     slurm=st.booleans(),
-    busy=st.none() | st.floats(0, 5),
+    load_per_core=st.none() | st.floats(0, 5),
 )
 
 
@@ -228,7 +228,7 @@ def test_what_runs_did_is_found_in_dagsters_own_records(facility: Facility) -> N
     seen = observe(facility.instance, facility.settings, facility.resources["staging"], [], pending=0)
     assert seen.steps[FETCH].images == seen.steps[CLASSIFY].images == 5
     assert all(seen.steps[name].working > 0 for name in STEPS)
-    assert seen.network_waited + seen.network_computed > 0
+    assert seen.model_waited + seen.model_computed > 0
     assert seen.pools == {name: Pool(slots) for name, slots in POOLS.items()}
     assert seen.daemon_silent is None
     assert limit(seen).name == "nothing"
@@ -253,12 +253,12 @@ def slowly(value: Any, seconds: float) -> Callable[[Any], Any]:
     return work
 
 
-@pytest.mark.parametrize("slow", ["decode", "network"])
-def test_it_shows_whether_the_network_waits_or_computes(slow: str) -> None:
+@pytest.mark.parametrize("slow", ["decode", "model"])
+def test_it_shows_whether_the_model_waits_or_computes(slow: str) -> None:
     pixels, probabilities = np.zeros((4, 4, 3), np.float32), np.full((1, 4), 0.25, np.float32)
-    before = network_times()
+    before = inference_times()
     decode = slowly(pixels, 0.05 if slow == "decode" else 0)
-    networks = [slowly(probabilities, 0.05 if slow == "network" else 0)] * 2
-    assert len(list(pipeline([b""] * 12, decode, networks, batch_size=1))) == 12
-    spent = network_times() - before
+    models = [slowly(probabilities, 0.05 if slow == "model" else 0)] * 2
+    assert len(list(pipeline([b""] * 12, decode, models, batch_size=1))) == 12
+    spent = inference_times() - before
     assert (spent.waited > spent.computed) == (slow == "decode")

@@ -17,7 +17,7 @@ from benchmarks.backlog_model import (
     seconds,
 )
 
-RATES = Rates(fetch=200, decode=50, network=100, write=20_000, overhead_s=20)
+RATES = Rates(fetch=200, decode=50, model=100, write=20_000, overhead_s=20)
 PLENTY = Means(connections=100, devices=100, cores=1000, at_once=1000, writers=100)
 A_RUN = 30_000
 
@@ -33,7 +33,7 @@ loads = st.builds(Load, st.integers(1, 10**8), st.floats(1, 1e6))
     [
         ({"connections": 1}, "fetch"),
         ({"cores": 1}, "decode"),
-        ({"devices": 1}, "network"),
+        ({"devices": 1}, "model"),
         ({"writers": 1, "connections": 1000, "devices": 1000}, "database"),
         ({"at_once": 1}, "share"),
     ],
@@ -48,7 +48,7 @@ def test_forty_million_images_over_one_connection_take_its_time() -> None:
 
 
 def test_runs_one_at_a_time_pay_for_each_part_and_their_overhead() -> None:
-    rates = Rates(fetch=100, decode=1000, network=50, write=1000, overhead_s=30)
+    rates = Rates(fetch=100, decode=1000, model=50, write=1000, overhead_s=30)
     means = replace(PLENTY, at_once=1)
     # A run of 1000 images: 10 s, 20 s and 1 s of work, and the overhead.
     assert seconds(rates, means, Load(5000, 1000)) == pytest.approx(5 * 61)
@@ -56,7 +56,7 @@ def test_runs_one_at_a_time_pay_for_each_part_and_their_overhead() -> None:
 
 def test_a_slow_decoder_holds_up_a_run_that_is_alone() -> None:
     means = Means(connections=10, devices=10, cores=1, at_once=1)
-    rates = Rates(fetch=1000, decode=50, network=100, write=1000, overhead_s=0)
+    rates = Rates(fetch=1000, decode=50, model=100, write=1000, overhead_s=0)
     assert bounds(rates, means, 100)["share"] == pytest.approx(100 / (0.1 + 2 + 0.1))
 
 
@@ -66,7 +66,7 @@ def test_fewer_of_anything_is_never_faster(rates: Rates, means: Means, load: Loa
     assert seconds(rates, fewer, load) >= seconds(rates, means, load)
 
 
-@given(rates, means, loads, st.sampled_from(["fetch", "decode", "network", "write"]))
+@given(rates, means, loads, st.sampled_from(["fetch", "decode", "model", "write"]))
 def test_a_slower_one_of_anything_is_never_faster(rates: Rates, means: Means, load: Load, thing: str) -> None:
     slower = replace(rates, **{thing: getattr(rates, thing) / 2})
     assert seconds(slower, means, load) >= seconds(rates, means, load)

@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from c4_assets.assets import class_predictions, db_scores
 from c4_assets.checks.catalogue import CHECKS
-from c4_assets.checks.thresholds import DEFAULTS, Thresholds
+from c4_assets.checks.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from c4_assets.importing.folder import import_folder
 from c4_assets.models.appearance import appearance_of
 from c4_assets.models.engine import Classification
@@ -74,7 +74,7 @@ def taken(seed: int, at: datetime) -> bytes:
 
 
 def answers(facility: Facility, change: Callable[[int, Classification], Classification]) -> None:
-    """Changes what the network says of the n-th image."""
+    """Changes what the model says of the n-th image."""
     original = facility.engine.classify
     number = count()
     facility.engine.classify = lambda images: (change(next(number), each) for each in original(images))
@@ -153,12 +153,12 @@ BLACK = {f"{n:02d}.png": flat(n, 0, 12) for n in range(24)}
 
 
 def same(index: int, classification: Classification) -> Classification:
-    """A network that gives the images of the second inspection one vector."""
+    """A model that gives the images of the second inspection one vector."""
     return replace(classification, probabilities=(0.7, 0.1, 0.1, 0.1)) if index >= 24 else classification
 
 
 def too_much(index: int, classification: Classification) -> Classification:
-    """A network whose probabilities of one image of the second inspection sum to 1.1."""
+    """A model whose probabilities of one image of the second inspection sum to 1.1."""
     return replace(classification, probabilities=(0.8, 0.1, 0.1, 0.1)) if index == 30 else classification
 
 
@@ -191,7 +191,7 @@ def test_an_inspection_that_fails_a_blocking_check_is_withheld_and_the_others_go
     assert "BAD" in named(evaluation)
     assert "GOOD" not in named(evaluation)
     assert scored_plates(facility) == {"GOOD": 24}
-    (held,) = withheld_inspections(facility.database, facility.scorer)
+    (held,) = withheld_inspections(facility.database, facility.scorer_version)
     assert (held.plate, held.check, held.images) == ("BAD", name, 24)
     assert "BAD" in held.reason
 
@@ -246,7 +246,7 @@ def test_wrong_weights_classify_nothing_and_stop_the_step(facility: Facility, mo
     assert scored_plates(facility) == {"P1": 24}
 
 
-def test_a_network_that_says_the_same_of_a_whole_day_stops_the_step(facility: Facility) -> None:
+def test_a_model_that_says_the_same_of_a_whole_day_stops_the_step(facility: Facility) -> None:
     answers(facility, lambda _, each: replace(each, probabilities=(0.7, 0.1, 0.1, 0.1)))
     facility.add_plate("P1", PLATE)
     result = facility.score(raise_on_error=False)
@@ -413,7 +413,7 @@ def test_a_real_plate_passes_every_check(facility: Facility, real_images: Path, 
 
 
 def test_every_default_threshold_is_explained() -> None:
-    lines = DEFAULTS.read_text().splitlines()
+    lines = DEFAULT_THRESHOLDS.read_text().splitlines()
     keys = [number for number, line in enumerate(lines) if line.startswith("  ") and line.strip()[0] != "#"]
     assert len(keys) > 15
     assert all(lines[number - 1].strip().startswith("#") for number in keys)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from c4_assets.command.run import why
+from c4_assets.command.run import failure_reason
 from resources.imaging_database.contract import check
 from resources.imaging_database.ddl import dialect_of, script
 from resources.imaging_database.work import pending_by_day
@@ -96,7 +96,7 @@ def test_with_views_that_it_can_only_read_and_the_least_rights_c4_scores_and_rep
     site: Site, facility: Facility
 ) -> None:
     site.add_plate(facility.images, 7, {"a.jpg": photograph(1), "b.jpg": photograph(2), "c.jpg": b"no image"}, noon(1))
-    assert pending_by_day(facility.database, facility.scorer, 3, noon(30)) == {noon(1).date(): 3}
+    assert pending_by_day(facility.database, facility.scorer_version, 3, noon(30)) == {noon(1).date(): 3}
     for _ in range(2):
         facility.score()
     rows = facility.rows("select s.image_id, c.name from scores s join score_classes c on c.id = s.score_class_id")
@@ -166,8 +166,8 @@ def test_a_right_that_is_missing_in_the_middle_of_a_run_says_how_to_find_out_whi
     site.add_plate(facility.images, 7, {"a.jpg": photograph(1)}, noon(1))
     site.run(f'revoke insert on scores from "{site.login}"')
     result = facility.score(raise_on_error=False)
-    assert "does not allow what C4 needs" in why(result)
-    assert "c4 db check" in why(result)
+    assert "does not allow what C4 needs" in failure_reason(result)
+    assert "c4 db check" in failure_reason(result)
 
 
 def test_the_command_prints_what_is_missing_and_says_so_with_its_status(

@@ -107,7 +107,7 @@ def assert_exactly_once(facility: Facility) -> None:
     progress = facility.progress()
     counts = (progress.scored, progress.retrying + progress.failed, progress.withheld)
     assert counts == (SCORED, FAILED, len(STUCK))
-    assert [held.plate for held in withheld_inspections(facility.database, facility.scorer)] == ["P3"]
+    assert [held.plate for held in withheld_inspections(facility.database, facility.scorer_version)] == ["P3"]
     outcomes = {o.image.image_id: o for o in facility.archive.outcomes(noon(1).date())}
     assert len(outcomes) == SCORED + FAILED + len(STUCK)
     for row in rows:
@@ -131,7 +131,7 @@ def test_killed_at_any_write_the_next_run_completes_with_nothing_lost_or_doubled
         assert os.WIFSIGNALED(status), f"the run was not killed at point {point}"
         facility.score()
         assert_exactly_once(facility)
-        attempts = [failure.attempts for failure in failures(facility.database, facility.scorer)]
+        attempts = [failure.attempts for failure in failures(facility.database, facility.scorer_version)]
         assert all(count in (1, 2) for count in attempts), f"point {point}: one attempt a run at most"
 
 

@@ -12,7 +12,7 @@ from dagster._daemon.monitoring import concurrency
 
 from c4_assets.definitions import defs
 from c4_assets.deployment_home import prepare_dagster_home
-from c4_assets.runs.metadata import cell
+from c4_assets.runs.metadata import markdown_cell
 from c4_assets.runs.pools import POOLS
 from resources.settings import Settings
 
@@ -72,4 +72,4 @@ def test_one_run_a_partition_no_telemetry_and_no_welcome(settings: Settings) -> 
 
 
 def test_text_from_the_database_is_no_markdown() -> None:
-    assert cell("a|b <img src=x> [x](y)\nz") == r"a\|b \<img src=x\> \[x\]\(y\) z"
+    assert markdown_cell("a|b <img src=x> [x](y)\nz") == r"a\|b \<img src=x\> \[x\]\(y\) z"

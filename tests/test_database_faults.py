@@ -22,7 +22,7 @@ import pytest
 from dagster import DagsterEventType
 from sqlalchemy import event, make_url, text
 
-from c4_assets.command.run import why
+from c4_assets.command.run import failure_reason
 from resources.errors import C4Error, ConfigurationError, Unavailable
 from resources.imaging_database import ImagingDatabase, connecting
 from resources.imaging_database.connecting import Connecting
@@ -242,7 +242,7 @@ def test_a_connection_lost_at_any_statement_of_the_write_back_leaves_nothing_wri
         breaking_at = 0
         assert rows(relayed) == ((0, 0) if written is None else (2, 1))
     assert points > 8, "reading, inserting, counting and the commit are all points of this test"
-    assert written == Written(scores=2, already_scored=0, failures=1, withdrawn=0)
+    assert written == Written(scores=2, already_scored=0, failures=1, no_longer_listed=0)
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "oracle-protocol"])
@@ -256,8 +256,8 @@ def test_a_commit_whose_answer_is_lost_is_repeated_without_doubling_anything(rel
     own = ImagingDatabase.of(relayed.settings)
     again = write_back(own, version(relayed), [score(1), score(2)], [FailedAttempt(4, "gone", NOW)], "r")
     own.engine.dispose()
-    assert again == Written(scores=0, already_scored=2, failures=1, withdrawn=0)
-    assert [failure.attempts for failure in failures(relayed.database, relayed.scorer)] == [1]
+    assert again == Written(scores=0, already_scored=2, failures=1, no_longer_listed=0)
+    assert [failure.attempts for failure in failures(relayed.database, relayed.scorer_version)] == [1]
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "oracle-protocol"])
@@ -286,7 +286,7 @@ def heard(facility: Facility, listener: Callable[[DagsterEventType, str], None])
 def assert_complete(facility: Facility) -> None:
     """Three images scored once, the missing one on record."""
     assert [row.image_id for row in facility.rows("select image_id from scores order by image_id")] == [1, 2, 3]
-    assert [failure.image.image_id for failure in failures(facility.database, facility.scorer)] == [4]
+    assert [failure.image.image_id for failure in failures(facility.database, facility.scorer_version)] == [4]
     assert len(facility.engine.seen) == 3, "nothing is classified twice"
 
 
@@ -336,7 +336,7 @@ def test_a_server_that_stays_away_fails_the_run_with_the_reason_and_the_next_run
     heard(breakable, kill)
     result = breakable.score(raise_on_error=False)
     assert not result.success
-    assert "does not answer" in why(result)
+    assert "does not answer" in failure_reason(result)
     own_server.start()
     breakable.instance = dg.DagsterInstance.ephemeral()
     breakable.score()

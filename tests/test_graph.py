@@ -12,8 +12,9 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
-from c4_assets.command.run import why
+from c4_assets.command.run import failure_reason
 from resources.imaging_database.work import failures, forget_failures
+from resources.records import crystal_probability
 from tests.conftest import Facility, noon, photograph
 
 FOUR = {f"{seed}.jpg": photograph(seed) for seed in range(4)}
@@ -34,7 +35,7 @@ def test_every_image_of_the_day_gets_one_score_with_its_probabilities(facility: 
         "select s.*, c.name as class from scores s join score_classes c on c.id = s.score_class_id order by image_id"
     )
     assert [row.image_id for row in rows] == [1, 2, 3, 4]
-    assert {row.scorer_version for row in rows} == {row.scorer for row in rows} == {facility.scorer}
+    assert {row.scorer_version for row in rows} == {row.scorer for row in rows} == {facility.scorer_version}
     for row in rows:
         vector = (row.p_clear, row.p_crystals, row.p_other, row.p_precipitate)
         assert sum(vector) == pytest.approx(1, abs=1e-6)
@@ -81,7 +82,7 @@ def test_the_archive_reads_as_one_dataset_in_pandas_and_in_duckdb(facility: Faci
     folder = facility.settings.archive / "probabilities"
     frame = pd.read_parquet(folder)
     assert sorted(frame["plate"]) == ["P1"] * 4 + ["P2"] * 4
-    assert set(frame["scorer"].astype(str)) == {facility.scorer}
+    assert set(frame["scorer"].astype(str)) == {facility.scorer_version}
     query = f"select count(distinct image_id) from read_parquet('{folder}/**/*.parquet')"
     count = duckdb.connect().execute(query).fetchone()
     assert count == (8,)
@@ -95,7 +96,7 @@ def test_the_rank_orders_each_inspection_by_the_probability_of_crystals(facility
     for plate, size in (("P1", 4), ("P2", 5)):
         ranked = sorted((p for p in predictions if p.outcome.image.plate == plate), key=lambda p: p.rank)
         assert [p.rank for p in ranked] == list(range(1, size + 1))
-        crystals = [p.outcome.probabilities[1] for p in ranked if p.outcome.probabilities]
+        crystals = [crystal_probability(p.outcome) for p in ranked if p.outcome.probabilities]
         assert crystals == sorted(crystals, reverse=True)
 
 
@@ -127,7 +128,7 @@ def test_each_bad_image_costs_itself_alone_and_is_listed_with_its_reason(facilit
     assert facility.progress().scored == 4
     reasons = {
         failure.image.path.removeprefix("P1/"): failure.reason
-        for failure in failures(facility.database, facility.scorer)
+        for failure in failures(facility.database, facility.scorer_version)
     }
     assert set(reasons) == set(BAD)
     for name, (_, words) in BAD.items():
@@ -151,12 +152,12 @@ def test_a_failed_image_is_tried_three_times_and_no_more_until_it_is_given_its_a
         facility.score()
         progress = facility.progress()
         assert (progress.failed, progress.retrying) == (failed, retrying), f"after attempt {attempt}"
-    assert [failure.attempts for failure in failures(facility.database, facility.scorer)] == [3]
+    assert [failure.attempts for failure in failures(facility.database, facility.scorer_version)] == [3]
     (facility.images / "P1" / "late.jpg").write_bytes(photograph(7))
-    assert forget_failures(facility.database, facility.scorer) == 1
+    assert forget_failures(facility.database, facility.scorer_version) == 1
     facility.score()
     assert facility.progress().scored == 5
-    assert failures(facility.database, facility.scorer) == []
+    assert failures(facility.database, facility.scorer_version) == []
 
 
 def test_a_mended_image_is_scored_and_no_longer_listed_as_failed(facility: Facility) -> None:
@@ -172,7 +173,7 @@ def test_another_scorer_version_scores_beside_the_first_and_changes_none_of_its_
     make_facility: Callable[..., Facility],
 ) -> None:
     first, second = make_facility(), make_facility(crystal_threshold=0.1)
-    assert first.scorer != second.scorer
+    assert first.scorer_version != second.scorer_version
     first.add_plate("P1", FOUR)
     first.score()
     before = first.rows("select * from scores order by id")
@@ -227,7 +228,7 @@ def test_a_database_without_tables_stops_the_run_and_says_how_to_make_them(facil
         file.unlink()
     result = facility.score(raise_on_error=False)
     assert not result.success
-    assert "c4 db upgrade" in why(result)
+    assert "c4 db upgrade" in failure_reason(result)
 
 
 def test_an_empty_database_is_nothing_to_do(facility: Facility) -> None:
@@ -239,7 +240,7 @@ def test_a_missing_store_fails_the_run_and_no_image(facility: Facility) -> None:
     shutil.move(facility.images, facility.images.with_name("unmounted"))
     result = facility.score(raise_on_error=False)
     assert not result.success
-    assert "C4_IMAGE_STORE_URL" in why(result)
+    assert "C4_IMAGE_STORE_URL" in failure_reason(result)
     shutil.move(facility.images.with_name("unmounted"), facility.images)
     facility.score()
     assert facility.progress().scored == 4
@@ -251,7 +252,7 @@ def test_a_database_that_lost_its_classes_keeps_the_scores_for_the_next_run(faci
     with facility.database.writing() as connection:
         connection.execute(text("delete from score_classes"))
     result = facility.score(raise_on_error=False)
-    assert "c4 db seed-classes" in why(result)
+    assert "c4 db seed-classes" in failure_reason(result)
     from resources.imaging_database.register import seed_classes
 
     seed_classes(facility.database)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.sshd import Sshd
 from resources.errors import ConfigurationError, ImageError, Unavailable
 from resources.image_store import ImageStore, LocalStore, open_image_store
-from resources.image_store.base import MAX_BYTES, safe_path
+from resources.image_store.base import MAX_IMAGE_BYTES, safe_path
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_pipe_in_the_place_of_an_image_does_not_hang(folder: Path) -> None:
 def test_empty_and_oversized_files_are_refused_before_they_are_read(folder: Path) -> None:
     (folder / "empty.jpg").touch()
     with (folder / "large.jpg").open("wb") as sparse:
-        sparse.truncate(MAX_BYTES + 1)
+        sparse.truncate(MAX_IMAGE_BYTES + 1)
     empty, large = LocalStore.at(str(folder)).fetch(["empty.jpg", "large.jpg"])
     assert "empty" in str(empty.error)
     assert "more than any image" in str(large.error)

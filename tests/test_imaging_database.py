@@ -24,7 +24,7 @@ from resources.imaging_database.inspections import inspections_of_day
 from resources.imaging_database.labels import human_labels
 from resources.imaging_database.register import record_human_scores, register_inspection, seed_classes
 from resources.imaging_database.schema import inspections, metadata
-from resources.imaging_database.withheld import Finding, release, withheld_inspections, withhold
+from resources.imaging_database.withheld import FailedCheck, release, withheld_inspections, withhold
 from resources.imaging_database.work import Progress, failures, newest_days, pending_by_day, progress_by_day
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
 from tests.conftest import Facility, noon, photograph
@@ -92,7 +92,7 @@ def test_a_failed_attempt_counts_once_however_often_it_is_reported(plate: Facili
     first, second = FailedAttempt(1, "gone", NOW), FailedAttempt(1, "still gone", NOW + timedelta(hours=1))
     for attempt in (first, first, second, second, first):
         write_back(plate.database, version(plate), [], [attempt], "run")
-    assert [(f.attempts, f.reason) for f in failures(plate.database, plate.scorer)] == [(2, "still gone")]
+    assert [(f.attempts, f.reason) for f in failures(plate.database, plate.scorer_version)] == [(2, "still gone")]
 
 
 def test_nothing_is_written_when_one_row_cannot_be(plate: Facility) -> None:
@@ -104,7 +104,7 @@ def test_nothing_is_written_when_one_row_cannot_be(plate: Facility) -> None:
 
 def test_the_graph_scores_every_image_once_lists_the_failed_and_repeats_nothing(facility: Facility) -> None:
     facility.add_plate("P1", {**{f"{n}.jpg": photograph(n) for n in range(4)}, "missing.jpg": None})
-    assert pending_by_day(facility.database, facility.scorer, 3, noon(30)) == {noon(1).date(): 5}
+    assert pending_by_day(facility.database, facility.scorer_version, 3, noon(30)) == {noon(1).date(): 5}
     for _ in range(2):
         facility.score()
     rows = facility.rows("select image_id, p_clear, p_crystals, p_other, p_precipitate from scores order by image_id")
@@ -123,34 +123,34 @@ def test_status_counts_scored_failed_and_retried_images_of_each_day(plate: Facil
         write_back(plate.database, version(plate), [score(1)], [attempt], "run")
     yesterday = noon(1).date()
     expected = Progress(yesterday, inspections=1, listed=6, scored=1, failed=1, retrying=1)
-    assert progress_by_day(plate.database, plate.scorer, 2, noon(2)) == [expected]
+    assert progress_by_day(plate.database, plate.scorer_version, 2, noon(2)) == [expected]
     assert progress_by_day(plate.database, "another", 2) == [Progress(yesterday, 1, 6, 0, 0, 0)]
-    assert pending_by_day(plate.database, plate.scorer, 2, noon(2)) == {yesterday: 4}
+    assert pending_by_day(plate.database, plate.scorer_version, 2, noon(2)) == {yesterday: 4}
 
 
 def test_a_withheld_inspection_is_counted_and_not_pending_until_it_is_released_or_grows(plate: Facility) -> None:
     yesterday, since = noon(1).date(), noon(2)
     write_back(plate.database, version(plate), [score(1)], [FailedAttempt(2, "gone", NOW)], "run")
-    finding = Finding(1, "check", "one frame", 6)
+    finding = FailedCheck(1, "check", "one frame", 6)
     for _ in range(2):
         assert withhold(plate.database, version(plate), {1: 6}, [finding]) == {1}
-    (held,) = withheld_inspections(plate.database, plate.scorer)
+    (held,) = withheld_inspections(plate.database, plate.scorer_version)
     assert (held.plate, held.day, held.reason, held.images) == ("P1", yesterday, "one frame", 6)
     expected = Progress(yesterday, inspections=1, listed=6, scored=1, failed=0, retrying=0, withheld=5)
-    assert progress_by_day(plate.database, plate.scorer, 2, since) == [expected]
-    assert pending_by_day(plate.database, plate.scorer, 2, since) == {}
+    assert progress_by_day(plate.database, plate.scorer_version, 2, since) == [expected]
+    assert pending_by_day(plate.database, plate.scorer_version, 2, since) == {}
     plate.add_plate("P1", {f"{n}.jpg": photograph(n) for n in range(7)})
-    assert pending_by_day(plate.database, plate.scorer, 2, since) == {yesterday: 6}
-    assert withhold(plate.database, version(plate), {1: 7}, [Finding(1, "check", "one frame", 7)]) == {1}
-    assert pending_by_day(plate.database, plate.scorer, 2, since) == {}
-    release(plate.database, plate.scorer, 1, "ana", "a calibration plate")
-    assert pending_by_day(plate.database, plate.scorer, 2, since) == {yesterday: 6}
+    assert pending_by_day(plate.database, plate.scorer_version, 2, since) == {yesterday: 6}
+    assert withhold(plate.database, version(plate), {1: 7}, [FailedCheck(1, "check", "one frame", 7)]) == {1}
+    assert pending_by_day(plate.database, plate.scorer_version, 2, since) == {}
+    release(plate.database, plate.scorer_version, 1, "ana", "a calibration plate")
+    assert pending_by_day(plate.database, plate.scorer_version, 2, since) == {yesterday: 6}
     assert withhold(plate.database, version(plate), {1: 7}, [finding]) == set()
 
 
 def test_human_labels_and_listed_inspections_are_read(plate: Facility) -> None:
     record_human_scores(plate.database, 1, "ana", NOW, {"P1/0.jpg": "needles"})
-    (label,) = human_labels(plate.database, plate.scorer, NOW, NOW + timedelta(days=1))
+    (label,) = human_labels(plate.database, plate.scorer_version, NOW, NOW + timedelta(days=1))
     assert (label.human, label.human_class, label.class_known, label.category) == ("ana", "needles", True, "crystals")
     (inspection,) = inspections_of_day(plate.database, noon(1).date())
     assert ([image.image_id for image in inspection.images], inspection.most_images_before) == ([1, 2, 3, 4, 5, 6], 0)
@@ -168,7 +168,7 @@ def test_ashes_compares_the_newest_human_scores(plate: Facility) -> None:
     write_back(plate.database, version(plate), [score(1)], [], "run")
     for scorer, hours, name in (("ana", 1, "clear"), ("ben", 2, "needles")):
         record_human_scores(plate.database, 1, scorer, NOW + timedelta(hours=hours), {"P1/0.jpg": name})
-    (row,) = newest_human_scores(plate.database, plate.scorer, NOW, NOW + timedelta(weeks=1))
+    (row,) = newest_human_scores(plate.database, plate.scorer_version, NOW, NOW + timedelta(weeks=1))
     assert (row.human, row.human_category, row.machine_category) == ("ben", "crystals", "crystals")
     assert row.probabilities == score(1).probabilities
     assert row.human_scored_at == NOW + timedelta(hours=2)
@@ -188,7 +188,7 @@ def test_more_images_than_one_statement_takes_are_registered_scored_and_given_hu
     rows = [score(image) for image in range(1, count + 1)]
     assert write_back(facility.database, version(facility), rows, [], "run").scores == count
     assert write_back(facility.database, version(facility), rows, [], "run").already_scored == count
-    assert failures(facility.database, facility.scorer) == []
+    assert failures(facility.database, facility.scorer_version) == []
     given = {f"P1/{n}.jpg": "clear" for n in range(count)}
     assert record_human_scores(facility.database, 1, "ana", NOW, given) == count
     assert record_human_scores(facility.database, 1, "ana", NOW, given) == 0
@@ -198,7 +198,7 @@ def test_a_reason_that_no_database_can_hold_is_kept_as_far_as_it_can_be(plate: F
     reasons = ["cut off \0 here", "half a character \ud83d", "", "long " * 1000]
     attempts = [FailedAttempt(number, reason, NOW) for number, reason in enumerate(reasons, start=1)]
     write_back(plate.database, version(plate), [], attempts, "run")
-    kept = {failure.image.image_id: failure.reason for failure in failures(plate.database, plate.scorer)}
+    kept = {failure.image.image_id: failure.reason for failure in failures(plate.database, plate.scorer_version)}
     assert kept[1] == "cut off  here"
     assert kept[2].startswith("half a character")
     assert kept[3] == "no reason was given"
@@ -209,7 +209,7 @@ def test_a_reason_is_kept_character_by_character(plate: Facility) -> None:
     reasons = ["NULL", 'a "quoted" {name}, and, commas', "C:\\images\\1.jpg\\", "it's 100 %s\n:name\t«é»"]
     attempts = [FailedAttempt(number, reason, NOW) for number, reason in enumerate(reasons, start=1)]
     write_back(plate.database, version(plate), [], attempts, "run")
-    kept = {failure.image.image_id: failure.reason for failure in failures(plate.database, plate.scorer)}
+    kept = {failure.image.image_id: failure.reason for failure in failures(plate.database, plate.scorer_version)}
     assert [kept[number] for number in sorted(kept)] == reasons
 
 
@@ -247,7 +247,7 @@ def test_after_any_calls_each_listed_image_has_at_most_one_score_and_no_scored_o
         expected = {i for scored, _, _ in calls for i in scored} - {7}  # the plate has no seventh image
         assert sorted(row.image_id for row in plate.rows("select image_id from scores")) == sorted(expected)
         assert written == len(expected)
-        assert not {f.image.image_id for f in failures(plate.database, plate.scorer)} & expected
+        assert not {f.image.image_id for f in failures(plate.database, plate.scorer_version)} & expected
 
     holds()
 

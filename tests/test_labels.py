@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from c4_assets.checks.catalogue import checks_of
-from c4_assets.labels.agreement import cohen, crossed, fleiss, near_duplicates, newest, one_against_the_rest, standings
+from c4_assets.labels.agreement import (
+    cohens_kappa,
+    crossed,
+    fleiss_kappa,
+    labeller_agreements,
+    near_duplicates,
+    newest,
+    one_against_the_rest,
+)
 from resources.archive.label_archive import read_labels
 from resources.imaging_database.schema import score_classes, scores
 from resources.records import CATEGORIES, HumanLabel
@@ -118,7 +126,7 @@ def test_a_label_older_than_its_image_is_left_out_of_ashes(facility: Facility) -
 
 def test_a_scorer_that_is_a_machine_or_nobody_is_named(labelled: Facility) -> None:
     seen = machine(labelled)
-    label(labelled, labelled.scorer, {PATHS[0]: seen[PATHS[0]]})
+    label(labelled, labelled.scorer_version, {PATHS[0]: seen[PATHS[0]]})
     label(labelled, " ", {PATHS[1]: seen[PATHS[1]]})
     label(labelled, "ana", {PATHS[2]: seen[PATHS[2]]})
     result = collect(labelled)
@@ -230,9 +238,9 @@ def test_the_newest_label_of_each_person_counts() -> None:
 
 def test_kappa_is_that_of_the_textbook() -> None:
     # Cohen's own example of the form: 20 + 15 agreements of 50, kappa 0.4.
-    assert cohen([[20, 5], [10, 15]]) == pytest.approx(0.4)
-    assert cohen([[7, 0], [0, 0]]) is None, "chance alone agrees as well"
-    assert cohen([[0, 0], [0, 0]]) is None
+    assert cohens_kappa([[20, 5], [10, 15]]) == pytest.approx(0.4)
+    assert cohens_kappa([[7, 0], [0, 0]]) is None, "chance alone agrees as well"
+    assert cohens_kappa([[0, 0], [0, 0]]) is None
 
 
 categories = st.sampled_from(CATEGORIES)
@@ -240,7 +248,7 @@ categories = st.sampled_from(CATEGORIES)
 
 @given(st.lists(st.tuples(categories, categories), min_size=1))
 def test_kappa_knows_no_order_and_is_one_at_most(pairs: list[tuple[str, str]]) -> None:
-    there, back = cohen(crossed(pairs)), cohen(crossed((b, a) for a, b in pairs))
+    there, back = cohens_kappa(crossed(pairs)), cohens_kappa(crossed((b, a) for a, b in pairs))
     assert there == pytest.approx(back) if there is not None else back is None
     assert there is None or there <= 1 + 1e-12
     for category in range(4):
@@ -252,8 +260,8 @@ def test_kappa_knows_no_order_and_is_one_at_most(pairs: list[tuple[str, str]]) -
 @given(st.lists(st.dictionaries(st.sampled_from("abcde"), categories, min_size=1)))
 def test_people_who_always_agree_have_no_kappa_below_one_and_nobody_stands_out(opinions: list[dict[str, str]]) -> None:
     alike = [dict.fromkeys(each, min(each.values())) for each in opinions]
-    assert fleiss(alike) in (None, pytest.approx(1))
-    assert {person.agreement for person in standings(alike, 1)} <= {None, 1.0}
+    assert fleiss_kappa(alike) in (None, pytest.approx(1))
+    assert {person.agreement for person in labeller_agreements(alike, 1)} <= {None, 1.0}
 
 
 @given(st.dictionaries(st.integers(0, 50), st.binary(min_size=4, max_size=4), min_size=1), st.integers(0, 32))

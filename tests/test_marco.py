@@ -20,9 +20,9 @@ from PIL import Image as Picture
 from c4_assets.models import machine
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.engine import Classification
-from c4_assets.models.marco.network import frozen_network
-from c4_assets.models.marco.preprocessing import SIDE, decode, pixels, resize, thumbnail
-from c4_assets.models.weights import FILES, files_sha256
+from c4_assets.models.marco.network import frozen_graph
+from c4_assets.models.marco.preprocessing import INPUT_SIDE, decode, pixels, resize, thumbnail
+from c4_assets.models.weights import SAVED_MODEL_FILES, files_sha256
 from resources.errors import ConfigurationError, ImageError
 from resources.records import CATEGORIES
 from resources.settings import Settings
@@ -53,7 +53,7 @@ UNUSUAL = {
 @pytest.mark.parametrize("kind", UNUSUAL)
 def test_unusual_images_are_scored_like_any_other(kind: str) -> None:
     decoded = pixels(UNUSUAL[kind])
-    assert decoded.shape == (SIDE, SIDE, 3)
+    assert decoded.shape == (INPUT_SIDE, INPUT_SIDE, 3)
     assert decoded.dtype == np.float32
     assert -1 <= decoded.min() <= decoded.max() <= 1
 
@@ -84,7 +84,7 @@ def test_pixels_are_those_of_marcos_own_decoder_and_resize_to_the_last_bit(
     assert np.array_equal(ours, theirs)
     side, top, left = min(height, width), (height - min(height, width)) // 2, (width - min(height, width)) // 2
     square = theirs[np.newaxis, top : top + side, left : left + side]
-    resized = tf.raw_ops.ResizeBilinear(images=square, size=[SIDE, SIDE]).numpy()[0]
+    resized = tf.raw_ops.ResizeBilinear(images=square, size=[INPUT_SIDE, INPUT_SIDE]).numpy()[0]
     assert np.array_equal(resize(ours), resized)
 
 
@@ -144,7 +144,7 @@ def test_every_engine_sees_what_the_published_model_sees(
 
 
 def test_a_step_on_a_cpu_never_waits_for_tensorflow(marco: Classifier, models: Path, tmp_path: Path) -> None:
-    assert marco.engine, "the network has been cut out of the SavedModel before"
+    assert marco.engine, "the graph has been cut out of the SavedModel before"
     (tmp_path / "one.jpg").write_bytes(WHOLE)
     script = """
 import sys
@@ -239,23 +239,23 @@ def test_the_scorer_version_changes_with_everything_that_can_change_a_score(marc
 
 def saved_model(folder: Path) -> Path:
     """A folder with the files of a SavedModel, and nothing in them."""
-    for file in FILES:
+    for file in SAVED_MODEL_FILES:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(b"nothing")
     return folder
 
 
-def test_a_folder_that_is_no_marco_is_a_configuration_error_and_leaves_no_network(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_marco_is_a_configuration_error_and_leaves_no_graph(tmp_path: Path) -> None:
     folder = saved_model(tmp_path / "mine")
     with pytest.raises(ConfigurationError, match="not MARCO's SavedModel"):
-        frozen_network(folder, files_sha256(folder), tmp_path / "models")
+        frozen_graph(folder, files_sha256(folder), tmp_path / "models")
     assert not list((tmp_path / "models").rglob("*.pb"))
 
 
 def test_damaged_weights_are_never_kept_under_the_name_of_the_whole_ones(tmp_path: Path) -> None:
     folder = saved_model(tmp_path / "mine")
     whole = files_sha256(folder)
-    (folder / FILES[1]).write_bytes(b"bit rot")
+    (folder / SAVED_MODEL_FILES[1]).write_bytes(b"bit rot")
     with pytest.raises(ConfigurationError, match="not those of the scorer version"):
-        frozen_network(folder, whole, tmp_path / "models")
+        frozen_graph(folder, whole, tmp_path / "models")
     assert not list((tmp_path / "models").rglob("*.pb"))

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from c4_assets.models import weights as model
-from c4_assets.models.weights import FILES, Release, fetch, fetched, locate, weights_sha256
+from c4_assets.models.weights import SAVED_MODEL_FILES, Release, fetch, fetched, locate, weights_sha256
 from resources.errors import ConfigurationError, Unavailable
 
-CONTENT = {file: f"content of {file}".encode() for file in FILES}
+CONTENT = {file: f"content of {file}".encode() for file in SAVED_MODEL_FILES}
 DIGESTS = {file: hashlib.sha256(data).hexdigest() for file, data in CONTENT.items()}
 
 
@@ -35,7 +35,9 @@ def archive(path: Path, contents: dict[str, bytes], below: str = "package/savedm
 def test_a_model_comes_out_of_a_wheel_and_nothing_else_does(tmp_path: Path) -> None:
     folder = fetch("small", tmp_path / "models", str(archive(tmp_path / "m.whl", CONTENT)))
     assert locate("small", tmp_path / "models") == folder
-    assert sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()) == sorted(FILES)
+    assert sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()) == sorted(
+        SAVED_MODEL_FILES
+    )
     assert list(fetched(tmp_path / "models")) == ["small"]
     assert not list((tmp_path / "models").glob(".fetch-*")), "no scratch folder is left"
 
@@ -48,7 +50,7 @@ def test_a_folder_and_a_model_of_ones_own_work_too(tmp_path: Path) -> None:
 
 
 def test_a_wrong_checksum_keeps_nothing_and_says_which_file(tmp_path: Path) -> None:
-    changed = {**CONTENT, FILES[1]: b"other weights"}
+    changed = {**CONTENT, SAVED_MODEL_FILES[1]: b"other weights"}
     with pytest.raises(ConfigurationError, match=r"variables.data-00000-of-00001 .*sha256 differs"):
         fetch("small", tmp_path / "models", str(archive(tmp_path / "m.whl", changed)))
     assert fetched(tmp_path / "models") == {}
@@ -57,16 +59,16 @@ def test_a_wrong_checksum_keeps_nothing_and_says_which_file(tmp_path: Path) -> N
 def test_a_damaged_model_is_fetched_again(tmp_path: Path) -> None:
     source = str(archive(tmp_path / "m.whl", CONTENT))
     folder = fetch("small", tmp_path / "models", source)
-    (folder / FILES[0]).write_bytes(b"bit rot")
+    (folder / SAVED_MODEL_FILES[0]).write_bytes(b"bit rot")
     fetch("small", tmp_path / "models", source)
-    assert (folder / FILES[0]).read_bytes() == CONTENT[FILES[0]]
+    assert (folder / SAVED_MODEL_FILES[0]).read_bytes() == CONTENT[SAVED_MODEL_FILES[0]]
 
 
 def test_names_in_an_archive_that_lead_outside_are_never_followed(tmp_path: Path) -> None:
     evil = archive(tmp_path / "evil.zip", CONTENT, below="../../")
     fetch("mine", tmp_path / "models", str(evil))
     outside = {p.name for p in tmp_path.parent.iterdir()} | {p.name for p in tmp_path.iterdir()}
-    assert FILES[0] not in outside
+    assert SAVED_MODEL_FILES[0] not in outside
 
 
 @pytest.mark.parametrize("kind", ["no archive", "cut off", "incomplete", "absent"])
@@ -78,7 +80,7 @@ def test_a_source_that_holds_no_whole_model_says_what_is_wrong(tmp_path: Path, k
         archive(source, CONTENT)
         source.write_bytes(source.read_bytes()[:-40])
     elif kind == "incomplete":
-        archive(source, {FILES[0]: b"graph"})
+        archive(source, {SAVED_MODEL_FILES[0]: b"graph"})
     with pytest.raises(ConfigurationError, match=r"m\.zip|is not there"):
         fetch("small", tmp_path / "models", str(source))
     assert fetched(tmp_path / "models") == {}
@@ -142,7 +144,7 @@ def test_two_fetches_at_once_leave_one_whole_model(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    assert (tmp_path / "models" / "small" / FILES[0]).read_bytes() == CONTENT[FILES[0]]
+    assert (tmp_path / "models" / "small" / SAVED_MODEL_FILES[0]).read_bytes() == CONTENT[SAVED_MODEL_FILES[0]]
 
 
 def test_a_model_that_was_not_fetched_says_how_to(tmp_path: Path) -> None:
@@ -157,7 +159,9 @@ def test_a_model_that_was_not_fetched_says_how_to(tmp_path: Path) -> None:
 
 
 def test_the_published_model_is_what_the_release_says(models: Path) -> None:
-    listed = subprocess.run(["sha256sum", *FILES], cwd=models / "marco", capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["sha256sum", *SAVED_MODEL_FILES], cwd=models / "marco", capture_output=True, text=True, check=True
+    )
     assert [line.split()[0] for line in listed.stdout.splitlines()] == [
-        model.RELEASES["marco"].sha256[file] for file in FILES
+        model.RELEASES["marco"].sha256[file] for file in SAVED_MODEL_FILES
     ]

@@ -20,9 +20,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from c4_assets.backlog.backfill import Backfill
-from c4_assets.backlog.coverage import Coverage, Pace
+from c4_assets.backlog.coverage import Coverage, Throughput
 from c4_assets.backlog.limits import Limit, Observations
-from c4_assets.backlog.report import Covered, Report
+from c4_assets.backlog.report import BackfillCoverage, Report
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.labels.report import write_report
@@ -144,8 +144,8 @@ def labels_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         at = datetime(day.year, day.month, day.day, tzinfo=UTC)
         for image, human in product(range(day.day * 100, day.day * 100 + 40), people):
             machine = CATEGORIES[image % 4]
-            seen = rng.choice(CATEGORIES) if human == "dan" or rng.random() < 0.1 else machine
-            label = HumanLabel(0, image, 1, "P", at, "A01", 1, "p", human, seen, True, seen, at, machine)
+            observed = rng.choice(CATEGORIES) if human == "dan" or rng.random() < 0.1 else machine
+            label = HumanLabel(0, image, 1, "P", at, "A01", 1, "p", human, observed, True, observed, at, machine)
             weeks.setdefault(day, []).append(ArchivedLabel(label, None, None))
     page = tmp_path_factory.mktemp("labels") / "report.html"
     write_report(page, weeks, date(2026, 3, 9), Thresholds.load().labels)
@@ -178,12 +178,12 @@ def backlog_page(tmp_path: Path) -> Path:
         for year, month in product((2023, 2024, 2025), range(1, 13))
         if (year, month) != (2024, 8)
     ]
-    seen = Observations(pending=17_000, backfills=1, daemon_silent=None)
+    observed = Observations(pending=17_000, backfills=1, daemon_silent=None)
     days = frozenset({date(2023, 1, 1), date(2023, 12, 31)})
     backfill = Backfill("c2dea632", "running", datetime.now(UTC), days, None, 3, 1, 0)
     limit = Limit("daemon", "It is <b>not</b> running.")
-    covered = [Covered(backfill, 1, 1000)]
-    report = Report("marco-1", datetime.now(UTC), months, 96, Pace([*range(24)]), covered, seen, limit)
+    covered = [BackfillCoverage(backfill, 1, 1000)]
+    report = Report("marco-1", datetime.now(UTC), months, 96, Throughput([*range(24)]), covered, observed, limit)
     page = tmp_path / "backlog.html"
     write_backlog_page(report, page)
     return page

@@ -20,7 +20,7 @@ from sqlalchemy import bindparam, inspect, text
 from typer.testing import CliRunner
 
 from c4_assets.command import app
-from c4_assets.runs.days import Events, Result, day_by_day
+from c4_assets.runs.days import Events, Result, process_days
 from c4_assets.runs.prune_runs import prune_runs
 from c4_assets.runs.pruning import CHECK_KEYS, prune
 from resources.executors.slurm.job_folders import JobFolders
@@ -48,7 +48,7 @@ def daily(context: dg.AssetExecutionContext) -> Events:
     """Takes several days as C4's own assets do. Fails on the day that the run's tag ``fails on`` names."""
     tags = context.run.tags
 
-    def of_day(day: date) -> Result:
+    def process_day(day: date) -> Result:
         if day.isoformat() == tags.get(FAILS_ON):
             raise dg.Failure("as asked for")
         context.log.info("x" * 20_000)
@@ -56,7 +56,7 @@ def daily(context: dg.AssetExecutionContext) -> Events:
             check_results=[dg.AssetCheckResult(passed="check fails" not in tags, check_name=CHECK.name)]
         )
 
-    yield from day_by_day(context, of_day)
+    yield from process_days(context, process_day)
 
 
 @dg.asset

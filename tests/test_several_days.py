@@ -9,7 +9,7 @@ from dagster import AssetCheckKey, AssetKey, DagsterEventType
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionResolvedStatus
 from sqlalchemy import text
 
-from c4_assets.command.run import why
+from c4_assets.command.run import failure_reason
 from c4_assets.runs.partitions import DAYS as EVERY_DAY
 from resources.archive.score_archive import ScoreArchive
 from tests.conftest import Facility, noon, photograph
@@ -131,7 +131,7 @@ def test_a_day_that_cannot_be_done_is_named_and_the_others_are_materialised(
     with file_of_the_second_day_damaged(monkeypatch):
         result = three_days.backfill(noon(4), noon(2), raise_on_error=False)
     assert not result.success
-    assert f"1 of 3 days are not done ({DAYS[1]}: OSError: the file of this day is damaged)" in why(result)
+    assert f"1 of 3 days are not done ({DAYS[1]}: OSError: the file of this day is damaged)" in failure_reason(result)
     assert sorted(materialised(three_days, "marco_probabilities")) == [DAYS[0], DAYS[2]]
     assert three_days.progress().scored == 0
     three_days.backfill(noon(4), noon(2))
@@ -156,7 +156,7 @@ def test_a_database_that_is_away_is_waited_for_in_a_backfill(
         return pending_images(*arguments)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(f"{names[1]}.pending_images", away)
-    monkeypatch.setattr("c4_assets.runs.step_failures.LONGEST_WAIT_S", 0)
+    monkeypatch.setattr("c4_assets.runs.step_failures.MAX_RETRY_WAIT_S", 0)
     three_days.backfill(noon(4), noon(2))
     assert three_days.progress().scored == 6
     days = materialised(three_days, "raw_inspection_images")
@@ -178,6 +178,6 @@ def test_a_backfills_run_for_which_staging_had_no_room_is_repeated_from_its_firs
         run = facility.instance.get_run_by_id(result.run_id)
         assert run
         assert run.tags["dagster/retry_strategy"] == "ALL_STEPS"
-        assert "C4_STAGING_GIGABYTES" in why(result)
+        assert "C4_STAGING_GIGABYTES" in failure_reason(result)
     assert facility.progress().scored == 7
     assert len(facility.engine.seen) == 7

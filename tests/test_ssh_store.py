@@ -22,7 +22,7 @@ from benchmarks.delaying_proxy import DelayingProxy
 from benchmarks.sshd import Sshd, make_key
 from resources.errors import ConfigurationError, Unavailable
 from resources.image_store import FetchedImage, SshStore, ssh_store
-from resources.image_store.base import MAX_BYTES
+from resources.image_store.base import MAX_IMAGE_BYTES
 from resources.ssh import SshAccess
 from tests.conftest import Facility, noon, photograph
 
@@ -135,7 +135,7 @@ class TestFiles:
     ) -> None:
         (folder / "empty.jpg").touch()
         with (folder / "large.jpg").open("wb") as sparse:
-            sparse.truncate(MAX_BYTES + 1)
+            sparse.truncate(MAX_IMAGE_BYTES + 1)
         os.mkfifo(folder / "pipe.jpg")
         (folder / "loop.jpg").symlink_to("loop.jpg")
         reasons = {
@@ -432,7 +432,7 @@ class TestHosts:
         store = opened.enter_context(closing(SshStore(f"ssh://127.0.0.1:{port}{folder}", ssh_host.behind(port))))
         with pytest.raises(Unavailable, match=r"does not answer.*Connect call failed"):
             list(store.fetch(TEN))
-        assert caplog.text.count("trying again") == ssh_store.RETRIES
+        assert caplog.text.count("trying again") == ssh_store.MAX_RECONNECTS
 
     def test_a_host_key_that_changed_is_refused_with_what_to_do(
         self, opened: ExitStack, store_at: Callable[..., SshStore], folder: Path, tmp_path: Path

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from c4_assets.assets import raw_inspection_images
-from c4_assets.command.run import why
+from c4_assets.command.run import failure_reason
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 from tests.conftest import Facility, c4, noon, photograph
@@ -45,7 +44,7 @@ def test_a_day_that_is_larger_than_the_buffer_is_scored_in_parts_and_says_what_i
 
 
 def test_a_run_that_has_nothing_staged_waits_until_another_one_has_made_room(narrow: Facility) -> None:
-    others = narrow.settings.staging / narrow.scorer / OTHER_DAY.isoformat() / "7.arrow"
+    others = narrow.settings.staging / narrow.scorer_version / OTHER_DAY.isoformat() / "7.arrow"
     others.parent.mkdir(parents=True)
     others.write_bytes(bytes(5000))
     narrow.add_plate("P1", plate(0))
@@ -74,8 +73,8 @@ def test_a_buffer_that_nobody_empties_fails_the_run_with_what_to_do(
     narrow.add_plate("P1", plate(0))
     result = narrow.score(raise_on_error=False)
     assert not result.success
-    assert "C4_STAGING_GIGABYTES" in why(result)
-    assert "scorer versions that are not used any more" in why(result)
+    assert "C4_STAGING_GIGABYTES" in failure_reason(result)
+    assert "scorer versions that are not used any more" in failure_reason(result)
     assert narrow.progress().retrying == 0, "no image is blamed for it"
     forgotten.unlink()
     narrow.score()
@@ -101,15 +100,15 @@ def test_c4_run_goes_on_until_a_day_is_done(tmp_path: Path, models: Path, monkey
 def test_a_machine_that_chose_another_engine_than_the_run_began_with_says_so_and_scores_nothing(
     facility: Facility, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def of_another_machine(_: str) -> dg.MetadataValue:
-        return dg.MetadataValue.text("marco-elsewhere")
+    def of_another_machine(_: str) -> dict[str, str]:
+        return {"scorer version": "marco-elsewhere"}
 
-    monkeypatch.setattr(raw_inspection_images, "scorer_version", of_another_machine)
+    monkeypatch.setattr(raw_inspection_images, "scorer_version_metadata", of_another_machine)
     facility.add_plate("P1", plate(0))
     result = facility.score(raise_on_error=False)
     assert not result.success
-    assert "staged for marco-elsewhere" in why(result)
-    assert "C4_ENGINE" in why(result)
+    assert "staged for marco-elsewhere" in failure_reason(result)
+    assert "C4_ENGINE" in failure_reason(result)
     assert facility.progress().scored == 0
     monkeypatch.undo()
     facility.score()

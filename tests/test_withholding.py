@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from c4_assets.command import app
 from c4_assets.runs.jobs import settle_yesterday
 from resources.errors import ConfigurationError
-from resources.imaging_database.withheld import Finding, release, withheld_inspections, withhold
+from resources.imaging_database.withheld import FailedCheck, release, withheld_inspections, withhold
 from resources.imaging_database.work import pending_by_day, pending_images
 from tests.conftest import Facility, noon, photograph
 from tests.test_checks import OTHER, PLATE, failed, scored_plates
@@ -46,43 +46,43 @@ def test_its_images_are_a_state_of_their_own_and_are_not_asked_for_again(stuck: 
     assert (progress.listed, progress.scored, progress.failed, progress.withheld) == (48, 24, 0, 24)
     assert (progress.pending, progress.retrying) == (0, 0)
     day = noon(1).date()
-    assert pending_by_day(stuck.database, stuck.scorer, 3, noon(30)) == {}
-    assert pending_images(stuck.database, stuck.scorer, 3, day) == []
+    assert pending_by_day(stuck.database, stuck.scorer_version, 3, noon(30)) == {}
+    assert pending_images(stuck.database, stuck.scorer_version, 3, day) == []
     assert pending_by_day(stuck.database, "another-scorer", 3, noon(30)) == {day: 48}
     stuck.score()
-    assert len(withheld_inspections(stuck.database, stuck.scorer)) == 1
+    assert len(withheld_inspections(stuck.database, stuck.scorer_version)) == 1
     assert scored_plates(stuck) == {"GOOD": 24}
 
 
 def test_released_it_is_written_by_the_next_run_without_being_classified_again(stuck: Facility) -> None:
     seen = len(stuck.engine.seen)
-    assert release(stuck.database, stuck.scorer, 2, "ana", "a test pattern") == [CHECK]
-    assert pending_by_day(stuck.database, stuck.scorer, 3, noon(30)) == {noon(1).date(): 24}
+    assert release(stuck.database, stuck.scorer_version, 2, "ana", "a test pattern") == [CHECK]
+    assert pending_by_day(stuck.database, stuck.scorer_version, 3, noon(30)) == {noon(1).date(): 24}
     result = stuck.score()
     assert scored_plates(stuck) == {"GOOD": 24, "STUCK": 24}
     assert len(stuck.engine.seen) == seen
     assert CHECK in failed(result), "a release changes nothing of what is so"
-    (held,) = withheld_inspections(stuck.database, stuck.scorer, released=True)
+    (held,) = withheld_inspections(stuck.database, stuck.scorer_version, released=True)
     assert (held.released_by, held.release_reason) == ("ana", "a test pattern")
-    assert withheld_inspections(stuck.database, stuck.scorer) == []
+    assert withheld_inspections(stuck.database, stuck.scorer_version) == []
     assert stuck.progress().pending == 0
 
 
 def test_more_images_make_it_pending_and_are_judged_with_the_others(stuck: Facility) -> None:
     stuck.add_plate("STUCK", {**FRAME, **{f"late {name}": data for name, data in OTHER.items()}})
-    assert pending_by_day(stuck.database, stuck.scorer, 3, noon(30)) == {noon(1).date(): 48}
+    assert pending_by_day(stuck.database, stuck.scorer_version, 3, noon(30)) == {noon(1).date(): 48}
     result = stuck.score()
     assert CHECK not in failed(result), "half of the images are others now"
-    assert withheld_inspections(stuck.database, stuck.scorer) == []
+    assert withheld_inspections(stuck.database, stuck.scorer_version) == []
     assert scored_plates(stuck) == {"GOOD": 24, "STUCK": 48}
 
 
 def test_more_of_the_same_stays_withheld_and_is_not_asked_for_for_ever(stuck: Facility) -> None:
     stuck.add_plate("STUCK", {**FRAME, **{f"late {name}": data for name, data in FRAME.items()}})
     stuck.score()
-    (held,) = withheld_inspections(stuck.database, stuck.scorer)
+    (held,) = withheld_inspections(stuck.database, stuck.scorer_version)
     assert held.images == 48
-    assert pending_by_day(stuck.database, stuck.scorer, 3, noon(30)) == {}
+    assert pending_by_day(stuck.database, stuck.scorer_version, 3, noon(30)) == {}
 
 
 def test_images_that_were_scored_before_the_imager_got_stuck_keep_their_scores(facility: Facility) -> None:
@@ -100,7 +100,7 @@ def test_scored_anew_it_is_fetched_and_classified_again(stuck: Facility) -> None
     assert "24 images are scored anew" in told
     stuck.score()
     assert scored_plates(stuck) == {"GOOD": 24, "STUCK": 24}
-    assert withheld_inspections(stuck.database, stuck.scorer, released=True) == []
+    assert withheld_inspections(stuck.database, stuck.scorer_version, released=True) == []
 
 
 def test_scoring_a_day_anew_leaves_what_is_in_the_database_alone(stuck: Facility) -> None:
@@ -114,19 +114,19 @@ def test_scoring_a_day_anew_leaves_what_is_in_the_database_alone(stuck: Facility
 def test_a_run_that_knew_fewer_images_does_not_undo_what_another_found(stuck: Facility) -> None:
     version = stuck.resources["classifier"].version.as_row()
     assert withhold(stuck.database, version, {2: 10}, []) == set()
-    assert len(withheld_inspections(stuck.database, stuck.scorer)) == 1
+    assert len(withheld_inspections(stuck.database, stuck.scorer_version)) == 1
     assert withhold(stuck.database, version, {2: 24}, []) == set()
-    assert withheld_inspections(stuck.database, stuck.scorer) == []
-    finding = Finding(2, "another", "x" * 5000, 24)
+    assert withheld_inspections(stuck.database, stuck.scorer_version) == []
+    finding = FailedCheck(2, "another", "x" * 5000, 24)
     assert withhold(stuck.database, version, {2: 24}, [finding]) == {2}
     assert withhold(stuck.database, version, {2: 24}, [finding]) == {2}
 
 
 def test_what_cannot_be_released_is_said(stuck: Facility) -> None:
     with pytest.raises(ConfigurationError, match="Say why"):
-        release(stuck.database, stuck.scorer, 2, "ana", " ")
+        release(stuck.database, stuck.scorer_version, 2, "ana", " ")
     with pytest.raises(ConfigurationError, match="Inspection 1 is not withheld"):
-        release(stuck.database, stuck.scorer, 1, "ana", "because")
+        release(stuck.database, stuck.scorer_version, 1, "ana", "because")
 
 
 def test_the_command_lists_judges_and_releases(stuck: Facility) -> None:

@@ -13,25 +13,32 @@ from c4_assets.deployment import SCORER
 from c4_assets.labels.ashes import collect_week, confusion, missed_crystals_first
 from c4_assets.models.marco.preprocessing import thumbnail
 from c4_assets.pictures.contact_sheet import Tile
-from c4_assets.runs.metadata import FACILITY, GROUP, column_schema, scorer_version, sheet_metadata
+from c4_assets.runs.metadata import (
+    FACILITY,
+    GROUP,
+    PARTITION_ROWS_KEY,
+    column_schema,
+    scorer_version_metadata,
+    sheet_metadata,
+)
 from c4_assets.runs.partitions import WEEKS, week_of
-from c4_assets.runs.step_failures import CPU_RETRIES, told_to_the_operator
-from c4_assets.scoring.classify import THUMBNAIL_SIDE
+from c4_assets.runs.step_failures import CPU_RETRIES, translate_errors
+from c4_assets.scoring.classify import ARCHIVED_THUMBNAIL_SIDE
 from resources.archive.score_archive import ScoreArchive
 from resources.errors import ImageError
 from resources.executors.step_resources import StepResources
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
-from resources.records import PROBABILITY_COLUMNS, ScoredTwice
+from resources.records import PROBABILITY_COLUMNS, ScorePair
 
-SHOWN = 18
+MAX_DISAGREEMENTS_SHOWN = 18
 
 
-def _tiles(rows: Sequence[ScoredTwice], pictures: Sequence[bytes | None]) -> list[Tile]:
+def _tiles(rows: Sequence[ScorePair], pictures: Sequence[bytes | None]) -> list[Tile]:
     tiles: list[Tile] = []
     for row, picture in zip(rows, pictures, strict=True):
         try:
-            jpeg = thumbnail(picture or b"", THUMBNAIL_SIDE)
+            jpeg = thumbnail(picture or b"", ARCHIVED_THUMBNAIL_SIDE)
         except ImageError:
             continue
         place = f"{row.plate} {row.well}.{row.drop_number}"
@@ -82,9 +89,9 @@ def ashes_disagreements(
     Partitions are weeks of human scoring, not of imaging. A class that is mapped to no category is counted and left
     out; map it in `score_classes` and materialise the week again.
     """
-    with told_to_the_operator(context), closing(image_store):
+    with translate_errors(context), closing(image_store):
         week = collect_week(*week_of(context), imaging_database, score_archive)
-        shown = missed_crystals_first(week.disagreements)[:SHOWN]
+        shown = missed_crystals_first(week.disagreements)[:MAX_DISAGREEMENTS_SHOWN]
         pictures = pictures_in(image_store)([{"path": row.path} for row in shown])
     compared = len(week.agreements) + len(week.disagreements)
     unmapped = sorted({row.human_class for row in week.unmapped})
@@ -92,7 +99,7 @@ def ashes_disagreements(
         metadata={
             "disagreements": sheet_metadata(_tiles(shown, pictures)),
             "human against machine": dg.MetadataValue.md(confusion(week)),
-            "dagster/partition_row_count": len(week.disagreements),
+            PARTITION_ROWS_KEY: len(week.disagreements),
             "images compared": compared,
             "agreement": round(len(week.agreements) / compared, 4) if compared else 0.0,
             "crystals missed": sum(row.human_category == "crystals" for row in week.disagreements),
@@ -100,6 +107,6 @@ def ashes_disagreements(
             "images whose label is left out": len(week.left_out),
             "images of an unmapped class": len(week.unmapped),
             "unmapped classes": ", ".join(unmapped) or "none",
-            "scorer version": scorer_version(score_archive.scorer),
+            **scorer_version_metadata(score_archive.scorer_version),
         }
     )

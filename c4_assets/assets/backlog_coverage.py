@@ -9,12 +9,12 @@ from c4_assets.assets.db_scores import db_scores
 from c4_assets.backlog.coverage import by_year
 from c4_assets.backlog.report import COUNTS, Report, report
 from c4_assets.deployment import SCORER
-from c4_assets.pictures.backlog_page import in_words, share
+from c4_assets.pictures.backlog_page import describe_backfill, share
 from c4_assets.pictures.backlog_plots import heat_map, rate_plot
 from c4_assets.runs.backfills import backfills
-from c4_assets.runs.metadata import FACILITY, GROUP, scorer_version
+from c4_assets.runs.metadata import FACILITY, GROUP, scorer_version_metadata
 from c4_assets.runs.observed import observe
-from c4_assets.runs.step_failures import CPU_RETRIES, told_to_the_operator
+from c4_assets.runs.step_failures import CPU_RETRIES, translate_errors
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging
 from resources.executors.step_resources import StepResources
@@ -44,28 +44,30 @@ def backlog_coverage(
     def counted(done: int, pieces: int) -> None:
         context.log.info(f"counted {done} of {pieces} pieces of history")
 
-    with told_to_the_operator(context):
+    with translate_errors(context):
         known = backfills(context.instance)
-        seen = partial(observe, context.instance, settings, staging, known)
-        found = report(settings, imaging_database, score_archive.scorer, known, seen, counted=counted)
-    return dg.MaterializeResult(metadata=_in_numbers_and_pictures(found))
+        look = partial(observe, context.instance, settings, staging, known)
+        found = report(settings, imaging_database, score_archive.scorer_version, known, look, counted=counted)
+    return dg.MaterializeResult(metadata=_coverage_metadata(found))
 
 
-def _in_numbers_and_pictures(found: Report) -> dict[str, float | dg.MetadataValue]:
+def _coverage_metadata(found: Report) -> dict[str, float | dg.MetadataValue]:
     left = found.end and (found.end - found.counted_at).total_seconds() / 86_400
     return {
         "months": _picture("share of each month that is done", heat_map(found.months)),
-        "scores of the last day": _picture("scores of each hour", rate_plot(found.pace.hours)),
+        "scores of the last day": _picture("scores of each hour", rate_plot(found.throughput.hours)),
         "years": dg.MetadataValue.md(_table(found)),
         "limit": dg.MetadataValue.text(f"{found.limit.name}: {found.limit.why}"),
-        "backfills": dg.MetadataValue.md("\n".join(f"- {in_words(each)}" for each in found.backfills) or "None."),
+        "backfills": dg.MetadataValue.md(
+            "\n".join(f"- {describe_backfill(each)}" for each in found.backfills) or "None."
+        ),
         **{f"images {name}": getattr(found.total, name) for name in COUNTS},
-        "images pending outside the partitions": found.out_of_reach,
+        "images pending outside the partitions": found.pending_outside_partitions,
         "per cent done": round(100 * found.total.done, 3),
-        "scores of the last hour": found.pace.last_hour,
-        "scores a second over the last day": round(found.pace.last_day / 86_400, 3),
+        "scores of the last hour": found.throughput.last_hour,
+        "scores a second over the last day": round(found.throughput.last_day / 86_400, 3),
         **({} if left is None else {"days to the expected end": round(left, 2)}),
-        "scorer version": scorer_version(found.scorer),
+        **scorer_version_metadata(found.scorer_version),
     }
 
 

@@ -15,23 +15,29 @@ from c4_assets.models.classifier import Classifier
 from c4_assets.pictures.tiles import likeliest_crystals
 from c4_assets.runs.check_results import evaluate, trends
 from c4_assets.runs.check_specs import specs_of
-from c4_assets.runs.days import Events, Result, day_by_day
+from c4_assets.runs.days import Events, Result, process_days
 from c4_assets.runs.metadata import (
     FACILITY,
     GROUP,
     OUTCOME_COLUMNS,
-    cell,
+    PARTITION_ROWS_KEY,
     column_lineage,
     column_schema,
-    scorer_version,
+    markdown_cell,
+    scorer_version_metadata,
     sheet_metadata,
 )
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
-from c4_assets.runs.step_failures import told_to_the_operator
+from c4_assets.runs.step_failures import translate_errors
 from c4_assets.scoring.predict import predict_day
 from resources.archive.score_archive import ScoreArchive
 from resources.executors.step_resources import StepResources
-from resources.records import CATEGORIES, PROBABILITY_COLUMNS, Prediction, crystal_probability
+from resources.records import (
+    CATEGORIES,
+    PROBABILITY_COLUMNS,
+    Prediction,
+    crystal_probability,
+)
 
 
 def interesting_drops(predictions: Iterable[Prediction], most: int = 50) -> dg.MetadataValue:
@@ -39,7 +45,7 @@ def interesting_drops(predictions: Iterable[Prediction], most: int = 50) -> dg.M
     flagged = sorted((p for p in predictions if p.crystal), key=lambda p: -crystal_probability(p.outcome))
     lines = ["| plate | well | drop | category | crystals | rank |", "| --- | --- | --- | --- | --- | --- |"]
     lines += [
-        f"| {cell(image.plate)} | {cell(image.well)} | {image.drop_number} | {p.category} "
+        f"| {markdown_cell(image.plate)} | {markdown_cell(image.well)} | {image.drop_number} | {p.category} "
         f"| {crystal_probability(p.outcome):.3f} | {p.rank} |"
         for p in flagged[:most]
         for image in [p.outcome.image]
@@ -81,16 +87,16 @@ def class_predictions(
     The contact sheet shows the day's likeliest crystals.
     """
 
-    def of_day(day: date) -> Result:
+    def process_day(day: date) -> Result:
         predictions = predict_day(day, score_archive, classifier.version.crystal_threshold)
         mix = mix_table(day, predictions, score_archive, data_checks.thresholds.predictions)
         tables = {**prediction_tables(predictions), **mix}
         checked = evaluate(data_checks, "class_predictions", day, tables, thumbnails_in(score_archive, day))
         return dg.MaterializeResult(
             metadata={
-                **_in_numbers_and_pictures(predictions),
+                **_prediction_metadata(predictions),
                 "crystal threshold": classifier.version.crystal_threshold,
-                "scorer version": scorer_version(score_archive.scorer),
+                **scorer_version_metadata(score_archive.scorer_version),
                 **trends(mix["day"], "stability_index", "jensen_shannon", "crystals"),
                 **checked.metadata,
                 **LINEAGE,
@@ -98,16 +104,16 @@ def class_predictions(
             check_results=checked.check_results,
         )
 
-    with told_to_the_operator(context):
-        yield from day_by_day(context, of_day)
+    with translate_errors(context):
+        yield from process_days(context, process_day)
 
 
-def _in_numbers_and_pictures(predictions: Sequence[Prediction]) -> dict[str, int | dg.MetadataValue]:
+def _prediction_metadata(predictions: Sequence[Prediction]) -> dict[str, int | dg.MetadataValue]:
     histogram = Counter(p.category for p in predictions)
     return {
         "likeliest crystals": sheet_metadata(likeliest_crystals(predictions)),
         "interesting drops": interesting_drops(predictions),
-        "dagster/partition_row_count": len(predictions),
+        PARTITION_ROWS_KEY: len(predictions),
         **{f"images {category}": histogram[category] for category in CATEGORIES},
         "images flagged": sum(p.crystal for p in predictions),
     }

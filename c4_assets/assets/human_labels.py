@@ -13,9 +13,9 @@ from c4_assets.labels.collect import collect_labels, without_left_out
 from c4_assets.labels.report import report_page, write_report
 from c4_assets.runs.check_results import evaluate, trends
 from c4_assets.runs.check_specs import specs_of
-from c4_assets.runs.metadata import FACILITY, GROUP, column_schema
+from c4_assets.runs.metadata import FACILITY, GROUP, PARTITION_ROWS_KEY, column_schema
 from c4_assets.runs.partitions import WEEKS, week_of
-from c4_assets.runs.step_failures import CPU_RETRIES, told_to_the_operator
+from c4_assets.runs.step_failures import CPU_RETRIES, translate_errors
 from resources.archive.label_archive import read_labels, write_labels
 from resources.archive.score_archive import ScoreArchive
 from resources.executors.step_resources import StepResources
@@ -62,7 +62,7 @@ def human_labels(
     Ashes and training sets leave out the labels that fail a blocking check. The labels report shows who agrees with
     whom, and what people and the machine confuse.
     """
-    with told_to_the_operator(context), closing(image_store):
+    with translate_errors(context), closing(image_store):
         start, end = week_of(context)
         thresholds = data_checks.thresholds.labels
         found, tables = collect_labels(start, end, imaging_database, score_archive, thresholds)
@@ -76,7 +76,7 @@ def human_labels(
     return dg.MaterializeResult(
         metadata={
             "labels report": dg.MetadataValue.path(page),
-            "dagster/partition_row_count": len(labels),
+            PARTITION_ROWS_KEY: len(labels),
             "people": len({each.label.human for each in labels}),
             "labels left out": sum(each.left_out is not None for each in labels),
             "images labelled again otherwise": len(tables["changed"]),

@@ -13,10 +13,23 @@ from c4_assets.deployment import SCORER
 from c4_assets.models.classifier import Classifier
 from c4_assets.runs.check_results import evaluate, trends
 from c4_assets.runs.check_specs import specs_of
-from c4_assets.runs.days import Events, Result, day_by_day
-from c4_assets.runs.metadata import FACILITY, GROUP, OUTCOME_COLUMNS, column_schema, peak_memory, scorer_version
+from c4_assets.runs.days import Events, Result, process_days
+from c4_assets.runs.metadata import (
+    FACILITY,
+    GROUP,
+    IMAGES_PER_SECOND_KEY,
+    IMAGES_SCORED_KEY,
+    MODEL_COMPUTED_KEY,
+    MODEL_WAITED_KEY,
+    OUTCOME_COLUMNS,
+    PARTITION_ROWS_KEY,
+    SCORER_VERSION_KEY,
+    column_schema,
+    peak_memory,
+    scorer_version_metadata,
+)
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
-from c4_assets.runs.step_failures import GPU_RETRIES, told_to_the_operator
+from c4_assets.runs.step_failures import GPU_RETRIES, translate_errors
 from c4_assets.scoring.classify import ClassifiedDay, classify_day
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging
@@ -25,7 +38,7 @@ from resources.executors.step_resources import StepResources
 from resources.records import crystal_probability
 
 
-def _same_scorer_as_staged(context: dg.AssetExecutionContext, scorer: str) -> None:
+def _same_scorer_as_staged(context: dg.AssetExecutionContext, scorer_version: str) -> None:
     """Machines of one deployment that choose different engines would look for staged images in different places.
 
     Raises:
@@ -34,11 +47,11 @@ def _same_scorer_as_staged(context: dg.AssetExecutionContext, scorer: str) -> No
     wanted = dg.AssetRecordsFilter(asset_key=raw_inspection_images.key, asset_partitions=context.partition_keys)
     for record in context.instance.fetch_materializations(wanted, limit=1).records:
         materialization = record.asset_materialization
-        staged_for = materialization.metadata["scorer version"].value if materialization else scorer
-        if record.run_id == context.run.run_id and staged_for != scorer:
+        staged_for = materialization.metadata[SCORER_VERSION_KEY].value if materialization else scorer_version
+        if record.run_id == context.run.run_id and staged_for != scorer_version:
             raise ConfigurationError(
-                f"The images of this run were staged for {staged_for}, and here the settings make it {scorer}: set the "
-                "C4_ variables alike on every machine that runs steps, C4_ENGINE first of all."
+                f"The images of this run were staged for {staged_for}, and here the settings make it {scorer_version}: "
+                "set the C4_ variables alike on every machine that runs steps, C4_ENGINE first of all."
             )
 
 
@@ -69,7 +82,7 @@ def marco_probabilities(
     """
     weights = cache(classifier.weights_on_disk)
 
-    def of_day(day: date) -> Result:
+    def process_day(day: date) -> Result:
         loaded = weights() if staging.inspections(day) else None
         if loaded in (None, classifier.version.weights_sha256):
             classified = classify_day(day, staging, score_archive, lambda: classifier.engine)
@@ -82,31 +95,31 @@ def marco_probabilities(
         checked = evaluate(data_checks, "marco_probabilities", day, tables, thumbnails_in(score_archive, day))
         return dg.MaterializeResult(
             metadata={
-                **_in_numbers(classified),
+                **_classification_metadata(classified),
                 "computed by": str(classifier.arithmetic),
-                "scorer version": scorer_version(score_archive.scorer),
+                **scorer_version_metadata(score_archive.scorer_version),
                 **trends(tables["images"], "brightness", "sharpness", "black", "saturated"),
                 **checked.metadata,
             },
             check_results=checked.check_results,
         )
 
-    with told_to_the_operator(context):
-        _same_scorer_as_staged(context, score_archive.scorer)
-        yield from day_by_day(context, of_day)
+    with translate_errors(context):
+        _same_scorer_as_staged(context, score_archive.scorer_version)
+        yield from process_days(context, process_day)
 
 
-def _in_numbers(day: ClassifiedDay) -> dict[str, float]:
+def _classification_metadata(day: ClassifiedDay) -> dict[str, float]:
     images = [outcome for outcome in day.outcomes if outcome.error is None]
     return {
-        "dagster/partition_row_count": len(day.outcomes),
-        "images scored": day.scored,
+        PARTITION_ROWS_KEY: len(day.outcomes),
+        IMAGES_SCORED_KEY: day.scored,
         "images failed": day.failed,
         "inspections": day.inspections,
-        "images per second": round(day.scored / day.seconds, 1) if day.seconds else 0.0,
+        IMAGES_PER_SECOND_KEY: round(day.scored / day.seconds, 1) if day.seconds else 0.0,
         "seconds": round(day.seconds, 1),
-        "seconds the network waited": round(day.network.waited, 3),
-        "seconds the network computed": round(day.network.computed, 3),
+        MODEL_WAITED_KEY: round(day.inference.waited, 3),
+        MODEL_COMPUTED_KEY: round(day.inference.computed, 3),
         "images of the day with a score": len(images),
         "highest crystal probability": max((crystal_probability(image) for image in images), default=0.0),
         "peak memory (MB)": peak_memory(),

@@ -10,10 +10,18 @@ from c4_assets.checks.images import image_tables, known_files
 from c4_assets.checks.pictures import pictures_in
 from c4_assets.runs.check_results import evaluate
 from c4_assets.runs.check_specs import specs_of
-from c4_assets.runs.days import Events, Result, day_by_day, days_of
-from c4_assets.runs.metadata import FACILITY, GROUP, peak_memory, scorer_version
+from c4_assets.runs.days import Events, Result, days_of, process_days
+from c4_assets.runs.metadata import (
+    FACILITY,
+    GROUP,
+    IMAGES_LEFT_KEY,
+    IMAGES_PER_SECOND_KEY,
+    IMAGES_STAGED_KEY,
+    peak_memory,
+    scorer_version_metadata,
+)
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
-from c4_assets.runs.step_failures import CPU_RETRIES, told_to_the_operator
+from c4_assets.runs.step_failures import CPU_RETRIES, translate_errors
 from c4_assets.scoring.fetch import StagedDay, stage_day
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging
@@ -22,9 +30,6 @@ from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.inspections import inspections_of_day
 from resources.settings import Settings
-
-LEFT = "images left for the next run"
-"""Metadata of a partition for which there was not enough room in the staging area."""
 
 
 @dg.asset(
@@ -56,7 +61,7 @@ def raw_inspection_images(
     room = round(settings.staging_gigabytes * 1e9)
     days = days_of(context)
 
-    def of_day(day: date) -> Result:
+    def process_day(day: date) -> Result:
         staged = stage_day(
             day, imaging_database, image_store, staging, score_archive, settings.max_attempts, room, days
         )
@@ -66,29 +71,29 @@ def raw_inspection_images(
         checked = evaluate(data_checks, "raw_inspection_images", day, tables, pictures_in(image_store))
         return dg.MaterializeResult(
             metadata={
-                **_in_numbers(staged),
-                "scorer version": scorer_version(score_archive.scorer),
+                **_staging_metadata(staged),
+                **scorer_version_metadata(score_archive.scorer_version),
                 **checked.metadata,
             },
             check_results=checked.check_results,
         )
 
     # The pool counts steps: when this one ends, its connection must have ended, too.
-    with told_to_the_operator(context), closing(image_store):
-        yield from day_by_day(context, of_day)
+    with translate_errors(context), closing(image_store):
+        yield from process_days(context, process_day)
 
 
-def _in_numbers(day: StagedDay) -> dict[str, float]:
+def _staging_metadata(day: StagedDay) -> dict[str, float]:
     return {
         "pending images": day.pending,
-        "images staged": day.images,
+        IMAGES_STAGED_KEY: day.images,
         "images failed": day.failed,
         "images staged before": day.already_staged,
         "images scored before": day.already_scored,
-        LEFT: day.left,
+        IMAGES_LEFT_KEY: day.left,
         "inspections staged": day.inspections,
         "megabytes": round(day.bytes / 1e6, 1),
-        "images per second": round(day.images / day.seconds, 1) if day.seconds else 0.0,
+        IMAGES_PER_SECOND_KEY: round(day.images / day.seconds, 1) if day.seconds else 0.0,
         "seconds": round(day.seconds, 1),
         "peak memory (MB)": peak_memory(),
     }

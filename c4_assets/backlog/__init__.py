@@ -1,1 +1,1 @@
-"""The backlog: how far history has been scored, how fast it goes, what holds it up, and its backfills."""
+"""The backlog is the history to score: its coverage, throughput, limits and backfills."""

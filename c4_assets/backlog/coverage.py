@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass
 from datetime import date, datetime, timedelta
 
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.work import Progress, day_bounds, pieces_of_history, progress_by_day
+from resources.imaging_database.work import Progress, day_bounds, history_spans, progress_by_day
 
 
 @dataclass(frozen=True)
@@ -37,33 +37,28 @@ class Coverage:
 
 def count_days(
     database: ImagingDatabase,
-    scorer: str,
+    scorer_version: str,
     max_attempts: int,
     since: date | None = None,
     until: date | None = None,
-    counted: Callable[[int, int], None] = lambda done, pieces: None,
+    counted: Callable[[int, int], None] = lambda done, spans: None,
 ) -> list[Progress]:
     """Counts every day of a span, by default all of history: about three seconds a million images.
 
     Args:
         since, until: the first and the last day of imaging.
-        counted: is told how many pieces of how many are done, first and after each.
+        counted: is told how many spans of history of how many are done, first and after each.
     """
     bounds = since and day_bounds(since)[0], until and day_bounds(until)[1]
-    pieces = pieces_of_history(database, *bounds)
+    spans = history_spans(database, *bounds)
     days: dict[date, Progress] = {}
-    counted(0, len(pieces))
-    for number, (start, end) in enumerate(pieces):
-        for day in progress_by_day(database, scorer, max_attempts, start, end):
-            days[day.day] = _together(days[day.day], day) if day.day in days else day
-        counted(number + 1, len(pieces))
+    counted(0, len(spans))
+    for number, (start, end) in enumerate(spans):
+        for day in progress_by_day(database, scorer_version, max_attempts, start, end):
+            # A span may end within a day: it begins at the time of the oldest inspection.
+            days[day.day] = days[day.day] + day if day.day in days else day
+        counted(number + 1, len(spans))
     return list(days.values())
-
-
-def _together(one: Progress, other: Progress) -> Progress:
-    # A piece may end within a day: it begins at the time of the oldest inspection.
-    (day, *mine), (_, *theirs) = astuple(one), astuple(other)
-    return Progress(day, *map(sum, zip(mine, theirs, strict=True)))
 
 
 def by_month(days: Iterable[Progress]) -> list[Coverage]:
@@ -84,13 +79,13 @@ def by_year(months: Iterable[Coverage]) -> list[Coverage]:
     return [years[year] for year in sorted(years)]
 
 
-def whole(months: Iterable[Coverage]) -> Coverage:
+def total_of(months: Iterable[Coverage]) -> Coverage:
     """All months together, year and month 0."""
     return sum(months, Coverage(0, 0))
 
 
 @dataclass(frozen=True)
-class Pace:
+class Throughput:
     """How fast scores are made: scores of each hour of the last day, oldest first."""
 
     hours: Sequence[int]
@@ -104,7 +99,7 @@ class Pace:
         return sum(self.hours)
 
     @property
-    def a_second(self) -> float:
+    def per_second(self) -> float:
         """Scores a second in the last hour or, where that rested, in the last day."""
         return self.last_hour / 3600 or self.last_day / 86400
 
@@ -115,14 +110,14 @@ class Pace:
         """
         if not pending:
             return now
-        if not self.a_second:
+        if not self.per_second:
             return None
         try:
-            return now + timedelta(seconds=pending / self.a_second)
+            return now + timedelta(seconds=pending / self.per_second)
         except OverflowError:
             return None
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """``1,200 images were scored in the last hour (0.3 a second), 20,000 in the last day``."""
         return (
             f"{self.last_hour:,} images were scored in the last hour ({self.last_hour / 3600:.1f} a second), "

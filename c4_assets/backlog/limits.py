@@ -1,4 +1,4 @@
-"""What limits the backlog now, decided from what was observed: a pure function, so that every case can be tried."""
+"""Decides from observations what limits the backlog now: a pure function, so that every case can be tested."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ Name = Literal[
     "staging",
     "fetch",
     "decode",
-    "network",
+    "model",
     "database",
     "slurm",
     "overhead",
@@ -25,10 +25,10 @@ Name = Literal[
 FETCH, CLASSIFY, PREDICT, WRITE = "raw_inspection_images", "marco_probabilities", "class_predictions", "db_scores"
 STEPS = (FETCH, CLASSIFY, PREDICT, WRITE)
 
-SILENCE = timedelta(minutes=5)
+MAX_DAEMON_SILENCE = timedelta(minutes=5)
 """Dagster's daemon gives a sign of life every half minute."""
 
-BUSY = 0.9
+BUSY_LOAD_PER_CORE = 0.9
 """Processes that want to run, a core, from which on one more run makes all of them slower and none faster."""
 
 
@@ -50,7 +50,7 @@ class StepTimes:
     trouble: str = ""
 
     @property
-    def a_second(self) -> float:
+    def per_second(self) -> float:
         """Images a second of one step while it works, 0 where that is not known."""
         return self.images / self.took if self.took else 0.0
 
@@ -82,19 +82,19 @@ class Observations:
     runs_started: int = 0
     share: int | None = None
     """Runs of backfills at a time."""
-    most_runs: int | None = None
+    max_runs: int | None = None
     """Runs of any kind at a time."""
     all_runs_started: int = 0
     steps: Mapping[str, StepTimes] = field(default_factory=dict[str, StepTimes])
-    network_waited: float = 0.0
-    network_computed: float = 0.0
+    model_waited: float = 0.0
+    model_computed: float = 0.0
     pools: Mapping[str, Pool] = field(default_factory=dict[str, Pool])
     staged: int = 0
-    room: int = 1
+    staging_room: int = 1
     """Bytes that are staged, and that may be."""
     slurm: bool = False
     """Whether steps are Slurm jobs: elsewhere they wait for no queue but for the start of their process."""
-    busy: float | None = None
+    load_per_core: float | None = None
     """Processes that want to run, a core, on the machine that runs the steps."""
 
 
@@ -106,75 +106,82 @@ class Limit:
     why: str
 
 
-def limit(seen: Observations) -> Limit:
+def limit(observed: Observations) -> Limit:
     """The one thing to look at for the backlog to go faster."""
-    return _standing(seen) or _blocked(seen) or _slowest(seen)
+    return _idle_limit(observed) or _blocking_limit(observed) or _slowest_limit(observed)
 
 
-def _standing(seen: Observations) -> Limit | None:
+def _idle_limit(observed: Observations) -> Limit | None:
     """Why nothing goes on at all, if that is so."""
-    if not seen.pending:
+    if not observed.pending:
         return Limit("nothing", "Nothing that was counted is pending.")
-    if not seen.backfills:
-        if seen.paused:
-            return Limit("paused", f"{_count(seen.paused, 'backfill')} paused: `c4 backlog resume` goes on.")
+    if not observed.backfills:
+        if observed.paused:
+            return Limit("paused", f"{_count(observed.paused, 'backfill')} paused: `c4 backlog resume` goes on.")
         return Limit("not started", "No backfill runs: `c4 backlog start` begins one.")
-    if seen.daemon_silent is None or seen.daemon_silent > SILENCE:
-        since = f"for {_span(seen.daemon_silent)}" if seen.daemon_silent else "ever"
+    if observed.daemon_silent is None or observed.daemon_silent > MAX_DAEMON_SILENCE:
+        since = f"for {_span(observed.daemon_silent)}" if observed.daemon_silent else "ever"
         return Limit(
             "daemon", f"Dagster's daemon has given no sign of life {since}, and it starts the runs: is it running?"
         )
     return None
 
 
-def _blocked(seen: Observations) -> Limit | None:
+def _blocking_limit(observed: Observations) -> Limit | None:
     """What keeps steps from working, whatever they took before."""
     for name, what in ((FETCH, "storage host or the database"), (CLASSIFY, "classifier"), (WRITE, "database")):
-        step = seen.steps.get(name, StepTimes())
-        if step.retrying and step.retrying >= seen.runs_started:
+        step = observed.steps.get(name, StepTimes())
+        if step.retrying and step.retrying >= observed.runs_started:
             said = f": {step.trouble}" if step.trouble else ""
             return Limit(
                 "no answer",
                 f"The {what} failed; to be tried again: {_count(step.retrying, 'step')} of {name}{said}",
             )
-    if seen.staged >= seen.room:
-        share = f"{seen.staged / 1e9:.1f} of {seen.room / 1e9:.1f} GB are staged"
-        behind = max(_classification(seen).items(), key=lambda part: part[1])[0]
-        return Limit("staging", f"{share}, so fetching waits for classification, whose limit is {_WORDS[behind]}.")
+    if observed.staged >= observed.staging_room:
+        share = f"{observed.staged / 1e9:.1f} of {observed.staging_room / 1e9:.1f} GB are staged"
+        behind = max(_classification(observed).items(), key=lambda part: part[1])[0]
+        return Limit(
+            "staging", f"{share}, so fetching waits for classification, whose limit is {_DESCRIPTIONS[behind]}."
+        )
     for pool, name in _POOLS.items():
-        state = seen.pools.get(pool)
+        state = observed.pools.get(pool)
         if state and state.is_full:
             slots = f"all {state.limit} slots of the pool {pool} are taken, {_count(state.waiting, 'step')} waiting"
-            return Limit(name, f"{_WORDS[name].capitalize()}: {slots}{_rate(seen, name)}.")
+            return Limit(name, f"{_DESCRIPTIONS[name].capitalize()}: {slots}{_rate(observed, name)}.")
     return None
 
 
-def _slowest(seen: Observations) -> Limit:
+def _slowest_limit(observed: Observations) -> Limit:
     """What the runs spend most of their time with; the backlog's share where that leaves room for more runs."""
-    parts = _parts(seen)
+    parts = _seconds_by_limit(observed)
     spent = sum(parts.values())
-    waits_for_a_place = seen.runs_queued > 0
+    waits_for_a_place = observed.runs_queued > 0
     if not spent:
-        if waits_for_a_place and not seen.runs_started:
-            return Limit("share", f"{_count(seen.runs_queued, 'run')} queued and none started: {_places(seen)}.")
+        if waits_for_a_place and not observed.runs_started:
+            return Limit(
+                "share", f"{_count(observed.runs_queued, 'run')} queued and none started: {_queue_reason(observed)}."
+            )
         return Limit("unknown", "No step has worked within the last hour: ask again when one has.")
     name: Name = max(parts, key=lambda part: parts[part])
-    most = f"{_WORDS[name]} takes {100 * parts[name] / spent:.0f} % of a run's time{_rate(seen, name)}"
+    most = f"{_DESCRIPTIONS[name]} takes {100 * parts[name] / spent:.0f} % of a run's time{_rate(observed, name)}"
     if name == "slurm":
         return Limit(name, f"Slurm: {most}. The cluster has no node free for the steps.")
-    if waits_for_a_place and not (seen.busy is not None and seen.busy >= BUSY):
-        return Limit("share", f"{_count(seen.runs_queued, 'run')} queued: {_places(seen)}. Of those started, {most}.")
-    if seen.busy is not None and seen.busy >= BUSY:
-        most += f"; the cores of this machine are busy ({seen.busy:.1f} processes a core)"
+    if waits_for_a_place and not (observed.load_per_core is not None and observed.load_per_core >= BUSY_LOAD_PER_CORE):
+        return Limit(
+            "share",
+            f"{_count(observed.runs_queued, 'run')} queued: {_queue_reason(observed)}. Of those started, {most}.",
+        )
+    if observed.load_per_core is not None and observed.load_per_core >= BUSY_LOAD_PER_CORE:
+        most += f"; the cores of this machine are busy ({observed.load_per_core:.1f} processes a core)"
     if name == "overhead":
         most += ". More days a run (C4_BACKFILL_DAYS) cost less of it"
     return Limit(name, f"{most[0].upper()}{most[1:]}.")
 
 
-_WORDS: dict[Name, str] = {
+_DESCRIPTIONS: dict[Name, str] = {
     "fetch": "fetching",
     "decode": "decoding",
-    "network": "the network",
+    "model": "the neural network",
     "database": "the database",
     "slurm": "waiting in the queue",
     "overhead": "starting steps",
@@ -184,38 +191,38 @@ _WORDS: dict[Name, str] = {
 _POOLS: dict[str, Name] = {"image_store": "fetch", "imaging_database": "database"}
 
 
-def _parts(seen: Observations) -> dict[Name, float]:
+def _seconds_by_limit(observed: Observations) -> dict[Name, float]:
     """Seconds of the runs' last hour by what they were spent with."""
-    steps = {name: seen.steps.get(name, StepTimes()) for name in STEPS}
+    steps = {name: observed.steps.get(name, StepTimes()) for name in STEPS}
     queued = sum(step.queued for step in steps.values())
     between = steps[CLASSIFY].held + steps[PREDICT].held + steps[PREDICT].working
     return {
         "fetch": steps[FETCH].held + steps[FETCH].working,
-        **_classification(seen),
+        **_classification(observed),
         "database": steps[WRITE].held + steps[WRITE].working,
-        "slurm": queued if seen.slurm else 0.0,
-        "overhead": between + (0.0 if seen.slurm else queued),
+        "slurm": queued if observed.slurm else 0.0,
+        "overhead": between + (0.0 if observed.slurm else queued),
     }
 
 
-def _classification(seen: Observations) -> dict[Name, float]:
-    """Seconds of classifying, divided as its networks waited for the decoder and computed."""
-    working = seen.steps.get(CLASSIFY, StepTimes()).working
-    known = seen.network_waited + seen.network_computed
-    decode = seen.network_waited / known if known else 0.0
-    return {"network": working * (1 - decode), "decode": working * decode}
+def _classification(observed: Observations) -> dict[Name, float]:
+    """Seconds of classifying, divided as its models waited for the decoder and computed."""
+    working = observed.steps.get(CLASSIFY, StepTimes()).working
+    known = observed.model_waited + observed.model_computed
+    decode = observed.model_waited / known if known else 0.0
+    return {"model": working * (1 - decode), "decode": working * decode}
 
 
-def _rate(seen: Observations, name: Name) -> str:
-    step = seen.steps.get({"fetch": FETCH, "decode": CLASSIFY, "network": CLASSIFY}.get(name, ""), StepTimes())
-    return f" ({step.a_second:.1f} images a second and step)" if step.a_second else ""
+def _rate(observed: Observations, name: Name) -> str:
+    step = observed.steps.get({"fetch": FETCH, "decode": CLASSIFY, "model": CLASSIFY}.get(name, ""), StepTimes())
+    return f" ({step.per_second:.1f} images a second and step)" if step.per_second else ""
 
 
-def _places(seen: Observations) -> str:
-    if seen.share is not None and seen.runs_started >= seen.share:
-        return f"the backlog's share is {_count(seen.share, 'run')} at a time (dagster.yaml, dagster/backfill)"
-    if seen.most_runs is not None and seen.all_runs_started >= seen.most_runs:
-        return f"{seen.most_runs} runs are started, and dagster.yaml allows no more (max_concurrent_runs)"
+def _queue_reason(observed: Observations) -> str:
+    if observed.share is not None and observed.runs_started >= observed.share:
+        return f"the backlog's share is {_count(observed.share, 'run')} at a time (dagster.yaml, dagster/backfill)"
+    if observed.max_runs is not None and observed.all_runs_started >= observed.max_runs:
+        return f"{observed.max_runs} runs are started, and dagster.yaml allows no more (max_concurrent_runs)"
     return "they wait for the daemon or for a run of the same days"
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from c4_assets.backlog.backfill import Backfill
-from c4_assets.backlog.coverage import Coverage, Pace, by_month, by_year, count_days, whole
+from c4_assets.backlog.coverage import Coverage, Throughput, by_month, by_year, count_days, total_of
 from c4_assets.backlog.limits import Limit, Observations, limit
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.throughput import scores_by_hour
@@ -17,7 +17,7 @@ COUNTS = ("listed", "scored", "failed", "withheld", "pending")
 
 
 @dataclass(frozen=True)
-class Covered:
+class BackfillCoverage:
     """A backfill, and how many of its days have nothing pending any more. ``None``: its days were not all counted."""
 
     backfill: Backfill
@@ -30,46 +30,46 @@ class Covered:
 class Report:
     """How far the backlog is, how fast it goes, and what limits it."""
 
-    scorer: str
+    scorer_version: str
     counted_at: datetime
     months: Sequence[Coverage]
-    out_of_reach: int
+    pending_outside_partitions: int
     """Pending images of days that are no partition: before ``C4_START_DATE``, or in the future."""
-    pace: Pace
-    backfills: Sequence[Covered]
-    seen: Observations
+    throughput: Throughput
+    backfills: Sequence[BackfillCoverage]
+    observed: Observations
     limit: Limit
 
     @property
     def total(self) -> Coverage:
-        return whole(self.months)
+        return total_of(self.months)
 
     @property
     def end(self) -> datetime | None:
         """When all that can be scored will be, if it goes on like this."""
-        return self.pace.end(self.seen.pending, self.counted_at)
+        return self.throughput.end(self.observed.pending, self.counted_at)
 
     def as_json(self) -> dict[str, Any]:
         """Numbers and texts alone."""
         return {
-            "scorer_version": self.scorer,
+            "scorer_version": self.scorer_version,
             "counted_at": self.counted_at.isoformat(timespec="seconds"),
             "total": _counts(self.total),
             "years": {str(year.year): _counts(year) for year in by_year(self.months)},
             "months": {f"{month.year}-{month.month:02}": _counts(month) for month in self.months},
-            "pending_outside_partitions": self.out_of_reach,
-            "scored_last_hour": self.pace.last_hour,
-            "scored_last_day": self.pace.last_day,
+            "pending_outside_partitions": self.pending_outside_partitions,
+            "scored_last_hour": self.throughput.last_hour,
+            "scored_last_day": self.throughput.last_day,
             "expected_end": self.end and self.end.isoformat(timespec="seconds"),
             "limit": asdict(self.limit),
             "backfills": [_backfill(each) for each in self.backfills],
             "runs": {
-                "queued": self.seen.runs_queued,
-                "started": self.seen.runs_started,
-                "share": self.seen.share,
-                "seconds_since_the_daemon": self.seen.daemon_silent and self.seen.daemon_silent.total_seconds(),
+                "queued": self.observed.runs_queued,
+                "started": self.observed.runs_started,
+                "share": self.observed.share,
+                "seconds_since_the_daemon": self.observed.daemon_silent and self.observed.daemon_silent.total_seconds(),
             },
-            "steps": {name: asdict(times) for name, times in self.seen.steps.items()},
+            "steps": {name: asdict(times) for name, times in self.observed.steps.items()},
         }
 
 
@@ -77,8 +77,8 @@ def _counts(coverage: Coverage) -> dict[str, int]:
     return {name: getattr(coverage, name) for name in COUNTS}
 
 
-def _backfill(covered: Covered) -> dict[str, Any]:
-    each = covered.backfill
+def _backfill(backfill_coverage: BackfillCoverage) -> dict[str, Any]:
+    each = backfill_coverage.backfill
     return {
         "id": each.backfill_id,
         "state": each.state,
@@ -87,33 +87,33 @@ def _backfill(covered: Covered) -> dict[str, Any]:
         "first_day": min(each.days).isoformat(),
         "last_day": max(each.days).isoformat(),
         "days": len(each.days),
-        "days_done": covered.done,
-        "images_pending": covered.images,
+        "days_done": backfill_coverage.done,
+        "images_pending": backfill_coverage.images,
         "runs": {"queued": each.runs_queued, "started": each.runs_started, "failed": each.runs_failed},
     }
 
 
-def covered(backfill: Backfill, days: Sequence[Progress], since: date, until: date) -> Covered:
+def backfill_coverage(backfill: Backfill, days: Sequence[Progress], since: date, until: date) -> BackfillCoverage:
     """How much of a backfill is done, from the days that were counted.
 
     Args:
         since, until: the first and the last day of what was counted.
     """
     if min(backfill.days) < since or max(backfill.days) > until:
-        return Covered(backfill, None, None)
+        return BackfillCoverage(backfill, None, None)
     pending = {day.day: day.pending for day in days if day.pending and day.day in backfill.days}
-    return Covered(backfill, len(backfill.days) - len(pending), sum(pending.values()))
+    return BackfillCoverage(backfill, len(backfill.days) - len(pending), sum(pending.values()))
 
 
 def report(
     settings: Settings,
     database: ImagingDatabase,
-    scorer: str,
+    scorer_version: str,
     backfills: Sequence[Backfill],
     observe: Callable[[int], Observations],
     since: date | None = None,
     until: date | None = None,
-    counted: Callable[[int, int], None] = lambda done, pieces: None,
+    counted: Callable[[int, int], None] = lambda done, spans: None,
 ) -> Report:
     """Counts what is scored, and has the runs observed that score the rest.
 
@@ -126,17 +126,17 @@ def report(
     Raises:
         Unavailable: the database does not answer.
     """
-    days = count_days(database, scorer, settings.max_attempts, since, until, counted)
+    days = count_days(database, scorer_version, settings.max_attempts, since, until, counted)
     now = datetime.now(UTC)
     pending = sum(day.pending for day in days if settings.start_date <= day.day <= now.date())
-    seen = observe(pending)
+    observed = observe(pending)
     return Report(
-        scorer,
+        scorer_version,
         now,
         by_month(days),
         sum(day.pending for day in days) - pending,
-        Pace(scores_by_hour(database, scorer, now)),
-        [covered(each, days, since or date.min, until or date.max) for each in backfills],
-        seen,
-        limit(seen),
+        Throughput(scores_by_hour(database, scorer_version, now)),
+        [backfill_coverage(each, days, since or date.min, until or date.max) for each in backfills],
+        observed,
+        limit(observed),
     )

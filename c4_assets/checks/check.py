@@ -124,7 +124,7 @@ class Verdict:
         return f"{len(self.rows)} of {self.judged} do not: {self.check.remedy}"
 
 
-def in_words(value: object) -> str:
+def format_value(value: object) -> str:
     """A value of a table for people: numbers with four digits, nothing for what is missing."""
     if value is None or value != value:
         return ""

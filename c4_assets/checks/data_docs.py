@@ -1,11 +1,11 @@
-"""Where Great Expectations' Data Docs lie: a page for every table of a partition in which a row offends."""
+"""Writes Great Expectations' Data Docs: a page for every table of a partition in which a row offends."""
 
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
 from c4_assets.checks.expectations import Judgement
-from resources.atomic_write import whole_file
+from resources.atomic_write import atomic_write
 
 
 def write_pages(docs: Path, asset: str, partition: date, tables: Iterable[str], judged: Judgement) -> dict[str, Path]:
@@ -17,7 +17,7 @@ def write_pages(docs: Path, asset: str, partition: date, tables: Iterable[str], 
     pages = {table: docs / asset / f"{partition} {table}.html" for table in tables}
     for table, page in pages.items():
         if table in judged.pages:
-            with whole_file(page) as temporary:
+            with atomic_write(page) as temporary:
                 temporary.write_text(judged.pages[table], encoding="utf-8")
         elif page.exists():
             page.unlink(missing_ok=True)

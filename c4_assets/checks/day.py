@@ -27,7 +27,7 @@ def tables_of_day(
     listed = inspections_of_day(database, day)
     files = images.known_files(day, listed, staging, archive)
     predicted = archive.predictions(day)
-    withheld = {held.inspection_id for held in withheld_inspections(database, archive.scorer)}
+    withheld = {held.inspection_id for held in withheld_inspections(database, archive.scorer_version)}
     to_be_written = [p for p in predicted if p.outcome.image.inspection_id not in withheld]
     loaded = classifier.weights_on_disk() if staging.inspections(day) else None
     return {
@@ -40,7 +40,7 @@ def tables_of_day(
             **predictions.prediction_tables(predicted),
             **predictions.mix_table(day, predicted, archive, thresholds.predictions),
         },
-        rows.ASSET: rows.read_back_tables(database, archive.scorer, to_be_written),
+        rows.ASSET: rows.read_back_tables(database, archive.scorer_version, to_be_written),
     }
 
 

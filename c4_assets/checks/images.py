@@ -7,15 +7,15 @@ from datetime import date, datetime, timedelta
 from statistics import median
 
 from c4_assets.checks.check import Check, Tables, absent, between, unique
-from c4_assets.checks.thresholds import Images
+from c4_assets.checks.thresholds import ImageThresholds
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedFile, Staging
 from resources.records import ImageOutcome, Inspection
 
 ASSET = "raw_inspection_images"
 
-DROP = ("plate", "well", "drop", "image_id")
-INSPECTION = ("plate", "inspection_id")
+DROP_COLUMNS = ("plate", "well", "drop", "image_id")
+INSPECTION_COLUMNS = ("plate", "inspection_id")
 
 CHECKS = (
     Check(
@@ -26,7 +26,7 @@ CHECKS = (
         holds="Each inspection has as many images as its plate's format and its earlier inspections promise.",
         remedy="look whether the imager has stopped or still uploads; images that arrive are scored by the next run.",
         expectations=lambda _: [between("missing", most=0)],
-        shown=(*INSPECTION, "images", "promised"),
+        shown=(*INSPECTION_COLUMNS, "images", "promised"),
     ),
     Check(
         name="one_image_a_drop",
@@ -36,7 +36,7 @@ CHECKS = (
         holds="No two images of an inspection show the same drop.",
         remedy="find out which image is the drop's; both are scored.",
         expectations=lambda _: [unique("inspection_id", "well", "drop")],
-        shown=(*DROP, "path"),
+        shown=(*DROP_COLUMNS, "path"),
     ),
     Check(
         name="images_in_the_store",
@@ -46,7 +46,7 @@ CHECKS = (
         holds="Every image that the database lists could be fetched.",
         remedy="see `c4 status --failures`; mend the store or the listing, then `c4 retry`.",
         expectations=lambda _: [absent("not_fetched")],
-        shown=(*DROP, "not_fetched"),
+        shown=(*DROP_COLUMNS, "not_fetched"),
     ),
     Check(
         name="images_of_plausible_size",
@@ -59,7 +59,7 @@ CHECKS = (
             between("kilobytes", least=t.images.least_kilobytes),
             between("of_median", least=t.images.least_of_median),
         ],
-        shown=(*DROP, "kilobytes", "of_median"),
+        shown=(*DROP_COLUMNS, "kilobytes", "of_median"),
     ),
     Check(
         name="no_image_twice",
@@ -69,7 +69,7 @@ CHECKS = (
         holds="No two images of an inspection are the same file, byte for byte.",
         remedy="find out which drop each picture shows: the scores of the others belong to another drop.",
         expectations=lambda _: [between("copies", most=1)],
-        shown=(*DROP, "copies", "sha256"),
+        shown=(*DROP_COLUMNS, "copies", "sha256"),
     ),
     Check(
         name="inspection_is_not_one_frame",
@@ -81,7 +81,7 @@ CHECKS = (
         remedy="the imager has sent one picture again and again. Image the plate anew, or copy the images again and "
         "`c4 checks rescore` the inspection.",
         expectations=lambda t: [between("one_frame_share", most=t.images.one_frame_share)],
-        shown=(*INSPECTION, "images", "one_frame_share"),
+        shown=(*INSPECTION_COLUMNS, "images", "one_frame_share"),
     ),
     Check(
         name="images_of_their_inspection",
@@ -91,7 +91,7 @@ CHECKS = (
         holds="Every image was taken about when its inspection was, as far as the file tells (EXIF).",
         remedy="check the imager's clock, and whether files of another inspection lie under these names.",
         expectations=lambda t: [between("hours_away", most=t.images.hours_from_inspection)],
-        shown=(*DROP, "taken_at", "hours_away"),
+        shown=(*DROP_COLUMNS, "taken_at", "hours_away"),
     ),
 )
 
@@ -119,7 +119,9 @@ def known_files(day: date, listed: Iterable[Inspection], staging: Staging, archi
     return files
 
 
-def image_tables(listed: Sequence[Inspection], files: Mapping[int, File], thresholds: Images, now: datetime) -> Tables:
+def image_tables(
+    listed: Sequence[Inspection], files: Mapping[int, File], thresholds: ImageThresholds, now: datetime
+) -> Tables:
     """A row an image that the database lists, and a row an inspection.
 
     Values that are not known are missing, and so not judged: an image that has not been fetched, a file that does not
@@ -159,7 +161,7 @@ def _image_rows(inspection: Inspection, files: Mapping[int, File]) -> Iterable[d
 
 
 def _inspection_row(
-    inspection: Inspection, files: Mapping[int, File], thresholds: Images, now: datetime
+    inspection: Inspection, files: Mapping[int, File], thresholds: ImageThresholds, now: datetime
 ) -> dict[str, object]:
     known = [file.sha256 for image in inspection.images if (file := files.get(image.image_id)) and file.sha256]
     images, form = len(inspection.images), thresholds.plate_format

@@ -5,10 +5,10 @@ from resources.records import CATEGORIES
 
 ASSET = "human_labels"
 
-LABEL = ("human", "human_class", "plate", "well", "drop", "image_id")
-PAIR = ("plate", "well", "drop", "other_plate", "other_well", "other_drop", "bits")
+LABEL_COLUMNS = ("human", "human_class", "plate", "well", "drop", "image_id")
+PAIR_COLUMNS = ("plate", "well", "drop", "other_plate", "other_well", "other_drop", "bits")
 
-EXPERTS = "Experts agree on fewer than 85 % of images (C4's 2019 paper)."
+EXPERT_AGREEMENT = "Experts agree on fewer than 85 % of images (C4's 2019 paper)."
 
 CHECKS = (
     Check(
@@ -20,7 +20,7 @@ CHECKS = (
         holds="Every label's class is listed in score_classes, and mapped to one of the four categories or to none.",
         remedy="list the class, or correct its category, in `score_classes`; then materialise the week again.",
         expectations=lambda _: [one_of("class_known", [True]), one_of("category", CATEGORIES)],
-        shown=(*LABEL, "category"),
+        shown=(*LABEL_COLUMNS, "category"),
     ),
     Check(
         name="label_class_mapped",
@@ -30,7 +30,7 @@ CHECKS = (
         holds="Every label's class is mapped to a category.",
         remedy="classes like «bad image» are mapped to none on purpose; for another one, set `score_classes.category`.",
         expectations=lambda _: [one_of("mapped", [True])],
-        shown=LABEL,
+        shown=LABEL_COLUMNS,
     ),
     Check(
         name="label_scorer_known",
@@ -40,7 +40,7 @@ CHECKS = (
         holds="Every label has a scorer who may label: a person, and one of the site's list where there is one.",
         remedy="find out who or what wrote these rows; a machine's scores need their scorer_version.",
         expectations=lambda _: [one_of("known_scorer", [True])],
-        shown=LABEL,
+        shown=LABEL_COLUMNS,
     ),
     Check(
         name="label_after_imaging",
@@ -52,7 +52,7 @@ CHECKS = (
         remedy="a clock is wrong, or the label belongs to an earlier inspection: correct it, then materialise the week "
         "again.",
         expectations=lambda _: [between("hours_after_imaging", least=0)],
-        shown=(*LABEL, "hours_after_imaging"),
+        shown=(*LABEL_COLUMNS, "hours_after_imaging"),
     ),
     Check(
         name="labels_not_contradictory",
@@ -69,7 +69,7 @@ CHECKS = (
         asset=ASSET,
         table="people",
         severity="warning",
-        holds=f"People agree with each other (Fleiss' kappa). {EXPERTS}",
+        holds=f"People agree with each other (Fleiss' kappa). {EXPERT_AGREEMENT}",
         remedy="look at the labels report: which categories are confused, and by whom? Talk about them.",
         expectations=lambda t: [between("kappa", least=t.labels.least_kappa)],
         shown=("images", "kappa"),
@@ -79,7 +79,7 @@ CHECKS = (
         asset=ASSET,
         table="machine",
         severity="warning",
-        holds=f"People agree with the machine (Cohen's kappa). {EXPERTS}",
+        holds=f"People agree with the machine (Cohen's kappa). {EXPERT_AGREEMENT}",
         remedy="look at the labels report and at Ashes: a new kind of drop, a new label, or a model that has to learn.",
         expectations=lambda t: [between("kappa", least=t.labels.least_kappa)],
         shown=("images", "kappa", "agreement", *(f"kappa {category}" for category in CATEGORIES)),
@@ -102,7 +102,7 @@ CHECKS = (
         holds="Images that look the same carry the same label.",
         remedy="look at both images: one label is wrong, or one image lies under two names.",
         expectations=lambda _: [one_of("same_category", [True])],
-        shown=(*PAIR, "category", "other_category"),
+        shown=(*PAIR_COLUMNS, "category", "other_category"),
     ),
     Check(
         name="near_duplicates_on_one_side",
@@ -112,7 +112,7 @@ CHECKS = (
         holds="Images that look the same are not both in the training and in the held-out set.",
         remedy="a model would be tested on what it has learnt: move one of the plates (labels.held_out_plates).",
         expectations=lambda _: [one_of("same_side", [True])],
-        shown=PAIR,
+        shown=PAIR_COLUMNS,
     ),
     Check(
         name="nobody_labels_alone",

@@ -8,16 +8,16 @@ from resources.archive.score_archive import ScoreArchive
 from resources.errors import C4Error
 from resources.image_store import ImageStore
 
-Rows = Sequence[Mapping[str, Any]]
+OffendingRows = Sequence[Mapping[str, Any]]
 
-Pictures = Callable[[Rows], Sequence[bytes | None]]
+Pictures = Callable[[OffendingRows], Sequence[bytes | None]]
 """An image file for each row, by its ``path``, or ``None`` where there is none."""
 
 
 def pictures_in(store: ImageStore) -> Pictures:
     """Pictures from the image store: only for a step that holds a slot of the pool ``image_store``."""
 
-    def fetch(rows: Rows) -> Sequence[bytes | None]:
+    def fetch(rows: OffendingRows) -> Sequence[bytes | None]:
         try:
             return [image.data for image in store.fetch([str(row["path"]) for row in rows])]
         except C4Error:
@@ -29,7 +29,7 @@ def pictures_in(store: ImageStore) -> Pictures:
 def thumbnails_in(archive: ScoreArchive, day: date) -> Pictures:
     """The thumbnails that the archive keeps of a day's likeliest crystals: no connection to the storage host."""
 
-    def read(rows: Rows) -> Sequence[bytes | None]:
+    def read(rows: OffendingRows) -> Sequence[bytes | None]:
         kept = {outcome.image.path: outcome.thumbnail for outcome in archive.outcomes(day)}
         return [kept.get(str(row["path"])) for row in rows]
 

@@ -6,8 +6,8 @@ from datetime import date, timedelta
 from math import log
 
 from c4_assets.checks.check import Check, Tables, between, one_of
-from c4_assets.checks.images import DROP
-from c4_assets.checks.thresholds import Predictions
+from c4_assets.checks.images import DROP_COLUMNS
+from c4_assets.checks.thresholds import PredictionThresholds
 from resources.archive.score_archive import ScoreArchive
 from resources.records import CATEGORIES, Prediction, likeliest
 
@@ -23,7 +23,7 @@ CHECKS = (
         holds="Every category is one of the four, and the likeliest by the image's probabilities.",
         remedy="the step that makes predictions is at fault: look at what was deployed, then run the day again.",
         expectations=lambda _: [one_of("category", CATEGORIES), one_of("is_likeliest", [True])],
-        shown=(*DROP, "category", "likeliest"),
+        shown=(*DROP_COLUMNS, "category", "likeliest"),
     ),
     Check(
         name="class_mix_steady",
@@ -74,7 +74,9 @@ def prediction_tables(predictions: Sequence[Prediction]) -> Tables:
     }
 
 
-def mix_table(day: date, predictions: Sequence[Prediction], archive: ScoreArchive, thresholds: Predictions) -> Tables:
+def mix_table(
+    day: date, predictions: Sequence[Prediction], archive: ScoreArchive, thresholds: PredictionThresholds
+) -> Tables:
     """One row: the day's shares of the categories, those of the days before, and how far apart they are.
 
     With too few images the figures are left out, and so not judged.

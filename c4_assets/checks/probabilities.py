@@ -1,11 +1,11 @@
-"""Probabilities: of the right weights, sound numbers, from a network that looks at its input and images that show."""
+"""Probabilities: of the right weights, sound numbers, from a model that looks at its input and images that show."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from c4_assets.checks.check import Check, Tables, absent, between, one_of, present, unique
-from c4_assets.checks.images import DROP, INSPECTION
+from c4_assets.checks.images import DROP_COLUMNS, INSPECTION_COLUMNS
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.models.scorer_version import ScorerVersion
 from resources.records import PROBABILITY_COLUMNS, ImageOutcome
@@ -37,7 +37,7 @@ CHECKS = (
         holds="Every image that was fetched could be decoded and classified.",
         remedy="see `c4 status --failures`; copy the images again from the imager, then `c4 retry`.",
         expectations=lambda _: [absent("not_decoded")],
-        shown=(*DROP, "not_decoded"),
+        shown=(*DROP_COLUMNS, "not_decoded"),
     ),
     Check(
         name="images_exposed",
@@ -50,7 +50,7 @@ CHECKS = (
             between("black", most=t.exposure.black_share),
             between("saturated", most=t.exposure.saturated_share),
         ],
-        shown=(*DROP, "black", "saturated"),
+        shown=(*DROP_COLUMNS, "black", "saturated"),
     ),
     Check(
         name="inspection_exposed",
@@ -61,7 +61,7 @@ CHECKS = (
         holds="An inspection's images are not mostly black or saturated.",
         remedy="the imager's lamp or shutter has failed, and what MARCO calls clear was not seen. Image it anew.",
         expectations=lambda t: [between("unexposed_share", most=t.exposure.unexposed_share)],
-        shown=(*INSPECTION, "images", "unexposed_share"),
+        shown=(*INSPECTION_COLUMNS, "images", "unexposed_share"),
     ),
     Check(
         name="probabilities_sound",
@@ -70,14 +70,14 @@ CHECKS = (
         severity="blocking",
         stops="inspection",
         holds="The four probabilities of an image are numbers in [0, 1] that sum to 1.",
-        remedy="the network or the archive is damaged: `c4 checks rescore` the inspection; if it happens again, fetch "
+        remedy="the model or the archive is damaged: `c4 checks rescore` the inspection; if it happens again, fetch "
         "the model again.",
         expectations=lambda t: [
             *(present(column) for column in PROBABILITY_COLUMNS),
             *(between(column, 0, 1) for column in PROBABILITY_COLUMNS),
             between("sum", 1 - t.probabilities.sum_tolerance, 1 + t.probabilities.sum_tolerance),
         ],
-        shown=(*DROP, *PROBABILITY_COLUMNS, "sum"),
+        shown=(*DROP_COLUMNS, *PROBABILITY_COLUMNS, "sum"),
     ),
     Check(
         name="one_row_an_image",
@@ -88,7 +88,7 @@ CHECKS = (
         holds="The archive has one row an image.",
         remedy="something else has written into the archive: `c4 checks rescore` the inspection.",
         expectations=lambda _: [unique("image_id")],
-        shown=DROP,
+        shown=DROP_COLUMNS,
     ),
     Check(
         name="inspection_probabilities_differ",
@@ -97,9 +97,9 @@ CHECKS = (
         severity="blocking",
         stops="inspection",
         holds="Different images of an inspection do not have the same four probabilities.",
-        remedy="the network did not look at these images: `c4 checks rescore` the inspection.",
+        remedy="the model did not look at these images: `c4 checks rescore` the inspection.",
         expectations=lambda t: [between("same_vector_share", most=t.probabilities.same_vector_share)],
-        shown=(*INSPECTION, "images", "same_vector_share"),
+        shown=(*INSPECTION_COLUMNS, "images", "same_vector_share"),
     ),
     Check(
         name="day_probabilities_differ",
@@ -108,7 +108,7 @@ CHECKS = (
         severity="blocking",
         stops="step",
         holds="Different images of a day do not have the same four probabilities.",
-        remedy=f"the network does not look at its input, and {_WRONG_MODEL}",
+        remedy=f"the model does not look at its input, and {_WRONG_MODEL}",
         expectations=lambda t: [between("same_vector_share", most=t.probabilities.same_vector_share)],
         shown=("images", "same_vector_share"),
     ),

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from c4_assets.checks.check import Check, Tables, between, one_of
-from c4_assets.checks.images import DROP
+from c4_assets.checks.images import DROP_COLUMNS
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.read_back import StoredScore, listed_images, stored_scores
 from resources.records import Prediction
@@ -21,7 +21,7 @@ CHECKS = (
         remedy="look at the database: does `scores` have its unique constraint (image, scorer version), and does a "
         "trigger or job remove rows?",
         expectations=lambda _: [between("rows", 1, 1)],
-        shown=(*DROP, "rows"),
+        shown=(*DROP_COLUMNS, "rows"),
     ),
     Check(
         name="rows_as_predicted",
@@ -35,7 +35,7 @@ CHECKS = (
             one_of("same_category", [True]),
             between("difference", most=t.rows.probability_tolerance),
         ],
-        shown=(*DROP, "predicted", "in_the_database", "difference"),
+        shown=(*DROP_COLUMNS, "predicted", "in_the_database", "difference"),
     ),
     Check(
         name="no_rows_orphaned",
@@ -45,15 +45,15 @@ CHECKS = (
         holds="No score belongs to an image that the database no longer lists.",
         remedy="the images were withdrawn after they were scored; remove their scores, or list them again.",
         expectations=lambda _: [between("rows", most=0)],
-        shown=(*DROP, "rows"),
+        shown=(*DROP_COLUMNS, "rows"),
     ),
 )
 
 
-def read_back_tables(database: ImagingDatabase, scorer: str, predictions: Sequence[Prediction]) -> Tables:
+def read_back_tables(database: ImagingDatabase, scorer_version: str, predictions: Sequence[Prediction]) -> Tables:
     """Predictions beside what the database holds of them now."""
     image_ids = [prediction.outcome.image.image_id for prediction in predictions]
-    stored = stored_scores(database, scorer, image_ids)
+    stored = stored_scores(database, scorer_version, image_ids)
     return row_tables(predictions, stored, listed_images(database, image_ids))
 
 

@@ -8,16 +8,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resources.errors import ConfigurationError
-from resources.executors.step_resources import in_words
+from resources.executors.step_resources import validation_message
 
-DEFAULTS = Path(__file__).with_name("thresholds.yaml")
+DEFAULT_THRESHOLDS = Path(__file__).with_name("thresholds.yaml")
 
 
-class _Group(BaseModel):
+class _ThresholdGroup(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Images(_Group):
+class ImageThresholds(_ThresholdGroup):
     """Files and their number."""
 
     plate_format: int = Field(ge=1)
@@ -28,7 +28,7 @@ class Images(_Group):
     one_frame_share: float = Field(gt=0, le=1)
 
 
-class Exposure(_Group):
+class ExposureThresholds(_ThresholdGroup):
     """What the pixels show."""
 
     black_share: float = Field(gt=0, le=1)
@@ -36,15 +36,15 @@ class Exposure(_Group):
     unexposed_share: float = Field(gt=0, le=1)
 
 
-class Probabilities(_Group):
-    """What the network says."""
+class ProbabilityThresholds(_ThresholdGroup):
+    """What the model says."""
 
     sum_tolerance: float = Field(gt=0, lt=1)
     same_vector_share: float = Field(gt=0, le=1)
     least_images: int = Field(ge=2)
 
 
-class Predictions(_Group):
+class PredictionThresholds(_ThresholdGroup):
     """What a day looks like."""
 
     stability_index: float = Field(gt=0)
@@ -53,13 +53,13 @@ class Predictions(_Group):
     most_crystals: float = Field(gt=0, le=1)
 
 
-class Rows(_Group):
+class RowThresholds(_ThresholdGroup):
     """What the database holds."""
 
     probability_tolerance: float = Field(gt=0, lt=1)
 
 
-class Labels(_Group):
+class LabelThresholds(_ThresholdGroup):
     """What people say."""
 
     scorers: tuple[str, ...]
@@ -72,15 +72,15 @@ class Labels(_Group):
     held_out_plates: tuple[str, ...]
 
 
-class Thresholds(_Group):
+class Thresholds(_ThresholdGroup):
     """See ``thresholds.yaml``, which explains each of them."""
 
-    images: Images
-    exposure: Exposure
-    probabilities: Probabilities
-    predictions: Predictions
-    rows: Rows
-    labels: Labels
+    images: ImageThresholds
+    exposure: ExposureThresholds
+    probabilities: ProbabilityThresholds
+    predictions: PredictionThresholds
+    rows: RowThresholds
+    labels: LabelThresholds
 
     @classmethod
     def load(cls, site: Path | None = None) -> "Thresholds":
@@ -89,7 +89,7 @@ class Thresholds(_Group):
         Raises:
             ConfigurationError: the file cannot be read, or a key or value of it cannot be used.
         """
-        content = yaml.safe_load(DEFAULTS.read_text(encoding="utf-8"))
+        content = yaml.safe_load(DEFAULT_THRESHOLDS.read_text(encoding="utf-8"))
         if site is not None:
             try:
                 own = yaml.safe_load(site.read_text(encoding="utf-8")) or {}
@@ -99,7 +99,7 @@ class Thresholds(_Group):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise ConfigurationError(f"C4_CHECKS_CONFIG={site} cannot be used: {in_words(error)}.") from error
+            raise ConfigurationError(f"C4_CHECKS_CONFIG={site} cannot be used: {validation_message(error)}.") from error
 
 
 def _merged(defaults: Any, own: Any) -> Any:

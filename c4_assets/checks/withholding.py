@@ -10,17 +10,17 @@ from datetime import UTC, date, datetime
 
 from c4_assets.checks import images, predictions, probabilities
 from c4_assets.checks.catalogue import withholding_checks
-from c4_assets.checks.check import Tables, Verdict, in_words
+from c4_assets.checks.check import Tables, Verdict, format_value
 from c4_assets.checks.expectations import judge
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.models.scorer_version import ScorerVersion
 from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.inspections import inspections_of_day
-from resources.imaging_database.withheld import Finding, withhold
+from resources.imaging_database.withheld import FailedCheck, withhold
 from resources.records import ImageOutcome, Inspection, Prediction
 
-NAMED = 10
+MAX_ROWS_IN_REASON = 10
 """Images that a reason names."""
 
 
@@ -77,13 +77,13 @@ def _verdicts(
         yield from judge(withholding_checks(asset), of_asset, thresholds).verdicts
 
 
-def _findings(verdict: Verdict, judged: dict[int, int]) -> Iterable[Finding]:
+def _findings(verdict: Verdict, judged: dict[int, int]) -> Iterable[FailedCheck]:
     for inspection_id in sorted({int(row["inspection_id"]) for row in verdict.rows}):
         rows = [row for row in verdict.rows if row["inspection_id"] == inspection_id]
         named = "; ".join(
-            ", ".join(f"{name.replace('_', ' ')} {in_words(row[name])}" for name in verdict.check.shown)
-            for row in rows[:NAMED]
+            ", ".join(f"{name.replace('_', ' ')} {format_value(row[name])}" for name in verdict.check.shown)
+            for row in rows[:MAX_ROWS_IN_REASON]
         )
-        more = f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+        more = f"; and {len(rows) - MAX_ROWS_IN_REASON} more" if len(rows) > MAX_ROWS_IN_REASON else ""
         reason = f"Not so: {verdict.check.holds} Found: {named}{more}."
-        yield Finding(inspection_id, verdict.check.name, reason, judged.get(inspection_id, 0))
+        yield FailedCheck(inspection_id, verdict.check.name, reason, judged.get(inspection_id, 0))

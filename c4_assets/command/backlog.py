@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from c4_assets.backlog.coverage import Coverage, Pace, by_year
+from c4_assets.backlog.coverage import Coverage, Throughput, by_year
 from c4_assets.backlog.report import Report, report
 from c4_assets.command.console import console, errors, progress
 from c4_assets.deployment_home import dagster_instance, ready
 from c4_assets.models.classifier import Classifier
-from c4_assets.pictures.backlog_page import in_words, share, write_page
+from c4_assets.pictures.backlog_page import describe_backfill, share, write_page
 from resources.archive.staging import Staging
 from resources.errors import ConfigurationError
 from resources.imaging_database.throughput import scores_by_hour
@@ -62,8 +62,8 @@ def _count(since: date | None, until: date | None) -> Report:
     from c4_assets.runs.observed import observe
 
     settings = Settings.from_environment()
-    database, scorer = ready(settings), Classifier(settings).version.name
-    staging = Staging(settings.staging, scorer)
+    database, scorer_version = ready(settings), Classifier(settings).version.name
+    staging = Staging(settings.staging, scorer_version)
     with dagster_instance(settings) as instance, progress() as bar:
         task = bar.add_task("counting", total=None)
 
@@ -72,13 +72,13 @@ def _count(since: date | None, until: date | None) -> Report:
 
         known = backfills(instance)
         seen = partial(observe, instance, settings, staging, known)
-        return report(settings, database, scorer, known, seen, since, until, counted)
+        return report(settings, database, scorer_version, known, seen, since, until, counted)
 
 
 def _print_coverage(counted: Report, months: bool) -> None:
     from rich.table import Table
 
-    table = Table(title=f"Backlog of {counted.scorer}", title_justify="left")
+    table = Table(title=f"Backlog of {counted.scorer_version}", title_justify="left")
     table.add_column("year" if not months else "month")
     for column in ("images", "scored", "failed", "withheld", "pending", "done"):
         table.add_column(column, justify="right")
@@ -109,22 +109,22 @@ def _bar(month: Coverage | None) -> str:
 
 
 def _print_state(counted: Report) -> None:
-    pace, end = counted.pace, counted.end
-    console.print(pace.in_words())
-    if counted.seen.pending:
+    throughput, end = counted.throughput, counted.end
+    console.print(throughput.describe())
+    if counted.observed.pending:
         when = f"{end:%Y-%m-%d %H:%M} UTC, if it goes on like this" if end else "unknown, as nothing was scored of late"
         console.print(f"Expected end: {when}.")
     for each in counted.backfills:
-        console.print(in_words(each), soft_wrap=True)
-    seen = counted.seen
-    if seen.backfills:
-        limit = f" of at most {seen.share}" if seen.share is not None else ""
-        console.print(f"Runs of backfills: {seen.runs_started}{limit} started, {seen.runs_queued} queued.")
+        console.print(describe_backfill(each), soft_wrap=True)
+    observed = counted.observed
+    if observed.backfills:
+        limit = f" of at most {observed.share}" if observed.share is not None else ""
+        console.print(f"Runs of backfills: {observed.runs_started}{limit} started, {observed.runs_queued} queued.")
     console.print(f"What limits it now: {counted.limit.name}. {counted.limit.why}", soft_wrap=True)
-    if counted.out_of_reach:
+    if counted.pending_outside_partitions:
         console.print(
-            f"{counted.out_of_reach:,} pending images lie before C4_START_DATE or in the future, where no run reaches: "
-            "set an earlier one, or correct the inspections.",
+            f"{counted.pending_outside_partitions:,} pending images lie before C4_START_DATE or in the future, where "
+            "no run reaches: set an earlier one, or correct the inspections.",
             soft_wrap=True,
         )
 
@@ -136,7 +136,7 @@ def start(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be started, and start nothing.")] = False,
 ) -> None:
     """Start a backfill over the days of a span that have pending images."""
-    from c4_assets.runs.backfills import STARTED_BY, days_a_run, refuse_where_running, runs_of
+    from c4_assets.runs.backfills import STARTED_BY_TAG, days_a_run, refuse_where_running, runs_of
     from c4_assets.runs.backfills import start as start_backfill
 
     settings = Settings.from_environment()
@@ -154,7 +154,7 @@ def start(
         if dry_run:
             console.print(f"Would be started: {what}. {_expected(settings, pending)}", soft_wrap=True)
             return
-        number = start_backfill(instance, pending, {STARTED_BY: "c4 backlog start"})
+        number = start_backfill(instance, pending, {STARTED_BY_TAG: "c4 backlog start"})
         console.print(f"Started backfill {number}: {what}. {_expected(settings, pending)}", soft_wrap=True)
         _say_where_the_daemon_is_missing(instance)
 
@@ -179,18 +179,18 @@ def _pending(settings: Settings, first: date, last: date) -> dict[date, int]:
 
 def _expected(settings: Settings, pending: dict[date, int]) -> str:
     now = datetime.now(UTC)
-    pace = Pace(scores_by_hour(ready(settings), Classifier(settings).version.name, now))
-    if end := pace.end(sum(pending.values()), now):
-        return f"Expected end, at the {pace.a_second:.1f} images a second of late: {end:%Y-%m-%d %H:%M} UTC."
+    throughput = Throughput(scores_by_hour(ready(settings), Classifier(settings).version.name, now))
+    if end := throughput.end(sum(pending.values()), now):
+        return f"Expected end, at the {throughput.per_second:.1f} images a second of late: {end:%Y-%m-%d %H:%M} UTC."
     return "When it ends `c4 backlog` tells once it runs: nothing was scored in the last day."
 
 
 def _say_where_the_daemon_is_missing(instance: "dg.DagsterInstance") -> None:
-    from c4_assets.backlog.limits import SILENCE
+    from c4_assets.backlog.limits import MAX_DAEMON_SILENCE
     from c4_assets.runs.observed import daemon_silent
 
     silent = daemon_silent(instance, datetime.now(UTC))
-    if silent is None or silent > SILENCE:
+    if silent is None or silent > MAX_DAEMON_SILENCE:
         console.print("Dagster's daemon is not running, and it does the work: start `c4 ui`, or the service.")
 
 

@@ -36,12 +36,14 @@ def list_(
     """List the checks, and the inspections whose scores are withheld from the database, with the reason."""
     from c4_assets.checks.catalogue import CHECKS, severity_of
 
-    _, database, scorer = _site()
-    withheld = withheld_inspections(database, scorer, released)
+    _, database, scorer_version = _site()
+    withheld = withheld_inspections(database, scorer_version, released)
     if as_json:
         checks = [{"name": c.name, "asset": c.asset, "severity": c.severity, "stops": c.stops} for c in CHECKS]
         held = [{**asdict(each), "remedy": _remedy(each.check)} for each in withheld]
-        typer.echo(json.dumps({"scorer_version": scorer, "checks": checks, "withheld": held}, indent=2, default=str))
+        typer.echo(
+            json.dumps({"scorer_version": scorer_version, "checks": checks, "withheld": held}, indent=2, default=str)
+        )
         return
     from rich.table import Table
 
@@ -83,8 +85,8 @@ def run(
     """Judge a day's data or a week's labels as they are now. Nothing is scored, withheld or released."""
     if labels == bool(day) or (week and not labels):
         raise ConfigurationError("Say what to judge: --date 2026-03-31, or --labels (--week 2026-03-31).")
-    settings, database, scorer = _site()
-    archive = ScoreArchive(settings.archive, scorer)
+    settings, database, scorer_version = _site()
+    archive = ScoreArchive(settings.archive, scorer_version)
     if day:
         verdicts = _judge_day(_date("--date", day), settings, database, archive)
     else:
@@ -104,7 +106,7 @@ def _judge_day(day: date, settings: Settings, database: ImagingDatabase, archive
 
     thresholds = Thresholds.load(settings.checks_config)
     with errors.status(f"judging {day}"):
-        staging = Staging(settings.staging, archive.scorer)
+        staging = Staging(settings.staging, archive.scorer_version)
         tables = tables_of_day(day, database, staging, archive, Classifier(settings), thresholds)
         judged = judge_tables(tables, thresholds)
         pages = [
@@ -163,8 +165,8 @@ def release(
     by: Annotated[str | None, typer.Option(help="Who decides; by default who is logged in.")] = None,
 ) -> None:
     """Let a withheld inspection's scores into the database. The next run of its day writes them."""
-    _, database, scorer = _site()
-    names = release_inspection(database, scorer, inspection, by or getpass.getuser(), reason)
+    _, database, scorer_version = _site()
+    names = release_inspection(database, scorer_version, inspection, by or getpass.getuser(), reason)
     day = inspection_day(database, inspection)
     console.print(
         f"Inspection {inspection} is released from {', '.join(names)}. The next run of {day} writes its scores and "
@@ -180,15 +182,15 @@ def rescore(
     """Forget what was classified but never reached the database, so that the next run scores it anew."""
     if (inspection is None) == (day is None):
         raise ConfigurationError("Say what to score anew: an inspection's number, or --date 2026-03-31.")
-    settings, database, scorer = _site()
+    settings, database, scorer_version = _site()
     imaged = _date("--date", day) if day else inspection_day(database, inspection or 0)
     chosen = [i for i in inspections_of_day(database, imaged) if inspection in (None, i.inspection_id)]
     image_ids = {image.image_id for each in chosen for image in each.images}
     # What is in the database stays in the archive: its probabilities are kept for ever.
-    image_ids -= {score.image_id for score in stored_scores(database, scorer, image_ids)}
-    forgotten = ScoreArchive(settings.archive, scorer).forget(imaged, image_ids)
+    image_ids -= {score.image_id for score in stored_scores(database, scorer_version, image_ids)}
+    forgotten = ScoreArchive(settings.archive, scorer_version).forget(imaged, image_ids)
     for each in chosen:
-        forget_withheld(database, scorer, each.inspection_id)
+        forget_withheld(database, scorer_version, each.inspection_id)
     console.print(f"{forgotten} images are scored anew by the next run of {imaged}: `c4 run --date {imaged}`.")
 
 

@@ -6,7 +6,7 @@ import typer
 
 from c4_assets.command.console import console
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.contract import Finding, check
+from resources.imaging_database.contract import ContractGap, check
 from resources.imaging_database.ddl import dialect_of, script
 from resources.imaging_database.register import seed_classes
 from resources.settings import Settings
@@ -42,7 +42,7 @@ def check_contract() -> None:
     console.print(f"{database.address} keeps the contract.", markup=False)
 
 
-def _print(title: str, findings: list[Finding]) -> None:
+def _print(title: str, findings: list[ContractGap]) -> None:
     if findings:
         console.print(f"{title}\n", markup=False)
     for finding in findings:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from c4_assets.command.console import console, print_error, progress
 from c4_assets.command.model import model_at_hand
-from c4_assets.command.run import execute, score_days, why
+from c4_assets.command.run import execute, failure_reason, score_days
 from c4_assets.deployment_home import dagster_instance, ready
 from c4_assets.models.classifier import Classifier
 from resources.errors import C4Error, ConfigurationError
@@ -72,7 +72,7 @@ def _ashes(settings: Settings) -> int:
         for week in _scored_weeks(settings):
             result = execute(job, week.isoformat(), instance)
             if not result.success:
-                print_error("Ashes failed", why(result))
+                print_error("Ashes failed", failure_reason(result))
             total += _rows(result)
     return total
 
@@ -88,18 +88,20 @@ def _scored_weeks(settings: Settings) -> list[date]:
 
 
 def _rows(result: "dg.ExecuteInProcessResult") -> int:
+    from c4_assets.runs.metadata import PARTITION_ROWS_KEY
+
     for event in result.get_asset_materialization_events():
         if not event.asset_key or event.asset_key.path[-1] != "ashes_disagreements":
             continue
-        value = event.materialization.metadata["dagster/partition_row_count"].value
+        value = event.materialization.metadata[PARTITION_ROWS_KEY].value
         return value if isinstance(value, int) else 0
     return 0
 
 
-def _show(database: ImagingDatabase, scorer: str, disagreements: int, rows: int, seconds: float) -> None:
+def _show(database: ImagingDatabase, scorer_version: str, disagreements: int, rows: int, seconds: float) -> None:
     from c4_assets.demo.plates import demo_images, drawn_categories, known_inspections
 
-    found, drawn = _categories(database, scorer), drawn_categories()
+    found, drawn = _categories(database, scorer_version), drawn_categories()
     paths = demo_images(database)
     seen = {paths[image_id]: category for image_id, category in found.items() if image_id in paths}
     table = Table("drawn as", "drops", *(f"→ {category}" for category in CATEGORIES), "agree", title="What MARCO saw")
@@ -126,7 +128,7 @@ def _show(database: ImagingDatabase, scorer: str, disagreements: int, rows: int,
     )
 
 
-def _categories(database: ImagingDatabase, scorer: str) -> dict[int, str]:
+def _categories(database: ImagingDatabase, scorer_version: str) -> dict[int, str]:
     from sqlalchemy import select
 
     from resources.imaging_database.schema import score_classes, scores
@@ -134,7 +136,7 @@ def _categories(database: ImagingDatabase, scorer: str) -> dict[int, str]:
     query = (
         select(scores.c.image_id, score_classes.c.name)
         .join(score_classes, score_classes.c.id == scores.c.score_class_id)
-        .where(scores.c.scorer_version == scorer)
+        .where(scores.c.scorer_version == scorer_version)
     )
     with database.reading() as connection:
         return {row.image_id: row.name for row in connection.execute(query)}

@@ -7,7 +7,7 @@ import typer
 
 from c4_assets.command.console import console
 from c4_assets.models.classifier import Classifier
-from c4_assets.models.marco.network import frozen_network
+from c4_assets.models.marco.network import frozen_graph
 from c4_assets.models.weights import RELEASES, fetch, fetched, locate, weights_sha256
 from resources.settings import Settings
 
@@ -21,10 +21,10 @@ def fetch_(
         str | None, typer.Option("--from", help="A SavedModel's folder, a .whl or .zip that holds one, or its address.")
     ] = None,
 ) -> None:
-    """Fetch a model's weights, check them, cut the network out of them, and keep both below C4_MODELS."""
+    """Fetch a model's weights, check them, cut the graph out of them, and keep both below C4_MODELS."""
     models = Settings.from_environment().models
     folder = fetch(name, models, source)
-    frozen_network(folder, weights_sha256(name, models), models)
+    frozen_graph(folder, weights_sha256(name, models), models)
     console.print(f"{name} is in {folder}.", soft_wrap=True)
 
 

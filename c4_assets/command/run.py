@@ -75,16 +75,16 @@ def score_days(settings: Settings, days: Mapping[date, int]) -> dict[date, int |
 
 
 def _score_day(job: "dg.JobDefinition", day: date, instance: "dg.DagsterInstance") -> int | None:
-    from c4_assets.assets.raw_inspection_images import LEFT
+    from c4_assets.runs.metadata import IMAGES_LEFT_KEY, ROWS_WRITTEN_KEY
 
     rows = 0
     while True:  # a day for which the staging area has no room at once takes several runs
         result = execute(job, day.isoformat(), instance)
         if not result.success:
-            print_error(f"{day} failed", why(result))
+            print_error(f"{day} failed", failure_reason(result))
             return None
-        rows += _number(result, "db_scores", "rows written")
-        if not _number(result, "raw_inspection_images", LEFT):
+        rows += _number(result, "db_scores", ROWS_WRITTEN_KEY)
+        if not _number(result, "raw_inspection_images", IMAGES_LEFT_KEY):
             return rows
 
 
@@ -109,7 +109,7 @@ def execute(job: "dg.JobDefinition", partition: str, instance: "dg.DagsterInstan
     )
 
 
-def why(result: "dg.ExecuteInProcessResult") -> str:
+def failure_reason(result: "dg.ExecuteInProcessResult") -> str:
     """The reason of a failed run, in the words of the step that failed."""
     for event in result.all_events:
         if event.is_step_failure:

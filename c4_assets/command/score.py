@@ -8,7 +8,7 @@ import typer
 from c4_assets.command.console import console, progress
 from c4_assets.command.model import model_at_hand
 from c4_assets.models.classifier import Classifier
-from c4_assets.scoring.score_files import FORMATS, FileScore, files_of, score_files, write_scores
+from c4_assets.scoring.score_files import OUTPUT_FORMATS, FileScore, files_of, score_files, write_scores
 from resources.errors import ConfigurationError
 from resources.settings import Settings
 
@@ -23,8 +23,8 @@ def score(
     ] = False,
 ) -> None:
     """Score image files, ranked by the probability of crystals. No database is needed."""
-    if out.suffix not in FORMATS:  # said before the work, not after it
-        raise ConfigurationError(f"--out {out} must end in {', '.join(FORMATS)}.")
+    if out.suffix not in OUTPUT_FORMATS:  # said before the work, not after it
+        raise ConfigurationError(f"--out {out} must end in {', '.join(OUTPUT_FORMATS)}.")
     files = files_of(paths)
     settings = Settings.from_environment()
     model_at_hand(settings)

@@ -13,7 +13,7 @@ from c4_assets.deployment_home import ready
 from c4_assets.models.classifier import Classifier
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import (
-    Failure,
+    ImageFailure,
     Progress,
     failures,
     forget_failures,
@@ -71,7 +71,7 @@ def retry() -> None:
     console.print(f"{count} images are tried again by the next run.")
 
 
-def _as_json(progress: Sequence[Progress], failed: Sequence[Failure], current: bool) -> dict[str, Any]:
+def _as_json(progress: Sequence[Progress], failed: Sequence[ImageFailure], current: bool) -> dict[str, Any]:
     names = ("inspections", "listed", "scored", "failed", "withheld", "retrying", "pending")
     return {
         "current": current,
@@ -110,7 +110,7 @@ def _numbers(day: Progress) -> tuple[int, ...]:
     return (day.inspections, day.listed, day.scored, day.failed, day.withheld, day.pending, day.retrying)
 
 
-def _print_failures(failed: Sequence[Failure], max_attempts: int) -> None:
+def _print_failures(failed: Sequence[ImageFailure], max_attempts: int) -> None:
     from rich.table import Table
 
     table = Table("image", "plate", "well", "attempts", "reason", title="Images without a score", title_justify="left")
@@ -121,7 +121,7 @@ def _print_failures(failed: Sequence[Failure], max_attempts: int) -> None:
         console.print(table)
 
 
-def _print_hints(progress: Sequence[Progress], failed: Sequence[Failure], settings: Settings, shown: bool) -> None:
+def _print_hints(progress: Sequence[Progress], failed: Sequence[ImageFailure], settings: Settings, shown: bool) -> None:
     oldest = datetime.now(UTC).date() - timedelta(days=settings.sensor_window_days)
     outside = sum(day.pending for day in progress if day.day < oldest)
     if outside:

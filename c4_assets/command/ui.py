@@ -11,7 +11,7 @@ from c4_assets.command.console import console
 from c4_assets.deployment_home import prepare_dagster_home, ready, shipped
 from resources.settings import Settings
 
-SHORT_PLANS = "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"
+SHORT_PLANS_VARIABLE = "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"
 """Has the daemon store what a run of several days will make as one event an asset, and not one a day, which halves
 the events of a queued run of seven days. The price is that Dagster marks no day of a failed run as failed: it stays
 missing, and the days that were done are materialised by the step (``c4_assets/runs/days.py``)."""
@@ -30,7 +30,7 @@ def ui(
     console.print(f"Lineage: http://{host}:{port}/asset-groups — stop with Ctrl-C.")
     sys.stdout.flush()
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
-    os.environ.setdefault(SHORT_PLANS, "true")
+    os.environ.setdefault(SHORT_PLANS_VARIABLE, "true")
     dagster = Path(sys.executable).with_name("dagster")
     os.execv(  # noqa: S606 - the webserver takes this process's place, so that Ctrl-C reaches it
         dagster, [str(dagster), "dev", "--workspace", str(shipped("workspace.yaml")), "-h", host, "-p", str(port)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from c4_assets.demo.drops import Category, render_drop
-from resources.atomic_write import whole_file
+from resources.atomic_write import atomic_write
 from resources.image_store import LocalStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, record_human_scores, register_inspection
@@ -87,7 +87,7 @@ def _render(root: Path, drop: DemoDrop) -> None:
     from PIL import Image
 
     photograph = Image.fromarray(render_drop(drop.drawn_as, drop.seed, SIZE))
-    with whole_file(root / drop.path) as temporary:
+    with atomic_write(root / drop.path) as temporary:
         photograph.save(temporary, "JPEG", quality=QUALITY)
 
 

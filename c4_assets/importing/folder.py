@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from c4_assets.importing.names import NamedImage, from_csv, from_names
 from c4_assets.scoring.exif import taken_at
-from c4_assets.scoring.score_files import SUFFIXES, image_files
-from resources.atomic_write import whole_file
+from c4_assets.scoring.score_files import IMAGE_SUFFIXES, image_files
+from resources.atomic_write import atomic_write
 from resources.errors import ConfigurationError, ImageError
 from resources.image_store import LocalStore
 from resources.image_store.base import safe_path
@@ -76,7 +76,7 @@ def import_folder(
             + (
                 f": {_first(left_out)}."
                 if left_out
-                else f": there is no file that ends in {', '.join(sorted(SUFFIXES))}."
+                else f": there is no file that ends in {', '.join(sorted(IMAGE_SUFFIXES))}."
             )
         )
     images.sort(key=lambda image: (image.plate, image.well, image.drop_number, image.file))
@@ -129,6 +129,6 @@ def _paths_in_store(
     for image in images:
         source, target = folder / image.file, store.root / below / image.file
         if not target.exists() or target.stat().st_size != source.stat().st_size:
-            with whole_file(target) as temporary:
+            with atomic_write(target) as temporary:
                 shutil.copyfile(source, temporary)
     return [(below / image.file).as_posix() for image in images]

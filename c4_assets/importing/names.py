@@ -57,7 +57,7 @@ def _well_only(file: PurePosixPath, folder: str) -> NamedImage | None:
     return found and NamedImage(file, plate, _well(found["row"], found["column"]), int(found["drop"]))
 
 
-STYLES: tuple[Callable[[PurePosixPath, str], NamedImage | None], ...] = (_minstrel, _formulatrix, _well_only)
+NAME_STYLES: tuple[Callable[[PurePosixPath, str], NamedImage | None], ...] = (_minstrel, _formulatrix, _well_only)
 
 
 def _well(row: str, column: str) -> str:
@@ -77,7 +77,7 @@ def from_names(files: Iterable[PurePosixPath], folder: str) -> tuple[list[NamedI
     known: list[NamedImage] = []
     unknown: list[PurePosixPath] = []
     for file in files:
-        image = next(filter(None, (style(file, folder) for style in STYLES)), None)
+        image = next(filter(None, (style(file, folder) for style in NAME_STYLES)), None)
         if image:
             known.append(image)
         else:

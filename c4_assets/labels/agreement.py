@@ -29,31 +29,31 @@ def by_image(labels: Iterable[HumanLabel]) -> dict[int, dict[str, str]]:
     return dict(found)
 
 
-def cohen(table: Counts) -> float | None:
+def cohens_kappa(table: Counts) -> float | None:
     """Cohen's kappa of two raters (Cohen, 1960), 1 for full agreement, 0 for that of chance.
 
     Returns:
         ``None`` where it is not defined: no image, or both name one and the same category only.
     """
     import numpy as np
-    from statsmodels.stats.inter_rater import cohens_kappa
+    from statsmodels.stats import inter_rater
 
     if not any(any(row) for row in table):
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
-        kappa: Any = cohens_kappa(np.array(table), return_results=False)
+        kappa: Any = inter_rater.cohens_kappa(np.array(table), return_results=False)
     kappa = float(kappa)
     return kappa if isfinite(kappa) else None
 
 
-def fleiss(opinions: Iterable[Mapping[str, str]]) -> float | None:
+def fleiss_kappa(opinions: Iterable[Mapping[str, str]]) -> float | None:
     """Fleiss' kappa (Fleiss, 1971) over images that equally many people have labelled; ``None`` if it is not defined.
 
     Args:
         opinions: per image, category by person. Of differently many, the commonest number counts.
     """
     import numpy as np
-    from statsmodels.stats.inter_rater import fleiss_kappa
+    from statsmodels.stats import inter_rater
 
     several = [tuple(each.values()) for each in opinions if len(each) > 1]
     if not several:
@@ -61,7 +61,7 @@ def fleiss(opinions: Iterable[Mapping[str, str]]) -> float | None:
     usual = Counter(map(len, several)).most_common(1)[0][0]
     table = np.array([[each.count(category) for category in CATEGORIES] for each in several if len(each) == usual])
     with np.errstate(invalid="ignore", divide="ignore"):
-        kappa = float(fleiss_kappa(table))
+        kappa = float(inter_rater.fleiss_kappa(table))
     return kappa if isfinite(kappa) else None
 
 
@@ -104,7 +104,7 @@ def between_people(opinions: Iterable[Mapping[str, str]]) -> dict[tuple[str, str
 
 
 @dataclass(frozen=True)
-class Standing:
+class LabellerAgreement:
     """How one person labels: images shared with others, agreement with the majority of them, and how far that lies
     below the median person's (all shares; ``None`` with too few images in common).
     """
@@ -116,7 +116,7 @@ class Standing:
     below: float | None
 
 
-def standings(opinions: Sequence[Mapping[str, str]], least_images: int) -> list[Standing]:
+def labeller_agreements(opinions: Sequence[Mapping[str, str]], least_images: int) -> list[LabellerAgreement]:
     """Where each person stands among the others, by name. A tie among the others counts for whoever is in it."""
     agreed: Counter[str] = Counter()
     shared: Counter[str] = Counter()
@@ -131,7 +131,7 @@ def standings(opinions: Sequence[Mapping[str, str]], least_images: int) -> list[
     shares = {human: agreed[human] / n for human, n in shared.items() if n >= least_images}
     typical = median(shares.values()) if len(shares) > 1 else None
     return [
-        Standing(
+        LabellerAgreement(
             human,
             labelled[human],
             shared[human],

@@ -9,23 +9,23 @@ from resources.archive.label_archive import left_out, read_labels
 from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.human_scores import newest_human_scores
-from resources.records import CATEGORIES, ScoredTwice
+from resources.records import CATEGORIES, ScorePair
 
 
 @dataclass(frozen=True)
 class ScoredWeek:
     """The images whose newest human score falls into a week, by what can be said of them."""
 
-    disagreements: tuple[ScoredTwice, ...]
-    agreements: tuple[ScoredTwice, ...]
-    left_out: tuple[ScoredTwice, ...]
+    disagreements: tuple[ScorePair, ...]
+    agreements: tuple[ScorePair, ...]
+    left_out: tuple[ScorePair, ...]
     """The newest human score fails a blocking check of `human_labels`."""
-    unmapped: tuple[ScoredTwice, ...]
+    unmapped: tuple[ScorePair, ...]
     """The human class belongs to none of the four categories."""
-    without_machine_score: tuple[ScoredTwice, ...]
+    without_machine_score: tuple[ScorePair, ...]
 
 
-def compare(scored: Sequence[ScoredTwice], left_out: Collection[tuple[int, str, datetime]] = frozenset()) -> ScoredWeek:
+def compare(scored: Sequence[ScorePair], left_out: Collection[tuple[int, str, datetime]] = frozenset()) -> ScoredWeek:
     """Sorts doubly scored images; every one lands in exactly one place, missing categories first.
 
     Args:
@@ -51,7 +51,7 @@ def collect_week(start: datetime, end: datetime, database: ImagingDatabase, arch
         Unavailable: the database does not answer; the archive is as it was.
     """
     labels = read_labels(archive, start.date()).get(start.date(), [])
-    week = compare(newest_human_scores(database, archive.scorer, start, end), left_out(labels))
+    week = compare(newest_human_scores(database, archive.scorer_version, start, end), left_out(labels))
     archive.write_disagreements(start.date(), week.disagreements)
     return week
 
@@ -66,6 +66,6 @@ def confusion(week: ScoredWeek) -> str:
     return "\n".join(lines)
 
 
-def missed_crystals_first(disagreements: Sequence[ScoredTwice]) -> list[ScoredTwice]:
+def missed_crystals_first(disagreements: Sequence[ScorePair]) -> list[ScorePair]:
     """Crystals that the machine did not see come first: they are what users do not forgive."""
     return sorted(disagreements, key=lambda row: (row.human_category != "crystals", -row.human_scored_at.timestamp()))

@@ -7,17 +7,17 @@ from fnmatch import fnmatch
 from itertools import groupby
 
 from c4_assets.checks.check import Tables, Verdict
-from c4_assets.checks.thresholds import Labels
+from c4_assets.checks.thresholds import LabelThresholds
 from c4_assets.labels.agreement import (
     agreement,
     between_people,
     by_image,
-    cohen,
-    fleiss,
+    cohens_kappa,
+    fleiss_kappa,
+    labeller_agreements,
     near_duplicates,
     newest,
     one_against_the_rest,
-    standings,
     with_the_machine,
 )
 from resources.archive.label_archive import ArchivedLabel, read_labels
@@ -29,14 +29,14 @@ from resources.records import CATEGORIES, HumanLabel
 
 
 def collect_labels(
-    start: datetime, end: datetime, database: ImagingDatabase, archive: ScoreArchive, thresholds: Labels
+    start: datetime, end: datetime, database: ImagingDatabase, archive: ScoreArchive, thresholds: LabelThresholds
 ) -> tuple[list[ArchivedLabel], Tables]:
     """The labels that were given in a week, with their images' perceptual hashes, and what checks judge of them.
 
     Raises:
         Unavailable: the database does not answer.
     """
-    found = human_labels(database, archive.scorer, start, end)
+    found = human_labels(database, archive.scorer_version, start, end)
     hashes = {day: archive.fingerprints(day) for day in {label.imaged_at.date() for label in found}}
     labels = [ArchivedLabel(label, hashes[label.imaged_at.date()].get(label.image_id), None) for label in found]
     before = read_labels(archive, start.date() - timedelta(weeks=1), thresholds.compared_weeks)
@@ -56,7 +56,10 @@ def without_left_out(labels: list[ArchivedLabel], verdicts: Sequence[Verdict]) -
 
 
 def label_tables(
-    labels: Sequence[ArchivedLabel], earlier: Sequence[ArchivedLabel], thresholds: Labels, machines: Sequence[str]
+    labels: Sequence[ArchivedLabel],
+    earlier: Sequence[ArchivedLabel],
+    thresholds: LabelThresholds,
+    machines: Sequence[str],
 ) -> Tables:
     """What the checks of labels judge: labels, changed ones, agreements, categories, near-duplicates and scorers.
 
@@ -69,7 +72,7 @@ def label_tables(
 
     plain = [each.label for each in labels]
     opinions = by_image(plain)
-    people = standings(list(opinions.values()), thresholds.least_images)
+    people = labeller_agreements(list(opinions.values()), thresholds.least_images)
     return {
         "labels": pd.DataFrame([_label_row(label, thresholds, machines) for label in plain]),
         "changed": pd.DataFrame(_changed(plain)),
@@ -81,7 +84,7 @@ def label_tables(
     }
 
 
-def _label_row(label: HumanLabel, thresholds: Labels, machines: Sequence[str]) -> dict[str, object]:
+def _label_row(label: HumanLabel, thresholds: LabelThresholds, machines: Sequence[str]) -> dict[str, object]:
     person = label.human.strip() and label.human not in machines
     return {
         **_drop(label),
@@ -131,7 +134,7 @@ def _people_row(opinions: Mapping[int, Mapping[str, str]], least_images: int) ->
     if len(shared) < least_images:
         return []
     crossings = between_people(shared)
-    kappa = cohen(next(iter(crossings.values()))) if len(crossings) == 1 else fleiss(shared)
+    kappa = cohens_kappa(next(iter(crossings.values()))) if len(crossings) == 1 else fleiss_kappa(shared)
     return [{"images": len(shared), "kappa": kappa}]
 
 
@@ -140,8 +143,10 @@ def _machine_row(labels: Sequence[HumanLabel], least_images: int) -> list[dict[s
     images = sum(map(sum, table))
     if images < least_images:
         return []
-    of_category = {f"kappa {category}": cohen(one_against_the_rest(table, i)) for i, category in enumerate(CATEGORIES)}
-    return [{"images": images, "kappa": cohen(table), "agreement": agreement(table), **of_category}]
+    of_category = {
+        f"kappa {category}": cohens_kappa(one_against_the_rest(table, i)) for i, category in enumerate(CATEGORIES)
+    }
+    return [{"images": images, "kappa": cohens_kappa(table), "agreement": agreement(table), **of_category}]
 
 
 def _categories(labels: Sequence[HumanLabel], least_images: int) -> list[dict[str, object]]:
@@ -155,7 +160,7 @@ def _categories(labels: Sequence[HumanLabel], least_images: int) -> list[dict[st
 
 
 def _pairs(
-    labels: Sequence[ArchivedLabel], earlier: Sequence[ArchivedLabel], thresholds: Labels
+    labels: Sequence[ArchivedLabel], earlier: Sequence[ArchivedLabel], thresholds: LabelThresholds
 ) -> list[dict[str, object]]:
     """A row for every two labelled images that look the same, one of them labelled in the week."""
     # Of several labels of an image the newest stands for it, as in Ashes.
@@ -180,5 +185,5 @@ def _pairs(
     return rows
 
 
-def _held_out(label: HumanLabel, thresholds: Labels) -> bool:
+def _held_out(label: HumanLabel, thresholds: LabelThresholds) -> bool:
     return any(fnmatch(label.plate, pattern) for pattern in thresholds.held_out_plates)

@@ -6,19 +6,19 @@ from datetime import date
 from pathlib import Path
 
 from c4_assets.checks.labels import ASSET
-from c4_assets.checks.thresholds import Labels
+from c4_assets.checks.thresholds import LabelThresholds
 from c4_assets.labels.agreement import (
     agreement,
     between_people,
     by_image,
-    cohen,
-    fleiss,
+    cohens_kappa,
+    fleiss_kappa,
+    labeller_agreements,
     newest,
     one_against_the_rest,
-    standings,
     with_the_machine,
 )
-from c4_assets.pictures.contact_sheet import COLOURS
+from c4_assets.pictures.contact_sheet import CATEGORY_COLOURS
 from c4_assets.pictures.html_page import write_html
 from resources.archive.label_archive import ArchivedLabel
 from resources.records import CATEGORIES, HumanLabel
@@ -48,7 +48,9 @@ class Bias:
     unlike: bool
 
 
-def write_report(page: Path, weeks: Mapping[date, Sequence[ArchivedLabel]], week: date, thresholds: Labels) -> None:
+def write_report(
+    page: Path, weeks: Mapping[date, Sequence[ArchivedLabel]], week: date, thresholds: LabelThresholds
+) -> None:
     """Writes the page, which needs nothing else.
 
     Args:
@@ -70,17 +72,17 @@ def write_report(page: Path, weeks: Mapping[date, Sequence[ArchivedLabel]], week
         left_out=sum(each.left_out is not None for of_week in weeks.values() for each in of_week),
         people=people,
         matrix=kappa_matrix(opinions, people, thresholds.least_images),
-        fleiss=fleiss(opinions.values()),
+        fleiss=fleiss_kappa(opinions.values()),
         table=table,
         largest=max(map(max, table)),
         agreement=agreement(table),
-        kappa=cohen(table),
-        kappas=[cohen(one_against_the_rest(table, i)) for i in range(len(CATEGORIES))],
+        kappa=cohens_kappa(table),
+        kappas=[cohens_kappa(one_against_the_rest(table, i)) for i in range(len(CATEGORIES))],
         biases=biases(labels, thresholds),
         days=list(usable),
         line=trend_line([_disagreement(of_week) for of_week in usable.values()]),
         categories=CATEGORIES,
-        colours=COLOURS,
+        colours=CATEGORY_COLOURS,
         thresholds=thresholds,
         plot=(WIDTH, HEIGHT, MARGIN),
     )
@@ -102,16 +104,16 @@ def kappa_matrix(
             return None
         table = crossings.get((min(one, other), max(one, other)), [])
         images = sum(map(sum, table))
-        return Pair(images, cohen(table) if images >= least_images else None)
+        return Pair(images, cohens_kappa(table) if images >= least_images else None)
 
     return [[pair(one, other) for other in people] for one in people]
 
 
-def biases(labels: Sequence[HumanLabel], thresholds: Labels) -> list[Bias]:
+def biases(labels: Sequence[HumanLabel], thresholds: LabelThresholds) -> list[Bias]:
     """One row for everybody, who labels most first."""
     mapped = [label for label in newest(labels) if label.category in CATEGORIES]
     found: list[Bias] = []
-    for person in standings(list(by_image(labels).values()), thresholds.least_images):
+    for person in labeller_agreements(list(by_image(labels).values()), thresholds.least_images):
         shares = _shares([label for label in mapped if label.human == person.human])
         others = [label for label in mapped if label.human != person.human]
         rest = _shares(others) if others else None

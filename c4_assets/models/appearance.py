@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from resources.records import Appearance
 
-STRIDE = 4
+PIXEL_STRIDE = 4
 """Every so many pixels one is looked at, in both directions: a sixteenth of them tells exposure as well as all do."""
 
-BLACK, SATURATED = 16, 250
+BLACK_LEVEL, SATURATED_LEVEL = 16, 250
 """Levels (0 to 255) up to which a pixel counts as black, and from which on it counts as saturated."""
 
 HASH_SIDE = 16
@@ -20,7 +20,7 @@ so taken for duplicates; with 16 x 16 they are at least 12 apart (two real plate
 
 
 def appearance_of(pixels: NDArray[np.float32]) -> Appearance | None:
-    """The figures of a network input.
+    """The figures of an image as the model sees it.
 
     Args:
         pixels: float32 (height, width, 3) in [-1, 1].
@@ -30,14 +30,14 @@ def appearance_of(pixels: NDArray[np.float32]) -> Appearance | None:
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape[:2]) < 64:
         return None
-    stride = STRIDE if min(pixels.shape[:2]) >= 64 * STRIDE else 1
+    stride = PIXEL_STRIDE if min(pixels.shape[:2]) >= 64 * PIXEL_STRIDE else 1
     levels = (pixels[::stride, ::stride, 1] + np.float32(1)) * np.float32(127.5)
     inner = levels[1:-1, 1:-1]
     laplacian = levels[:-2, 1:-1] + levels[2:, 1:-1] + levels[1:-1, :-2] + levels[1:-1, 2:] - 4 * inner
     return Appearance(
         brightness=float(levels.mean()),
-        black=float((levels <= BLACK).mean()),
-        saturated=float((levels >= SATURATED).mean()),
+        black=float((levels <= BLACK_LEVEL).mean()),
+        saturated=float((levels >= SATURATED_LEVEL).mean()),
         sharpness=float(laplacian.var()),
         perceptual_hash=_perceptual_hash(levels),
     )

@@ -1,4 +1,4 @@
-"""The interface of an engine, and the pipeline that every engine shares: decode in threads, then the network."""
+"""The interface of an engine, and the pipeline that every engine shares: decode in threads, then the neural network."""
 
 import threading
 import time
@@ -18,8 +18,8 @@ from c4_assets.models.appearance import appearance_of
 from resources.errors import ImageError
 from resources.records import Appearance, Probabilities
 
-AHEAD = 2
-"""Batches that are decoded while every network has one."""
+BATCHES_AHEAD = 2
+"""Batches that are decoded while every model has one."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Classification:
     """What an engine says of one image. Exactly one of ``probabilities`` and ``error`` is set.
 
     ``probabilities`` are clear, crystals, other, precipitate, whatever order the model itself has. ``appearance`` is
-    taken from the pixels that entered the network.
+    taken from the pixels that entered the model.
     """
 
     probabilities: Probabilities | None
@@ -36,7 +36,7 @@ class Classification:
 
 
 class Engine(Protocol):
-    """Runs MARCO's network on image files."""
+    """Runs the neural network on image files."""
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
         """Yields one classification an image, in order, while ``images`` is still being read.
@@ -47,38 +47,38 @@ class Engine(Protocol):
         ...
 
 
-Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+NeuralNetwork = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 (N, height, width, 3) to probabilities, float32 (N, 4) in the order of the categories."""
 
 Decoded = tuple[NDArray[np.float32], Appearance | None] | ImageError
 
 
 BYTES_AN_IMAGE = 80 * 1024**2
-"""Memory that an image needs on its way through the network in fp32: measured, 75 MB in TensorFlow."""
+"""Memory that an image needs on its way through MARCO in fp32: measured, 75 MB in TensorFlow."""
 
 
 @dataclass(frozen=True)
-class NetworkTimes:
-    """Seconds that a network waited for decoded images and that it computed, the mean of those side by side."""
+class InferenceTimes:
+    """Seconds that a model waited for decoded images and that it computed, the mean of those side by side."""
 
     waited: float = 0.0
     computed: float = 0.0
 
-    def __add__(self, other: "NetworkTimes") -> "NetworkTimes":
-        return NetworkTimes(self.waited + other.waited, self.computed + other.computed)
+    def __add__(self, other: "InferenceTimes") -> "InferenceTimes":
+        return InferenceTimes(self.waited + other.waited, self.computed + other.computed)
 
-    def __sub__(self, other: "NetworkTimes") -> "NetworkTimes":
-        return NetworkTimes(self.waited - other.waited, self.computed - other.computed)
+    def __sub__(self, other: "InferenceTimes") -> "InferenceTimes":
+        return InferenceTimes(self.waited - other.waited, self.computed - other.computed)
 
 
 class _Stopwatch:
     """Adds up the times of all pipelines of this process, as the operating system does with its processor time."""
 
     def __init__(self) -> None:
-        self.times = NetworkTimes()
+        self.times = InferenceTimes()
         self._lock = threading.Lock()
 
-    def add(self, times: NetworkTimes) -> None:
+    def add(self, times: InferenceTimes) -> None:
         with self._lock:
             self.times += times
 
@@ -86,33 +86,33 @@ class _Stopwatch:
 _stopwatch = _Stopwatch()
 
 
-def network_times() -> NetworkTimes:
-    """The times of this process so far. Where networks wait longer than they compute, decoding is the limit."""
+def inference_times() -> InferenceTimes:
+    """The times of this process so far. Where models wait longer than they compute, decoding is the limit."""
     return _stopwatch.times
 
 
-def fitting_batch(most: int, networks: int) -> int:
-    """Images that enter a network together, so that all networks at once take half of the free memory at most.
+def fitting_batch(most: int, models: int) -> int:
+    """Images that enter a model together, so that all models at once take half of the free memory at most.
 
     Args:
         most: from where on a larger batch is not faster.
     """
-    return max(1, min(most, machine.free_memory() // 2 // (BYTES_AN_IMAGE * networks)))
+    return max(1, min(most, machine.free_memory() // 2 // (BYTES_AN_IMAGE * models)))
 
 
 def pipeline(
     images: Iterable[bytes],
     decode: Callable[[bytes], NDArray[np.float32]],
-    networks: Sequence[Network],
+    models: Sequence[NeuralNetwork],
     batch_size: int,
 ) -> Iterator[Classification]:
-    """Decodes images in threads while the networks work on those before them.
+    """Decodes images in threads while the models work on those before them.
 
     Args:
-        decode: image file to network input, float32 (height, width, 3); its :class:`ImageError` becomes the
+        decode: image file to model input, float32 (height, width, 3); its :class:`ImageError` becomes the
             image's error.
-        networks: run side by side, each on one batch at a time: one a GPU or a core, say.
-        batch_size: images that enter a network together.
+        models: run side by side, each on one batch at a time: one a GPU or a core, say.
+        batch_size: images that enter a model together.
     """
 
     def one(data: bytes) -> Decoded:
@@ -126,24 +126,24 @@ def pipeline(
         began = time.monotonic()
         decoded = [image.result() for image in batch]
         ready = time.monotonic()
-        network = idle.get()
+        model = idle.get()
         try:
-            return _classified(decoded, network)
+            return _classified(decoded, model)
         finally:
-            idle.put(network)
-            side_by_side = len(networks)
-            _stopwatch.add(NetworkTimes((ready - began) / side_by_side, (time.monotonic() - ready) / side_by_side))
+            idle.put(model)
+            side_by_side = len(models)
+            _stopwatch.add(InferenceTimes((ready - began) / side_by_side, (time.monotonic() - ready) / side_by_side))
 
     source = iter(images)
-    idle: SimpleQueue[Network] = SimpleQueue()
-    for network in networks:
-        idle.put(network)
+    idle: SimpleQueue[NeuralNetwork] = SimpleQueue()
+    for model in models:
+        idle.put(model)
     under_way: deque[Future[list[Classification]]] = deque()
     decoders = ThreadPoolExecutor(machine.cores(), thread_name_prefix="decode")
-    runners = ThreadPoolExecutor(len(networks), thread_name_prefix="network")
+    runners = ThreadPoolExecutor(len(models), thread_name_prefix="inference")
     try:
         while True:
-            while len(under_way) < len(networks) + AHEAD and (batch := list(islice(source, batch_size))):
+            while len(under_way) < len(models) + BATCHES_AHEAD and (batch := list(islice(source, batch_size))):
                 under_way.append(runners.submit(run, [decoders.submit(one, data) for data in batch]))
             if not under_way:
                 return
@@ -154,9 +154,9 @@ def pipeline(
         decoders.shutdown(cancel_futures=True)
 
 
-def _classified(batch: list[Decoded], network: Network) -> list[Classification]:
+def _classified(batch: list[Decoded], model: NeuralNetwork) -> list[Classification]:
     inputs = [decoded[0] for decoded in batch if not isinstance(decoded, ImageError)]
-    rows = iter(network(np.stack(inputs)) if inputs else ())
+    rows = iter(model(np.stack(inputs)) if inputs else ())
     results: list[Classification] = []
     for decoded in batch:
         if isinstance(decoded, ImageError):
@@ -165,7 +165,7 @@ def _classified(batch: list[Decoded], network: Network) -> list[Classification]:
         clear, crystals, other, precipitate = (float(p) for p in next(rows))
         probabilities = (clear, crystals, other, precipitate)
         if not np.isfinite(probabilities).all():
-            reason = "the network gave no number for this image; look at it, and at the model"
+            reason = "the model gave no number for this image; look at both"
             results.append(Classification(None, reason))
         else:
             results.append(Classification(probabilities, appearance=decoded[1]))

@@ -15,7 +15,7 @@ class ScorerVersion:
     Attributes:
         model: the model's name, the first half of the version's.
         weights_sha256: digest of all files of the SavedModel.
-        preprocessing: what is done to an image before it enters the network.
+        preprocessing: what is done to an image before it enters the model.
         engine, precision: what computes, and in which number format.
         crystal_threshold: the operating point: an image is flagged as a crystal from this probability on.
     """

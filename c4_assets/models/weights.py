@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 from resources.errors import ConfigurationError, Unavailable
 
-FILES = ("saved_model.pb", "variables/variables.data-00000-of-00001", "variables/variables.index")
+SAVED_MODEL_FILES = ("saved_model.pb", "variables/variables.data-00000-of-00001", "variables/variables.index")
 """The files of a SavedModel, relative to its folder. Nothing else is ever taken from an archive."""
 
 MAX_FILE_BYTES = 1024**3
@@ -29,7 +29,7 @@ DOWNLOAD_TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class Release:
-    """A published model: the requirement that pip downloads, and the digests of its :data:`FILES`."""
+    """A published model: the requirement that pip downloads, and the digests of its :data:`SAVED_MODEL_FILES`."""
 
     requirement: str
     sha256: dict[str, str]
@@ -57,7 +57,7 @@ def locate(model: str, models: Path) -> Path:
         ConfigurationError: there is no SavedModel; the message says how to get it.
     """
     folder = _folder(model, models)
-    if all((folder / file).is_file() for file in FILES):
+    if all((folder / file).is_file() for file in SAVED_MODEL_FILES):
         return folder
     if "/" in model:
         raise ConfigurationError(f"C4_MODEL={model}: there is no SavedModel (saved_model.pb, variables/) in it.")
@@ -80,17 +80,17 @@ def weights_sha256(model: str, models: Path) -> str:
 
 def files_sha256(folder: Path) -> str:
     """Digest of the files of the SavedModel in a folder."""
-    return _digest({file: _sha256(folder / file) for file in FILES})
+    return _digest({file: _sha256(folder / file) for file in SAVED_MODEL_FILES})
 
 
 def _digest(digests: dict[str, str]) -> str:
-    return hashlib.sha256("\n".join(f"{digests[file]}  {file}" for file in FILES).encode()).hexdigest()
+    return hashlib.sha256("\n".join(f"{digests[file]}  {file}" for file in SAVED_MODEL_FILES).encode()).hexdigest()
 
 
 def fetched(models: Path) -> dict[str, Path]:
     """The models that have been fetched, by name."""
     folders = sorted(models.iterdir()) if models.is_dir() else []
-    return {folder.name: folder for folder in folders if all((folder / file).is_file() for file in FILES)}
+    return {folder.name: folder for folder in folders if all((folder / file).is_file() for file in SAVED_MODEL_FILES)}
 
 
 def fetch(name: str, models: Path, source: str | None = None) -> Path:
@@ -175,7 +175,7 @@ def _download(address: str, scratch: Path) -> Path:
 def _unpack(source: Path, target: Path) -> None:
     (target / "variables").mkdir(parents=True)
     if source.is_dir():
-        for file in FILES:
+        for file in SAVED_MODEL_FILES:
             if not (source / file).is_file():
                 raise ConfigurationError(f"{source} is not a SavedModel: it has no {file}.")
             shutil.copyfile(source / file, target / file)
@@ -183,8 +183,8 @@ def _unpack(source: Path, target: Path) -> None:
     try:
         with zipfile.ZipFile(source) as archive:
             names = archive.namelist()
-            roots = [PurePosixPath(name).parent for name in names if PurePosixPath(name).name == FILES[0]]
-            for file in FILES:
+            roots = [PurePosixPath(name).parent for name in names if PurePosixPath(name).name == SAVED_MODEL_FILES[0]]
+            for file in SAVED_MODEL_FILES:
                 member = str(roots[0] / file) if roots else ""
                 if member not in names:
                     raise ConfigurationError(f"{source.name} holds no SavedModel: it has no {file}.")

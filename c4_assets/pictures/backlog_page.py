@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from c4_assets.backlog.coverage import Coverage, by_year
-from c4_assets.backlog.report import Covered, Report
+from c4_assets.backlog.report import BackfillCoverage, Report
 from c4_assets.pictures.html_page import write_html
 
 MONTHS = tuple(calendar.month_abbr)[1:]
@@ -26,9 +26,9 @@ def write_page(report: Report, page: Path) -> None:
         names=MONTHS,
         years=years[::-1],
         total=report.total,
-        busiest=max(report.pace.hours, default=0) or 1,
+        busiest=max(report.throughput.hours, default=0) or 1,
         share=share,
-        in_words=in_words,
+        describe_backfill=describe_backfill,
     )
 
 
@@ -38,7 +38,7 @@ def share(coverage: Coverage) -> str:
     return "100 %" if not coverage.pending else f"{min(math.floor(percent * 10) / 10, 99.9):.1f} %"
 
 
-def in_words(covered: Covered) -> str:
+def describe_backfill(covered: BackfillCoverage) -> str:
     """A backfill in one line."""
     each = covered.backfill
     done = "" if covered.done is None else f", {covered.done:,} done, {covered.images:,} images pending"

@@ -4,13 +4,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-COLOURS = {"crystals": "#0072b2", "precipitate": "#d55e00", "clear": "#8a8a8a", "other": "#cc79a7"}
+CATEGORY_COLOURS = {"crystals": "#0072b2", "precipitate": "#d55e00", "clear": "#8a8a8a", "other": "#cc79a7"}
 """Border colour by category, of Okabe and Ito's palette, which colour-blind people can tell apart."""
 
-COLUMNS, TILE, BORDER, LINE = 6, 150, 4, 15
+SHEET_COLUMNS, TILE_SIDE, TILE_BORDER, CAPTION_LINE_HEIGHT = 6, 150, 4, 15
 """Layout in pixels. Eighteen tiles make about 60 kB, which every materialisation of a day carries."""
 
-LARGEST = 18
+MAX_TILES = 18
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Tile:
 
 
 def contact_sheet(tiles: Sequence[Tile]) -> bytes:
-    """A JPEG of the first :data:`LARGEST` tiles in the order given, :data:`COLUMNS` a row.
+    """A JPEG of the first :data:`MAX_TILES` tiles in the order given, :data:`SHEET_COLUMNS` a row.
 
     Raises:
         ValueError: there are no tiles.
@@ -32,25 +32,27 @@ def contact_sheet(tiles: Sequence[Tile]) -> bytes:
 
     if not tiles:
         raise ValueError("a contact sheet needs at least one tile")
-    tiles = tiles[:LARGEST]
-    columns = min(COLUMNS, len(tiles))
-    width = TILE + 2 * BORDER
-    height = width + LINE * max(len(tile.caption) for tile in tiles) + 4
+    tiles = tiles[:MAX_TILES]
+    columns = min(SHEET_COLUMNS, len(tiles))
+    width = TILE_SIDE + 2 * TILE_BORDER
+    height = width + CAPTION_LINE_HEIGHT * max(len(tile.caption) for tile in tiles) + 4
     rows = -(-len(tiles) // columns)
     sheet = Image.new("RGB", (columns * width, rows * height), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=12)
     for number, tile in enumerate(tiles):
         left, top = number % columns * width, number // columns * height
-        draw.rectangle((left, top, left + width - 2, top + width - 2), fill=COLOURS.get(tile.category, "black"))
+        draw.rectangle(
+            (left, top, left + width - 2, top + width - 2), fill=CATEGORY_COLOURS.get(tile.category, "black")
+        )
         with Image.open(io.BytesIO(tile.jpeg)) as picture:
             # The central square is what MARCO sees.
             side = min(picture.size)
             x, y = (picture.width - side) // 2, (picture.height - side) // 2
-            square = picture.convert("RGB").crop((x, y, x + side, y + side)).resize((TILE, TILE))
-        sheet.paste(square, (left + BORDER - 1, top + BORDER - 1))
+            square = picture.convert("RGB").crop((x, y, x + side, y + side)).resize((TILE_SIDE, TILE_SIDE))
+        sheet.paste(square, (left + TILE_BORDER - 1, top + TILE_BORDER - 1))
         for line, text in enumerate(tile.caption):
-            draw.text((left + 2, top + width + LINE * line), text, "#444444" if line else "black", font)
+            draw.text((left + 2, top + width + CAPTION_LINE_HEIGHT * line), text, "#444444" if line else "black", font)
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=72)
     return buffer.getvalue()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from resources.atomic_write import whole_file
+from resources.atomic_write import atomic_write
 
 
 def write_html(page: Path, template: str, **values: object) -> None:
@@ -19,5 +19,5 @@ def write_html(page: Path, template: str, **values: object) -> None:
         undefined=jinja2.StrictUndefined,
     )
     html = environment.get_template(template).render(values)
-    with whole_file(page) as temporary:
+    with atomic_write(page) as temporary:
         temporary.write_text(html, encoding="utf-8")

@@ -8,25 +8,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from c4_assets.models.marco.preprocessing import thumbnail
-from c4_assets.pictures.contact_sheet import COLOURS
+from c4_assets.pictures.contact_sheet import CATEGORY_COLOURS
 from c4_assets.pictures.html_page import write_html
 from c4_assets.scoring.score_files import FileScore
 from resources.errors import ImageError
 from resources.records import CATEGORIES
 
-MOST = 1500
+MAX_DROPS = 1500
 """Drops on a page, the likeliest crystals first: about 15 MB, which browsers still open at once."""
 
-THUMBNAIL_SIDE = 240
+PAGE_THUMBNAIL_SIDE = 240
 
 
 def write_page(rows: Sequence[FileScore], page: Path, title: str) -> None:
-    """Writes the page. Rows beyond :data:`MOST` are counted on it but not shown.
+    """Writes the page. Rows beyond :data:`MAX_DROPS` are counted on it but not shown.
 
     Args:
         rows: as :func:`c4_assets.scoring.score_files` returns them.
     """
-    shown = [row for row in rows if row.error is None][:MOST]
+    shown = [row for row in rows if row.error is None][:MAX_DROPS]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         pictures = list(threads.map(_picture, shown))
     counts = Counter(row.category for row in rows)
@@ -36,9 +36,9 @@ def write_page(rows: Sequence[FileScore], page: Path, title: str) -> None:
         title=title,
         drops=list(zip(shown, pictures, strict=True)),
         failed=[row for row in rows if row.error is not None],
-        categories=[(category, COLOURS[category], counts[category]) for category in CATEGORIES],
+        categories=[(category, CATEGORY_COLOURS[category], counts[category]) for category in CATEGORIES],
         flagged=sum(bool(row.crystal) for row in rows),
-        colours=COLOURS,
+        colours=CATEGORY_COLOURS,
         scorer=rows[0].scorer if rows else "",
         total=len(rows),
         prefix=len(_common_folder([row.path for row in rows])),
@@ -54,7 +54,7 @@ def _common_folder(paths: Sequence[str]) -> str:
 
 def _picture(row: FileScore) -> str:
     try:
-        jpeg = thumbnail(Path(row.path).read_bytes(), THUMBNAIL_SIDE)
+        jpeg = thumbnail(Path(row.path).read_bytes(), PAGE_THUMBNAIL_SIDE)
     except (OSError, ImageError):
         return ""  # it was there when it was scored; the page shows its name and score
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

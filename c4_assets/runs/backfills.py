@@ -24,18 +24,18 @@ from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.runs.step_failures import BACKFILL_TAG
 from resources.errors import ConfigurationError, Unavailable
 
-DAILY = [dg.AssetKey(name) for name in STEPS]
-JOB = "score_images"
+DAILY_ASSETS = [dg.AssetKey(name) for name in STEPS]
+SCORING_JOB = "score_images"
 
-PAUSED, RESUMES, STARTED_BY = "c4/paused", "c4/resumes", "c4/started_by"
+PAUSED_TAG, RESUMES_TAG, STARTED_BY_TAG = "c4/paused", "c4/resumes", "c4/started_by"
 """Tags: the span that a paused backfill leaves to be resumed, the backfill that one goes on with, and who asked."""
 
-UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
-FAILED = [dg.DagsterRunStatus.FAILURE]
+STARTED_STATUSES = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+WAITING_STATUSES = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
+FAILED_STATUSES = [dg.DagsterRunStatus.FAILURE]
 
 
-ATTEMPTS = 10
+PAUSE_ATTEMPTS = 10
 
 
 def backfills(instance: dg.DagsterInstance) -> list[Backfill]:
@@ -44,7 +44,7 @@ def backfills(instance: dg.DagsterInstance) -> list[Backfill]:
         BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
     )
     ended = instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.CANCELED]))
-    paused = [each for each in ended if PAUSED in each.tags and not _is_resumed(instance, each.backfill_id)]
+    paused = [each for each in ended if PAUSED_TAG in each.tags and not _is_resumed(instance, each.backfill_id)]
     described = [_described(instance, each) for each in (*active, *paused)]
     return sorted((each for each in described if each.days), key=lambda each: each.started_at)
 
@@ -54,24 +54,24 @@ def _described(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> Bac
         of_backfill = {BACKFILL_TAG: backfill.backfill_id, **(tags or {})}
         return instance.get_runs_count(dg.RunsFilter(tags=of_backfill, statuses=statuses))
 
-    cancelling = "pausing" if PAUSED in backfill.tags else "ending"
+    cancelling = "pausing" if PAUSED_TAG in backfill.tags else "ending"
     states = {BulkActionStatus.REQUESTED: "running", BulkActionStatus.CANCELING: cancelling}
     return Backfill(
         backfill.backfill_id,
         states.get(backfill.status, "paused"),
         datetime.fromtimestamp(backfill.backfill_timestamp, UTC),
         days_of(backfill),
-        backfill.tags.get(RESUMES),
-        runs(WAITING),
-        runs(UNDER_WAY),
-        runs(FAILED) - runs(FAILED, {WILL_RETRY_TAG: "true"}),
+        backfill.tags.get(RESUMES_TAG),
+        runs(WAITING_STATUSES),
+        runs(STARTED_STATUSES),
+        runs(FAILED_STATUSES) - runs(FAILED_STATUSES, {WILL_RETRY_TAG: "true"}),
     )
 
 
 def days_of(backfill: PartitionBackfill) -> frozenset[date]:
     """The days of imaging that a backfill is about; none where it is about other assets."""
     if not backfill.is_asset_backfill:
-        names = backfill.partition_names if backfill.job_name == JOB else ()
+        names = backfill.partition_names if backfill.job_name == SCORING_JOB else ()
         return frozenset(map(date.fromisoformat, names or ()))
     try:
         target = backfill.get_asset_backfill_data(_asset_graph()).target_subset
@@ -79,7 +79,7 @@ def days_of(backfill: PartitionBackfill) -> frozenset[date]:
         return frozenset()  # of a release whose days began otherwise; Dagster cannot go on with it either
     keys = {
         key
-        for asset in DAILY
+        for asset in DAILY_ASSETS
         if asset in target.asset_keys
         for key in target.get_partitions_subset(asset).get_partition_keys()
     }
@@ -89,8 +89,8 @@ def days_of(backfill: PartitionBackfill) -> frozenset[date]:
 def _asset_graph() -> BaseAssetGraph[Any]:
     """The daily assets as far as a backfill is concerned: their days, and that each depends on the one before it."""
     chain = [
-        dg.AssetSpec(asset, partitions_def=DAYS, deps=DAILY[max(number - 1, 0) : number])
-        for number, asset in enumerate(DAILY)
+        dg.AssetSpec(asset, partitions_def=DAYS, deps=DAILY_ASSETS[max(number - 1, 0) : number])
+        for number, asset in enumerate(DAILY_ASSETS)
     ]
     return dg.Definitions(assets=chain).resolve_asset_graph()
 
@@ -135,7 +135,7 @@ def start(
         backfill_id=backfill_id or make_new_backfill_id(),
         asset_graph=_asset_graph(),
         partition_names=[day.isoformat() for day in sorted(days)],
-        asset_selection=DAILY,
+        asset_selection=DAILY_ASSETS,
         backfill_timestamp=time.time(),
         tags=tags,
         dynamic_partitions_store=instance,
@@ -162,7 +162,7 @@ def pause(instance: dg.DagsterInstance, sure_after_s: float = 0.5) -> list[Backf
         Unavailable: a backfill went on as if nothing had been said.
     """
     running = left = [each for each in backfills(instance) if each.state == "running"]
-    for _ in range(ATTEMPTS):
+    for _ in range(PAUSE_ATTEMPTS):
         for each in left:
             _cancel(instance, each)
         if left:
@@ -176,7 +176,7 @@ def pause(instance: dg.DagsterInstance, sure_after_s: float = 0.5) -> list[Backf
 def _cancel(instance: dg.DagsterInstance, backfill: Backfill) -> None:
     stored = instance.get_backfill(backfill.backfill_id)
     if stored and stored.status is BulkActionStatus.REQUESTED:
-        tags = {**stored.tags, PAUSED: backfill.span}
+        tags = {**stored.tags, PAUSED_TAG: backfill.span}
         # `_replace` is what Dagster's own `with_…` do; there is none for tags.
         instance.update_backfill(stored.with_status(BulkActionStatus.CANCELING)._replace(tags=tags))
 
@@ -200,12 +200,12 @@ def resume(instance: dg.DagsterInstance, paused: Backfill, pending: Collection[d
     days = paused.days & frozenset(pending)
     if not days:
         if stored := instance.get_backfill(paused.backfill_id):
-            left = {name: value for name, value in stored.tags.items() if name != PAUSED}
+            left = {name: value for name, value in stored.tags.items() if name != PAUSED_TAG}
             instance.update_backfill(stored._replace(tags=left))
         return None
     number = _resumed_as(paused.backfill_id)
     try:
-        return start(instance, days, {STARTED_BY: "c4 backlog resume", RESUMES: paused.backfill_id}, number)
+        return start(instance, days, {STARTED_BY_TAG: "c4 backlog resume", RESUMES_TAG: paused.backfill_id}, number)
     except IntegrityError:
         return number
 

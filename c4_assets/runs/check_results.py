@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from c4_assets.checks.check import Tables, Verdict, in_words
+from c4_assets.checks.check import Tables, Verdict, format_value
 from c4_assets.checks.data_checks import DataChecks
-from c4_assets.checks.pictures import Pictures, Rows
+from c4_assets.checks.pictures import OffendingRows, Pictures
 from c4_assets.models.marco.preprocessing import thumbnail
-from c4_assets.pictures.contact_sheet import LARGEST, Tile
-from c4_assets.runs.metadata import cell, sheet_metadata
+from c4_assets.pictures.contact_sheet import MAX_TILES, Tile
+from c4_assets.runs.metadata import markdown_cell, sheet_metadata
 from resources.errors import ImageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NAMED = 50
+MAX_ROWS_LISTED = 50
 """Offending rows that a result names; the table of a whole bad day would not fit an event."""
 
-THUMBNAIL_SIDE = 150
+CHECK_THUMBNAIL_SIDE = 150
 
 
 def evaluate(checks: DataChecks, asset: str, partition: date, tables: Tables, pictures: Pictures) -> "Evaluated":
@@ -94,18 +94,21 @@ def table_of(verdict: Verdict) -> str:
     """The offending rows as a Markdown table."""
     shown = verdict.check.shown
     lines = [f"| {' | '.join(name.replace('_', ' ') for name in shown)} |", "| --- |" + " --- |" * (len(shown) - 1)]
-    lines += [f"| {' | '.join(cell(in_words(row[name])) for name in shown)} |" for row in verdict.rows[:NAMED]]
-    if len(verdict.rows) > NAMED:
-        lines.append(f"\nand {len(verdict.rows) - NAMED} more")
+    lines += [
+        f"| {' | '.join(markdown_cell(format_value(row[name])) for name in shown)} |"
+        for row in verdict.rows[:MAX_ROWS_LISTED]
+    ]
+    if len(verdict.rows) > MAX_ROWS_LISTED:
+        lines.append(f"\nand {len(verdict.rows) - MAX_ROWS_LISTED} more")
     return "\n".join(lines)
 
 
-def _tiles(rows: Rows, pictures: Pictures) -> list[Tile]:
-    rows = [row for row in rows if row.get("path")][:LARGEST]
+def _tiles(rows: OffendingRows, pictures: Pictures) -> list[Tile]:
+    rows = [row for row in rows if row.get("path")][:MAX_TILES]
     tiles: list[Tile] = []
     for row, data in zip(rows, pictures(rows) if rows else (), strict=True):
         try:
-            jpeg = thumbnail(data or b"", THUMBNAIL_SIDE)
+            jpeg = thumbnail(data or b"", CHECK_THUMBNAIL_SIDE)
         except ImageError:
             continue
         place = f"{row['well']}.{row['drop']}" if "well" in row else f"inspection {row['inspection_id']}"

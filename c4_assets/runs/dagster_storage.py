@@ -22,7 +22,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, select
 RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 """A folder or file is taken for a run's only if it has such a name."""
 
-WORTH_COMPACTING = 0.1
+MIN_EMPTY_SHARE = 0.1
 """Share of a SQLite file that must be empty before it is written anew."""
 
 
@@ -105,7 +105,7 @@ def _compact(file: Path) -> int:
     with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as connection:
         [pages] = connection.execute("PRAGMA page_count").fetchone()
         [empty] = connection.execute("PRAGMA freelist_count").fetchone()
-        if empty < WORTH_COMPACTING * pages:
+        if empty < MIN_EMPTY_SHARE * pages:
             return 0
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,4 +1,4 @@
-"""A step over the days of its run: the one day of an hourly run, or several of a backfill.
+"""Processes the days of a run: the one day of an hourly run, or several of a backfill.
 
 Each day is worked on, judged and described as if it were alone, so that nothing depends on how a backfill was cut into
 runs. What is loaded once, like the model, stays loaded from day to day.
@@ -15,7 +15,7 @@ import dagster as dg
 
 from c4_assets.runs.step_failures import in_backfill
 from resources.errors import C4Error
-from resources.executors.step_resources import BACK_SEAT
+from resources.executors.step_resources import BACKFILL_NICENESS
 
 log = logging.getLogger("c4.days")
 
@@ -23,8 +23,8 @@ Result = dg.MaterializeResult[Any]
 
 Events = Iterator[Result | dg.AssetMaterialization | dg.AssetCheckEvaluation]
 
-OfDay = Callable[[date], Result]
-"""Does a step's work for one day and says what came of it."""
+ProcessDay = Callable[[date], Result]
+"""Processes one day and returns its result."""
 
 
 def days_of(context: dg.AssetExecutionContext) -> list[date]:
@@ -32,8 +32,8 @@ def days_of(context: dg.AssetExecutionContext) -> list[date]:
     return [date.fromisoformat(key) for key in context.partition_keys]
 
 
-def day_by_day(context: dg.AssetExecutionContext, of_day: OfDay) -> Events:
-    """Does a step's work for every day of its run, and tells Dagster about each.
+def process_days(context: dg.AssetExecutionContext, process_day: ProcessDay) -> Events:
+    """Processes every day of a run, and reports each to Dagster.
 
     A day that fails does not keep the others from being worked on; the step fails at the end and names it. Where all
     days would fail, because something outside does not answer, the step ends at once.
@@ -43,31 +43,31 @@ def day_by_day(context: dg.AssetExecutionContext, of_day: OfDay) -> Events:
         C4Error, Exception: what the only day raised, or what stands in the way of all.
     """
     if in_backfill(context.run.tags):
-        os.nice(BACK_SEAT)
+        os.nice(BACKFILL_NICENESS)
     days = days_of(context)
     if len(days) == 1:
-        yield of_day(days[0])
+        yield process_day(days[0])
         return
-    done, failed = _each(days, of_day)
+    done, failed = _process_each(days, process_day)
     if failed and not _is_waited_for(context, failed):
         for day, result in done.items():
             yield dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=result.metadata)
         yield from _evaluations(context, done)
     if failed:
-        raise _why(failed, done)
+        raise _step_error(failed, done)
     for day, result in done.items():
         context.add_asset_metadata(result.metadata or {}, partition_key=day.isoformat())
     yield dg.MaterializeResult(check_results=_summary(done))
     yield from _evaluations(context, done)
 
 
-def _each(days: Sequence[date], of_day: OfDay) -> tuple[dict[date, Result], dict[date, Exception]]:
+def _process_each(days: Sequence[date], process_day: ProcessDay) -> tuple[dict[date, Result], dict[date, Exception]]:
     done: dict[date, Result] = {}
     failed: dict[date, Exception] = {}
     for number, day in enumerate(days):
         log.info("%s, day %d of %d", day, number + 1, len(days))
         try:
-            done[day] = of_day(day)
+            done[day] = process_day(day)
         except Exception as error:
             failed[day] = error
             if _is_unavailable(error):
@@ -85,7 +85,7 @@ def _is_waited_for(context: dg.AssetExecutionContext, failed: Mapping[date, Exce
     return in_backfill(context.run.tags) and any(map(_is_unavailable, failed.values()))
 
 
-def _why(failed: Mapping[date, Exception], done: Mapping[date, Result]) -> Exception:
+def _step_error(failed: Mapping[date, Exception], done: Mapping[date, Result]) -> Exception:
     unavailable = [error for error in failed.values() if _is_unavailable(error)]
     if unavailable or not done:
         return (unavailable or list(failed.values()))[0]

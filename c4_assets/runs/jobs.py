@@ -6,22 +6,22 @@ import dagster as dg
 
 from c4_assets.runs.partitions import DAYS, WEEKS
 
-FIRST = {"dagster/priority": "10", "dagster/retry_on_asset_or_op_failure": "false"}
-"""Run tags of what is waited for. It overtakes the backlog, whose runs have no priority, in the queue and in the pools.
+PRIORITY_RUN_TAGS = {"dagster/priority": "10", "dagster/retry_on_asset_or_op_failure": "false"}
+"""Run tags of jobs that somebody waits for: they overtake backfills, which have no priority, in queue and pools.
 A run whose process dies is repeated by Dagster; one that fails is asked for again by the sensor, and not before."""
 
 score_images = dg.define_asset_job(
     "score_images",
     selection=["raw_inspection_images", "marco_probabilities", "class_predictions", "db_scores"],
     description="Scores every image of a day that has no score yet.",
-    tags=FIRST,
+    tags=PRIORITY_RUN_TAGS,
 )
 
 collect_disagreements = dg.define_asset_job(
     "collect_disagreements",
     selection=["human_labels", "ashes_disagreements"],
     description="Collects what people scored in a week and see otherwise than the machine.",
-    tags=FIRST,
+    tags=PRIORITY_RUN_TAGS,
 )
 
 
@@ -44,7 +44,7 @@ count_backlog = dg.define_asset_job(
     "count_backlog",
     selection=["backlog_coverage"],
     description="Counts how much of history is scored.",
-    tags=FIRST,
+    tags=PRIORITY_RUN_TAGS,
 )
 
 daily_coverage = dg.ScheduleDefinition(

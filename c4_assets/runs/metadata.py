@@ -1,4 +1,4 @@
-"""What every asset declares in the same way: the deployment, owners, retries and kinds of metadata."""
+"""What assets declare in the same way: the deployment, owners, retries, columns and metadata that code reads back."""
 
 import base64
 import re
@@ -9,14 +9,26 @@ import dagster as dg
 from c4_assets.pictures.contact_sheet import Tile, contact_sheet
 from resources.records import PROBABILITY_COLUMNS
 
+# Metadata that code reads back. Events that are stored keep their labels, so a label stays as it is.
 GROUP = "drops"
 """All assets are in one group: with several, Dagster's lineage page opens with the groups folded."""
 
-
 FACILITY = "team:crystallisation-facility"
 
+SCORER_VERSION_KEY = "scorer version"
+PARTITION_ROWS_KEY = "dagster/partition_row_count"
+IMAGES_STAGED_KEY = "images staged"
+IMAGES_SCORED_KEY = "images scored"
+IMAGES_LEFT_KEY = "images left for the next run"
+"""Pending images of a day for which the staging area had no room."""
+IMAGES_PER_SECOND_KEY = "images per second"
+MODEL_WAITED_KEY = "seconds the network waited"
+MODEL_COMPUTED_KEY = "seconds the network computed"
+"""Seconds that the neural network waited for decoded images and that it computed."""
+ROWS_WRITTEN_KEY = "rows written"
 
-MEANINGS = {
+
+COLUMN_DESCRIPTIONS = {
     "image_id": "Number of the image in the imaging database.",
     "inspection_id": "Number of the inspection: one imaging of one plate.",
     "plate": "Barcode of the plate.",
@@ -54,14 +66,16 @@ MEANINGS = {
 }
 
 
-def cell(text: str) -> str:
+def markdown_cell(text: str) -> str:
     """Text from the database as a cell of a Markdown table: nothing in it is taken for Markdown or HTML."""
     return re.sub(r"([\\`*_{}\[\]()#+!|<>~])", r"\\\1", " ".join(text.split()))
 
 
 def column_schema(**columns: str) -> dict[str, dg.TableSchemaMetadataValue]:
     """Metadata that shows a dataset's columns (name: type) on the asset's page, with what they mean."""
-    schema = dg.TableSchema(columns=[dg.TableColumn(name, kind, MEANINGS[name]) for name, kind in columns.items()])
+    schema = dg.TableSchema(
+        columns=[dg.TableColumn(name, kind, COLUMN_DESCRIPTIONS[name]) for name, kind in columns.items()]
+    )
     return {"dagster/column_schema": dg.MetadataValue.table_schema(schema)}
 
 
@@ -108,9 +122,9 @@ def peak_memory() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000, 1)
 
 
-def scorer_version(name: str) -> dg.MetadataValue:
-    """The scorer version that a materialisation belongs to."""
-    return dg.MetadataValue.text(name)
+def scorer_version_metadata(name: str) -> dict[str, dg.MetadataValue]:
+    """Metadata that names the scorer version that a materialisation belongs to."""
+    return {SCORER_VERSION_KEY: dg.MetadataValue.text(name)}
 
 
 def sheet_metadata(tiles: Sequence[Tile]) -> dg.MetadataValue:

@@ -10,20 +10,27 @@ from dagster import DagsterEventType as Event
 
 from c4_assets.backlog.backfill import Backfill
 from c4_assets.backlog.limits import CLASSIFY, FETCH, STEPS, Observations, Pool, StepTimes
-from c4_assets.runs.backfills import DAILY, JOB, UNDER_WAY, WAITING
+from c4_assets.runs.backfills import DAILY_ASSETS, SCORING_JOB, STARTED_STATUSES, WAITING_STATUSES
+from c4_assets.runs.metadata import (
+    IMAGES_PER_SECOND_KEY,
+    IMAGES_SCORED_KEY,
+    IMAGES_STAGED_KEY,
+    MODEL_COMPUTED_KEY,
+    MODEL_WAITED_KEY,
+)
 from c4_assets.runs.pools import POOLS
 from c4_assets.runs.step_failures import BACKFILL_TAG
 from resources.archive.staging import Staging
 from resources.settings import Settings
 
-RECENT = timedelta(hours=1)
+OBSERVED_PERIOD = timedelta(hours=1)
 
-LOOKED_AT = 40
+MAX_RUNS_READ = 40
 """Runs whose events are read, the newest ones: what all of them spend their time with shows in some."""
 
-MATERIALISATIONS = 200
+MAX_MATERIALISATIONS_READ = 200
 
-TIMES = {
+TIMED_EVENTS = {
     Event.RUN_START,
     Event.STEP_WORKER_STARTING,
     Event.STEP_START,
@@ -33,7 +40,7 @@ TIMES = {
     Event.STEP_RESTARTED,
 }
 
-DAEMONS = ("BACKFILL", "QUEUED_RUN_COORDINATOR")
+BACKFILL_DAEMONS = ("BACKFILL", "QUEUED_RUN_COORDINATOR")
 
 
 def observe(
@@ -48,7 +55,7 @@ def observe(
     now = datetime.now(UTC)
     running = [each for each in known if each.state == "running"]
     queue = instance.get_concurrency_config().run_queue_config
-    waited, computed = _network(instance, now)
+    waited, computed = _inference(instance, now)
     return Observations(
         pending=pending,
         backfills=len(running),
@@ -57,24 +64,24 @@ def observe(
         runs_queued=sum(each.runs_queued for each in running),
         runs_started=sum(each.runs_started for each in running),
         share=_share(queue.tag_concurrency_limits) if queue else None,
-        most_runs=queue.max_concurrent_runs if queue else None,
-        all_runs_started=instance.get_runs_count(dg.RunsFilter(statuses=UNDER_WAY)),
+        max_runs=queue.max_concurrent_runs if queue else None,
+        all_runs_started=instance.get_runs_count(dg.RunsFilter(statuses=STARTED_STATUSES)),
         steps=_steps(instance, [each.backfill_id for each in running], now),
-        network_waited=waited,
-        network_computed=computed,
+        model_waited=waited,
+        model_computed=computed,
         pools=_pools(instance),
         staged=staging.size(),
-        room=round(settings.staging_gigabytes * 1e9),
+        staging_room=round(settings.staging_gigabytes * 1e9),
         slurm=settings.executor == "slurm",
-        busy=None if settings.executor == "slurm" else os.getloadavg()[0] / (os.cpu_count() or 1),
+        load_per_core=None if settings.executor == "slurm" else os.getloadavg()[0] / (os.cpu_count() or 1),
     )
 
 
 def daemon_silent(instance: dg.DagsterInstance, now: datetime) -> timedelta | None:
     """Time since the daemon's last sign of life, of the two parts that backfills need; ``None`` without any."""
     beats = instance.get_daemon_heartbeats()
-    last = [beats[name].timestamp for name in DAEMONS if name in beats]
-    return now - datetime.fromtimestamp(min(last), UTC) if len(last) == len(DAEMONS) else None
+    last = [beats[name].timestamp for name in BACKFILL_DAEMONS if name in beats]
+    return now - datetime.fromtimestamp(min(last), UTC) if len(last) == len(BACKFILL_DAEMONS) else None
 
 
 def _share(limits: Sequence[Mapping[str, object]]) -> int | None:
@@ -90,19 +97,19 @@ def _pools(instance: dg.DagsterInstance) -> dict[str, Pool]:
     return pools
 
 
-def _network(instance: dg.DagsterInstance, now: datetime) -> tuple[float, float]:
-    """Seconds that networks waited and computed, of the newest days that were classified."""
+def _inference(instance: dg.DagsterInstance, now: datetime) -> tuple[float, float]:
+    """Seconds that models waited and computed, of the newest days that were classified."""
     waited = computed = 0.0
     for metadata in _metadata(instance, CLASSIFY, now):
-        waited += _number(metadata, "seconds the network waited")
-        computed += _number(metadata, "seconds the network computed")
+        waited += _number(metadata, MODEL_WAITED_KEY)
+        computed += _number(metadata, MODEL_COMPUTED_KEY)
     return waited, computed
 
 
 def _metadata(instance: dg.DagsterInstance, asset: str, now: datetime) -> Iterable[dict[str, object]]:
     # A run over many days tells of them at its end, so an hour may see nothing of it.
-    wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), after_timestamp=(now - 24 * RECENT).timestamp())
-    for record in instance.fetch_materializations(wanted, limit=MATERIALISATIONS).records:
+    wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), after_timestamp=(now - 24 * OBSERVED_PERIOD).timestamp())
+    for record in instance.fetch_materializations(wanted, limit=MAX_MATERIALISATIONS_READ).records:
         if materialization := record.asset_materialization:
             yield {name: value.value for name, value in materialization.metadata.items()}
 
@@ -115,9 +122,9 @@ def _number(metadata: dict[str, object], name: str) -> float:
 def _rate(instance: dg.DagsterInstance, asset: str, now: datetime) -> tuple[int, float]:
     """Images and seconds of the newest days."""
     images = took = 0.0
-    counted = {FETCH: "images staged", CLASSIFY: "images scored"}[asset]
+    counted = {FETCH: IMAGES_STAGED_KEY, CLASSIFY: IMAGES_SCORED_KEY}[asset]
     for metadata in _metadata(instance, asset, now):
-        rate = _number(metadata, "images per second")
+        rate = _number(metadata, IMAGES_PER_SECOND_KEY)
         if rate:
             images += _number(metadata, counted)
             took += _number(metadata, counted) / rate
@@ -146,8 +153,8 @@ class _Step:
 def _steps(instance: dg.DagsterInstance, backfill_ids: Sequence[str], now: datetime) -> dict[str, StepTimes]:
     totals = {name: StepTimes() for name in STEPS}
     for run in _runs(instance, backfill_ids, now):
-        events = instance.all_logs(run.run_id, of_type=TIMES)
-        for step in times_of_run(events, run.is_finished, now.timestamp(), (now - RECENT).timestamp()):
+        events = instance.all_logs(run.run_id, of_type=TIMED_EVENTS)
+        for step in times_of_run(events, run.is_finished, now.timestamp(), (now - OBSERVED_PERIOD).timestamp()):
             totals[step.name] = _sum(totals[step.name], step.times)
     for asset in (FETCH, CLASSIFY):
         images, took = _rate(instance, asset, now)
@@ -158,15 +165,21 @@ def _steps(instance: dg.DagsterInstance, backfill_ids: Sequence[str], now: datet
 def _runs(instance: dg.DagsterInstance, backfill_ids: Sequence[str], now: datetime) -> list[dg.DagsterRun]:
     """The runs that are started, and those that ended within the last hour, of the daily assets."""
     tags = {BACKFILL_TAG: backfill_ids} if backfill_ids else {}
-    started = instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY, tags=tags), limit=LOOKED_AT)
-    waiting = {dg.DagsterRunStatus(status) for status in (*UNDER_WAY, *WAITING)}
+    started = instance.get_runs(dg.RunsFilter(statuses=STARTED_STATUSES, tags=tags), limit=MAX_RUNS_READ)
+    waiting = {dg.DagsterRunStatus(status) for status in (*STARTED_STATUSES, *WAITING_STATUSES)}
     over = dg.RunsFilter(
         statuses=[status for status in dg.DagsterRunStatus if status not in waiting],
         tags=tags,
-        updated_after=now - RECENT,
+        updated_after=now - OBSERVED_PERIOD,
     )
-    ended = [record.dagster_run for record in instance.get_run_records(over, LOOKED_AT, order_by="update_timestamp")]
-    return [run for run in (*started, *ended) if run.job_name == JOB or (run.asset_selection or set()) & set(DAILY)]
+    ended = [
+        record.dagster_run for record in instance.get_run_records(over, MAX_RUNS_READ, order_by="update_timestamp")
+    ]
+    return [
+        run
+        for run in (*started, *ended)
+        if run.job_name == SCORING_JOB or (run.asset_selection or set()) & set(DAILY_ASSETS)
+    ]
 
 
 def times_of_run(events: Sequence[dg.EventLogEntry], is_over: bool, now: float, after: float) -> list[_Step]:

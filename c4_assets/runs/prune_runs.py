@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from c4_assets.runs.pruning import prune
-from c4_assets.runs.step_failures import told_to_the_operator
+from c4_assets.runs.step_failures import translate_errors
 from resources.settings import Settings
 
 
@@ -13,7 +13,7 @@ from resources.settings import Settings
 def forget_old_runs(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
     """Deletes runs that ended long ago (C4_KEEP_RUNS_DAYS) and that nothing which Dagster shows needs any more."""
     before = datetime.now(UTC) - timedelta(days=settings.keep_runs_days)
-    with told_to_the_operator(context):
+    with translate_errors(context):
         done = prune(
             context.instance,
             settings,

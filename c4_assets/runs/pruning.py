@@ -22,10 +22,10 @@ from resources.executors.slurm.job_folders import JobFolders
 from resources.executors.slurm.site import Site
 from resources.settings import Settings
 
-AT_ONCE = 50
+RUNS_PER_BATCH = 50
 """Runs that are deleted between two words to the operator."""
 
-EVENTS_AT_ONCE = 100
+EVENTS_PER_BATCH = 100
 """Events that are read at once: a day's contact sheet is in one of them."""
 
 CHECK_KEYS = [dg.AssetCheckKey(dg.AssetKey(check.asset), check.name) for check in CHECKS]
@@ -72,8 +72,8 @@ def prune(
     outputs = settings.home / "slurm_jobs"
     with ExitStack() as stack:
         jobs = stack.enter_context(JobFolders(Site.load(settings.slurm_config))) if settings.slurm_config else None
-        for start in range(0, len(going), AT_ONCE):
-            some = going[start : start + AT_ONCE]
+        for start in range(0, len(going), RUNS_PER_BATCH):
+            some = going[start : start + RUNS_PER_BATCH]
             beside = [path for run_id in some for path in (outputs / run_id).glob("*.out")]
             found.bytes += dagster_storage.bytes_of(instance, some, CHECK_KEYS) + dagster_storage.size_of(beside)
             if jobs:
@@ -131,8 +131,8 @@ def _newest_runs(instance: dg.DagsterInstance, asset: dg.AssetKey) -> Iterator[s
 
 
 def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(ids), EVENTS_AT_ONCE):
-        yield ids[start : start + EVENTS_AT_ONCE]
+    for start in range(0, len(ids), EVENTS_PER_BATCH):
+        yield ids[start : start + EVENTS_PER_BATCH]
 
 
 def _compact(instance: dg.DagsterInstance, own_run: str | None, found: Pruned) -> None:

@@ -1,4 +1,4 @@
-"""Errors that an operator can act on, as Dagster shows them."""
+"""How a step fails: errors with a message for the operator become step failures or retries."""
 
 import logging
 from collections.abc import Generator, Mapping
@@ -22,8 +22,8 @@ GPU_RETRIES = dg.RetryPolicy(max_retries=1, delay=SETTINGS.retry_seconds)
 
 BACKFILL_TAG = "dagster/backfill"
 
-LONGEST_WAIT_S = 300
-ATTEMPTS = 2000
+MAX_RETRY_WAIT_S = 300
+BACKFILL_ATTEMPTS = 2000
 """A backfill waits for a database or storage host that is down: a week, with a look every five minutes. Nobody asks for
 its runs again, as the sensor does for hourly ones, and what it holds meanwhile is one place in the queue."""
 
@@ -34,7 +34,7 @@ def in_backfill(run_tags: Mapping[str, str]) -> bool:
 
 
 @contextmanager
-def told_to_the_operator(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Generator[None]:
+def translate_errors(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Generator[None]:
     """Turns an error with a message for the operator into a step failure that shows the message.
 
     The step is retried where that can help: a database that is down comes back, a wrong setting does not. A backfill
@@ -45,6 +45,6 @@ def told_to_the_operator(context: dg.AssetExecutionContext | dg.OpExecutionConte
     except C4Error as error:
         log.warning("%s", error)
         if error.retryable and in_backfill(context.run.tags):
-            wait = min(SETTINGS.retry_seconds * 2 ** min(context.retry_number, 10), LONGEST_WAIT_S)
-            raise dg.RetryRequested(max_retries=ATTEMPTS, seconds_to_wait=wait) from error
+            wait = min(SETTINGS.retry_seconds * 2 ** min(context.retry_number, 10), MAX_RETRY_WAIT_S)
+            raise dg.RetryRequested(max_retries=BACKFILL_ATTEMPTS, seconds_to_wait=wait) from error
         raise dg.Failure(description=str(error), allow_retries=error.retryable) from error

@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from itertools import chain
 from typing import Any
 
-from c4_assets.models.engine import Classification, Engine, NetworkTimes, network_times
+from c4_assets.models.engine import Classification, Engine, InferenceTimes, inference_times
 from c4_assets.models.marco.preprocessing import thumbnail
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedImage, Staging
@@ -20,7 +20,7 @@ from resources.records import ImageOutcome, crystal_probability
 log = logging.getLogger("c4.classify")
 
 
-THUMBNAIL_SIDE = 224
+ARCHIVED_THUMBNAIL_SIDE = 224
 """Longest side of a thumbnail, in pixels: a crystal of a tenth of the drop is still seen, and 100 of them fit 1 MB."""
 
 
@@ -35,7 +35,7 @@ class ClassifiedDay:
     scored: int = 0
     failed: int = 0
     seconds: float = 0.0
-    network: NetworkTimes = field(default_factory=NetworkTimes)
+    inference: InferenceTimes = field(default_factory=InferenceTimes)
     outcomes: tuple[ImageOutcome, ...] = ()
 
 
@@ -48,7 +48,7 @@ def classify_day(day: date, staging: Staging, archive: ScoreArchive, engine: Cal
     Args:
         engine: gives the engine; not called where there is nothing to classify, because loading takes seconds.
     """
-    started, network = time.monotonic(), network_times()
+    started, inference = time.monotonic(), inference_times()
     result = ClassifiedDay()
     scored = {outcome.image.image_id for outcome in archive.outcomes(day) if outcome.error is None}
     waiting = staging.inspections(day)
@@ -70,7 +70,7 @@ def classify_day(day: date, staging: Staging, archive: ScoreArchive, engine: Cal
         )
     result.outcomes = tuple(archive.merge(day))
     result.seconds = time.monotonic() - started
-    result.network = network_times() - network
+    result.inference = inference_times() - inference
     return result
 
 
@@ -119,7 +119,7 @@ def _known(row: StagedImage) -> dict[str, Any]:
 
 def _thumbnail(data: bytes) -> bytes | None:
     try:
-        return thumbnail(data, THUMBNAIL_SIDE)
+        return thumbnail(data, ARCHIVED_THUMBNAIL_SIDE)
     except ImageError:
         return None  # the score is what counts
 

@@ -21,7 +21,7 @@ log = logging.getLogger("c4.fetch")
 
 
 PATIENCE_S = 2 * 3600
-"""How long fetching waits while nothing leaves the staging area: GPUs may have a queue."""
+"""Seconds that fetching waits while nothing leaves the staging area: steps with GPUs may be queued."""
 
 
 POLL_S = 5
@@ -68,7 +68,7 @@ def stage_day(
     """
     started = time.monotonic()
     result = StagedDay()
-    pending = pending_images(database, archive.scorer, max_attempts, day)
+    pending = pending_images(database, archive.scorer_version, max_attempts, day)
     scored = {outcome.image.image_id for outcome in archive.outcomes(day) if outcome.error is None}
     result.pending = len(pending)
     for inspection_id, group in groupby(pending, key=lambda image: image.inspection_id):

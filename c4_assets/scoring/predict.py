@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import date
 
 from resources.archive.score_archive import ScoreArchive
-from resources.records import ImageOutcome, Prediction, likeliest
+from resources.records import CRYSTALS, ImageOutcome, Prediction, likeliest
 
 
 def predict(outcomes: Iterable[ImageOutcome], crystal_threshold: float) -> list[Prediction]:
@@ -17,12 +17,12 @@ def predict(outcomes: Iterable[ImageOutcome], crystal_threshold: float) -> list[
     rank orders an inspection by the probability of crystals, 1 first; equal ones by image number.
     """
     scored = [(outcome, outcome.probabilities) for outcome in outcomes if outcome.probabilities is not None]
-    scored.sort(key=lambda pair: (pair[0].image.inspection_id, -pair[1][1], pair[0].image.image_id))
+    scored.sort(key=lambda pair: (pair[0].image.inspection_id, -pair[1][CRYSTALS], pair[0].image.image_id))
     predictions: list[Prediction] = []
     rank: Counter[int] = Counter()
     for outcome, probabilities in scored:
         rank[outcome.image.inspection_id] += 1
-        crystal = probabilities[1] >= crystal_threshold
+        crystal = probabilities[CRYSTALS] >= crystal_threshold
         predictions.append(Prediction(outcome, likeliest(probabilities), crystal, rank[outcome.image.inspection_id]))
     return predictions
 

@@ -9,15 +9,15 @@ from pathlib import Path, PurePosixPath
 
 from c4_assets.models.engine import Engine
 from c4_assets.models.scorer_version import ScorerVersion
-from resources.atomic_write import whole_file
+from resources.atomic_write import atomic_write
 from resources.errors import ConfigurationError, ImageError
 from resources.image_store.base import checked_size
-from resources.records import Probabilities, likeliest
+from resources.records import CRYSTALS, Probabilities, likeliest
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif"}
 """Endings of image files. MARCO reads JPEG and PNG; the others are listed as failed and not passed over in silence."""
 
-FORMATS = (".csv", ".parquet", ".json")
+OUTPUT_FORMATS = (".csv", ".parquet", ".json")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _read(file: Path) -> bytes:
 
 
 def _scored(file: Path, version: ScorerVersion, probabilities: Probabilities) -> FileScore:
-    crystal = probabilities[1] >= version.crystal_threshold
+    crystal = probabilities[CRYSTALS] >= version.crystal_threshold
     return FileScore(str(file), likeliest(probabilities), crystal, *probabilities, version.name, None)
 
 
@@ -114,11 +114,11 @@ def write_scores(rows: Sequence[FileScore], out: Path) -> None:
     Raises:
         ConfigurationError: the ending is another one, or the file cannot be written.
     """
-    if out.suffix not in FORMATS:
-        raise ConfigurationError(f"{out} must end in {', '.join(FORMATS)}.")
+    if out.suffix not in OUTPUT_FORMATS:
+        raise ConfigurationError(f"{out} must end in {', '.join(OUTPUT_FORMATS)}.")
     records = [asdict(row) for row in rows]
     try:
-        with whole_file(out) as temporary:
+        with atomic_write(out) as temporary:
             if out.suffix == ".parquet":
                 _write_parquet(records, temporary)
             elif out.suffix == ".json":
@@ -145,5 +145,5 @@ def _write_parquet(records: list[dict[str, object]], file: Path) -> None:
 def image_files(folder: Path) -> Iterator[PurePosixPath]:
     """The image files below a folder, by ending, relative to it and in order."""
     for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in SUFFIXES and file.is_file() and not file.name.startswith("."):
+        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and not file.name.startswith("."):
             yield PurePosixPath(file.relative_to(folder).as_posix())

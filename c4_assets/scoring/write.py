@@ -59,4 +59,6 @@ def write_day(
 def never_tried(day: date, database: ImagingDatabase, archive: ScoreArchive, max_attempts: int) -> int:
     """Counts the pending images of a day that this scorer version has never been given."""
     known = {outcome.image.image_id for outcome in archive.outcomes(day)}
-    return sum(image.image_id not in known for image in pending_images(database, archive.scorer, max_attempts, day))
+    return sum(
+        image.image_id not in known for image in pending_images(database, archive.scorer_version, max_attempts, day)
+    )

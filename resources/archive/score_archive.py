@@ -13,14 +13,14 @@ from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resources.atomic_write import whole_file
+from resources.atomic_write import atomic_write
 from resources.records import (
     PROBABILITY_COLUMNS,
     Appearance,
     Image,
     ImageOutcome,
     Prediction,
-    ScoredTwice,
+    ScorePair,
     crystal_probability,
 )
 
@@ -38,15 +38,15 @@ LOCK_WAIT_S = 600
 class ScoreArchive:
     """The archive of one scorer version. All its writes are atomic and can be repeated or made twice at once."""
 
-    def __init__(self, root: Path, scorer: str) -> None:
+    def __init__(self, root: Path, scorer_version: str) -> None:
         self._root = root
-        self.scorer = scorer
+        self.scorer_version = scorer_version
 
     def _day_file(self, dataset: str, day: date) -> Path:
-        return self._root / dataset / f"scorer={self.scorer}" / f"day={day.isoformat()}" / f"{dataset}.parquet"
+        return self._root / dataset / f"scorer={self.scorer_version}" / f"day={day.isoformat()}" / f"{dataset}.parquet"
 
     def _checkpoints(self, day: date) -> Path:
-        return self._root / "checkpoints" / self.scorer / day.isoformat()
+        return self._root / "checkpoints" / self.scorer_version / day.isoformat()
 
     def checkpoint(self, day: date, inspection_id: int, outcomes: Sequence[ImageOutcome]) -> None:
         """Puts an inspection's outcomes on disk. Every call adds a file: two attempts cannot undo each other."""
@@ -113,7 +113,7 @@ class ScoreArchive:
 
         locks = self._root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(locks / f"{self.scorer}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S)
+        return FileLock(locks / f"{self.scorer_version}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S)
 
     def _replace(self, day: date, outcomes: Sequence[ImageOutcome], checkpoints: Sequence[Path]) -> None:
         """Puts the day's one file down and removes the checkpoints that are in it. The caller holds the lock."""
@@ -136,7 +136,7 @@ class ScoreArchive:
             for row in _read(self._day_file("predictions", day))
         ]
 
-    def write_disagreements(self, week: date, disagreements: Iterable[ScoredTwice]) -> None:
+    def write_disagreements(self, week: date, disagreements: Iterable[ScorePair]) -> None:
         """Replaces what people scored in the week that begins on this day and see otherwise than the machine."""
         rows = [
             {**vars(row), **dict(zip(PROBABILITY_COLUMNS, row.probabilities or (None,) * 4, strict=True))}
@@ -145,7 +145,9 @@ class ScoreArchive:
         self.write_week("disagreements", week, _disagreement_schema(), rows)
 
     def _week_file(self, dataset: str, week: date) -> Path:
-        return self._root / dataset / f"scorer={self.scorer}" / f"week={week.isoformat()}" / f"{dataset}.parquet"
+        return (
+            self._root / dataset / f"scorer={self.scorer_version}" / f"week={week.isoformat()}" / f"{dataset}.parquet"
+        )
 
     def write_week(self, dataset: str, week: date, schema: "pa.Schema", rows: list[dict[str, Any]]) -> None:
         """Replaces a dataset's rows of the week that begins on this day."""
@@ -190,7 +192,7 @@ def _row(outcome: ImageOutcome) -> dict[str, Any]:
 def _outcome(row: dict[str, Any]) -> ImageOutcome:
     clear, crystals, other, precipitate = (row[name] for name in PROBABILITY_COLUMNS)
     return ImageOutcome(
-        image=Image(*(row[name] for name in Image.__dataclass_fields__)),
+        image=Image(**{name: row[name] for name in Image.__dataclass_fields__}),
         at=row["scored_at"],
         sha256=row["sha256"],
         probabilities=None if clear is None else (clear, crystals, other, precipitate),
@@ -199,7 +201,7 @@ def _outcome(row: dict[str, Any]) -> ImageOutcome:
         # Files of earlier releases have no columns for what follows.
         size=row.get("size"),
         taken_at=row.get("taken_at"),
-        appearance=None if row.get("brightness") is None else Appearance(*(row[name] for name in _APPEARANCE)),
+        appearance=None if row.get("brightness") is None else Appearance(**{name: row[name] for name in _APPEARANCE}),
     )
 
 
@@ -262,7 +264,7 @@ def _write(file: Path, schema: "pa.Schema", rows: list[dict[str, Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with whole_file(file) as temporary:
+    with atomic_write(file) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema), temporary, compression="zstd")
 
 

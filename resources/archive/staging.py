@@ -10,7 +10,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resources.atomic_write import whole_file
+from resources.atomic_write import atomic_write
 from resources.records import Image
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ class StagedInspection:
 class Staging:
     """The staged inspections of one scorer version, a folder a day."""
 
-    def __init__(self, root: Path, scorer: str) -> None:
+    def __init__(self, root: Path, scorer_version: str) -> None:
         self._everyones = root
-        self._root = root / scorer
+        self._root = root / scorer_version
 
     def size(self) -> int:
         """Bytes that are staged, of every scorer version: they share the disk."""
@@ -85,7 +85,7 @@ class Staging:
         schema = _schema()
         images = failed = size = 0
         with (
-            whole_file(self._file(day, inspection_id)) as temporary,
+            atomic_write(self._file(day, inspection_id)) as temporary,
             pa.OSFile(str(temporary), "wb") as sink,
             pa.ipc.new_file(sink, schema) as writer,
         ):
@@ -146,7 +146,7 @@ class Staging:
             reader = pa.ipc.open_file(source)
             for i in range(reader.num_record_batches):
                 for row in reader.get_batch(i).to_pylist():
-                    image = Image(*(row[name] for name in Image.__dataclass_fields__))
+                    image = Image(**{name: row[name] for name in Image.__dataclass_fields__})
                     yield StagedImage(
                         image, row["fetched_at"], row["data"], row["error"], row["sha256"], row.get("taken_at")
                     )

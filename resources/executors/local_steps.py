@@ -9,11 +9,11 @@ from pathlib import Path
 
 from resources.executors.slurm.script import ARGUMENTS_VARIABLE, Step
 
-SETTLING = 5.0
+EVENT_GRACE_S = 5.0
 """Seconds between a process's end and its step's failure: the step's own last event may still be on its way."""
 
 
-class StepsHere:
+class LocalSteps:
     """Runs steps as processes of this machine, each in a process group of its own, so that it can be ended whole.
 
     Args:
@@ -33,7 +33,7 @@ class StepsHere:
         environment = {**os.environ, "DAGSTER_HOME": step.dagster_home, ARGUMENTS_VARIABLE: step.arguments}
         with out.open("ab") as stream:
             child = subprocess.Popen(
-                [*step.gently, step.python, "-m", "dagster", "api", "execute_step"],
+                [*step.command_prefix, step.python, "-m", "dagster", "api", "execute_step"],
                 env=environment,
                 cwd=step.working_directory,
                 stdin=subprocess.DEVNULL,
@@ -49,7 +49,7 @@ class StepsHere:
         """Takes charge of a process that an earlier run worker started; it counts as ended on another machine."""
         self._pids[step.key, step.attempt] = pid if pid and host == socket.gethostname() else 0
 
-    def follows(self, step: Step) -> bool:
+    def tracks(self, step: Step) -> bool:
         return (step.key, step.attempt) in self._pids
 
     def output(self, step: Step) -> Path:
@@ -62,7 +62,7 @@ class StepsHere:
         if self._runs(pid):
             return None
         ended = self._ended_at.setdefault(pid, time.monotonic())
-        if time.monotonic() - ended < SETTLING:
+        if time.monotonic() - ended < EVENT_GRACE_S:
             return None
         child = self._children.get(pid)
         how = f"with exit code {child.returncode}" if child else "with the run worker that had started it"
@@ -74,7 +74,7 @@ class StepsHere:
 
     def close(self, cancelled: list[Step], patience: float) -> None:
         """Waits for cancelled steps to end and kills what runs on after that many seconds."""
-        pids = [self._pids[step.key, step.attempt] for step in cancelled if self.follows(step)]
+        pids = [self._pids[step.key, step.attempt] for step in cancelled if self.tracks(step)]
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline and any(map(self._runs, pids)):
             time.sleep(0.1)

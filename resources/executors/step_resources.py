@@ -1,4 +1,4 @@
-"""What a step needs to run, in words that no cluster owns: the step tag ``c4/resources``.
+"""What a step needs to run, whatever the cluster: the step tag ``c4/resources``.
 
 An asset states it once; the executor of a deployment (Slurm's today) turns it into its own options. An executor that
 does not know the tag ignores it.
@@ -11,17 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resources.errors import ConfigurationError
 
-TAG = "c4/resources"
+RESOURCES_TAG = "c4/resources"
 
-BACK_SEAT = 19
+BACKFILL_NICENESS = 19
 """The niceness of a backfill's steps: the least share of a core that an hourly run wants. On an idle machine it costs
 nothing."""
 
-GENTLY = (
+BACKFILL_COMMAND_PREFIX = (
     "sh",
     "-c",
-    f'{{ echo {BACK_SEAT} >/proc/self/autogroup; }} 2>/dev/null; exec nice -n {BACK_SEAT} "$@"',
-    "gently",
+    f'{{ echo {BACKFILL_NICENESS} >/proc/self/autogroup; }} 2>/dev/null; exec nice -n {BACKFILL_NICENESS} "$@"',
+    "backfill",
 )
 """What goes before the command of a backfill's step that has a session of its own, as a Slurm job has.
 
@@ -49,7 +49,7 @@ class StepResources(BaseModel):
 
     def as_tag(self) -> dict[str, object]:
         """The ``op_tags`` of an asset that needs this."""
-        return {TAG: self.model_dump(exclude_defaults=True)}
+        return {RESOURCES_TAG: self.model_dump(exclude_defaults=True)}
 
     @classmethod
     def from_tags(cls, tags: Mapping[str, str], step: str) -> "StepResources":
@@ -59,12 +59,14 @@ class StepResources(BaseModel):
             ConfigurationError: the tag cannot be read; the message names the step and the key.
         """
         try:
-            return cls.model_validate_json(tags.get(TAG) or "{}")
+            return cls.model_validate_json(tags.get(RESOURCES_TAG) or "{}")
         except ValidationError as error:
-            raise ConfigurationError(f"The tag {TAG} of step {step} cannot be used: {in_words(error)}.") from error
+            raise ConfigurationError(
+                f"The tag {RESOURCES_TAG} of step {step} cannot be used: {validation_message(error)}."
+            ) from error
 
 
-def in_words(error: ValidationError) -> str:
+def validation_message(error: ValidationError) -> str:
     """What is wrong with a configuration, key by key."""
     return "; ".join(
         f"{'.'.join(str(part) for part in detail['loc']) or 'the whole'}: {detail['msg'][0].lower()}{detail['msg'][1:]}"

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from resources.errors import ImageError
 
-MAX_BYTES = 64 * 1024**2
+MAX_IMAGE_BYTES = 64 * 1024**2
 """Largest image file that is read. A 5-megapixel JPEG has 0.2-2 MB, an uncompressed 16-bit RGB image 30 MB."""
 
-READERS = 8
+MAX_CONCURRENT_READS = 8
 """Files read at once from one store: enough to hide the latency of a network file system."""
 
 
@@ -68,18 +68,18 @@ def fetch_each(paths: Sequence[str], read: Callable[[str], bytes]) -> Iterator[F
         except ImageError as error:
             return FetchedImage(path, None, str(error))
 
-    with ThreadPoolExecutor(READERS, thread_name_prefix="image-store") as readers:
-        for first in range(0, len(paths), READERS):
-            yield from readers.map(one, paths[first : first + READERS])
+    with ThreadPoolExecutor(MAX_CONCURRENT_READS, thread_name_prefix="image-store") as readers:
+        for first in range(0, len(paths), MAX_CONCURRENT_READS):
+            yield from readers.map(one, paths[first : first + MAX_CONCURRENT_READS])
 
 
 def checked_size(path: str, size: int) -> None:
     """Refuses files that cannot be an image.
 
     Raises:
-        ImageError: the file is empty or larger than :data:`MAX_BYTES`.
+        ImageError: the file is empty or larger than :data:`MAX_IMAGE_BYTES`.
     """
     if size == 0:
         raise ImageError(f"{path} is empty; copy it again from the imager")
-    if size > MAX_BYTES:
-        raise ImageError(f"{path} has {size:,} bytes, more than any image of a drop ({MAX_BYTES:,} at most)")
+    if size > MAX_IMAGE_BYTES:
+        raise ImageError(f"{path} has {size:,} bytes, more than any image of a drop ({MAX_IMAGE_BYTES:,} at most)")

@@ -32,13 +32,13 @@ T = TypeVar("T")
 
 log = logging.getLogger("c4.fetch")
 
-RETRIES = 3
+MAX_RECONNECTS = 3
 """How often in a row a lost connection is made again without one image having come in between."""
 
 FIRST_WAIT_SECONDS = 0.5
 """Before the first retry, on average; twice as long before each further one."""
 
-IN_FLIGHT = 16
+MAX_SFTP_REQUESTS = 16
 """Files that are asked for at once over sftp, which also bounds what is held in memory."""
 
 
@@ -99,7 +99,7 @@ class SshStore:
                     losses = 0
             except ConnectionLost as error:
                 losses += 1
-                if losses > RETRIES:
+                if losses > MAX_RECONNECTS:
                     raise self._given_up(error) from error
                 seconds = FIRST_WAIT_SECONDS * 2 ** (losses - 1) * random.uniform(0.5, 1.5)  # noqa: S311
                 log.warning("%s; trying again in %.1f s. %d of %d images are here.", error, seconds, done, len(wanted))
@@ -156,13 +156,15 @@ class SshStore:
         """A tar on the host that begins to send those files; it ends with the context."""
         import asyncssh
 
-        from resources.image_store.tar_stream import WINDOW, ArrivingTar, NoTar, tar_command
+        from resources.image_store.tar_stream import CHANNEL_WINDOW_BYTES, ArrivingTar, NoTar, tar_command
 
         tar = ArrivingTar(names, self._timeout, self._connection.soon)
 
         async def begin(connection: asyncssh.SSHClientConnection) -> None:
             try:
-                opening = connection.create_session(lambda: tar, tar_command(self._root), encoding=None, window=WINDOW)
+                opening = connection.create_session(
+                    lambda: tar, tar_command(self._root), encoding=None, window=CHANNEL_WINDOW_BYTES
+                )
                 await asyncio.wait_for(opening, self._timeout)
             except asyncssh.ChannelOpenError as error:
                 if tar.begun:
@@ -192,7 +194,7 @@ class SshStore:
         try:
             for one in wanted:
                 ahead.append((one, None if one.error else self._ask_sftp(partial(_bytes_of, one))))
-                if len(ahead) == IN_FLIGHT:
+                if len(ahead) == MAX_SFTP_REQUESTS:
                     yield self._read(*ahead.popleft())
             while ahead:
                 yield self._read(*ahead.popleft())
@@ -247,7 +249,7 @@ class SshStore:
             "%s runs no tar for this account (%s): images come by sftp, %d at a time.",
             self._connection.name,
             error,
-            IN_FLIGHT,
+            MAX_SFTP_REQUESTS,
         )
 
     def _ask_sftp(

@@ -16,23 +16,23 @@ import asyncssh
 from asyncssh.constants import EXTENDED_DATA_STDERR
 
 from resources.errors import C4Error
-from resources.image_store.base import MAX_BYTES
+from resources.image_store.base import MAX_IMAGE_BYTES
 from resources.ssh import ConnectionLost
 
-WINDOW = 8 * 1024**2
+CHANNEL_WINDOW_BYTES = 8 * 1024**2
 """Bytes that may be on the way unacknowledged. With asyncssh's own 2 MiB, a round trip of 12 ms and not the machine
 decides how fast images come; more than this brings nothing there."""
 
-QUEUED_BYTES = 4 * 1024**2
+MAX_QUEUED_BYTES = 4 * 1024**2
 """Bytes that wait to be read, at most; the window comes on top. Then the host has to wait."""
 
-CHUNK = 32 * 1024
+READ_CHUNK_BYTES = 32 * 1024
 """Bytes that are read at once: as many as an ssh packet brings."""
 
-WORDS = 4096
+MAX_STDERR_LINE_BYTES = 4096
 """Bytes of a line on stderr that are kept, at most."""
 
-CHANGES = (b"file changed as we read it", b"File shrank by", b"Read error at byte")
+FILE_CHANGED_MESSAGES = (b"file changed as we read it", b"File shrank by", b"Read error at byte")
 """What GNU tar says (in the locale C) of a file that is not in the archive as it is on disk."""
 
 
@@ -61,7 +61,7 @@ class Entry:
 
     @property
     def is_too_large(self) -> bool:
-        """Whether it is a file larger than :data:`MAX_BYTES`."""
+        """Whether it is a file larger than :data:`MAX_IMAGE_BYTES`."""
         return self.size is not None and self.data is None
 
 
@@ -92,7 +92,7 @@ class ArrivingTar(asyncssh.SSHClientSession[bytes]):
         self._queued = 0
         self._paused = self._ended = False
         self._lost: Exception | None = None
-        self._unfinished = self._last_words = b""
+        self._partial_stderr_line = self._last_stderr_line = b""
         self._status: int | None = None
         self.begun = False
         """Whether tar runs, or has run."""
@@ -110,16 +110,16 @@ class ArrivingTar(asyncssh.SSHClientSession[bytes]):
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         if datatype == EXTENDED_DATA_STDERR:
-            *lines, unfinished = (self._unfinished + data).split(b"\n")
-            self._unfinished = unfinished[-WORDS:]
-            self._last_words = lines[-1] if lines else self._last_words
-            self.changes += sum(any(said in line for said in CHANGES) for line in lines)
+            *lines, unfinished = (self._partial_stderr_line + data).split(b"\n")
+            self._partial_stderr_line = unfinished[-MAX_STDERR_LINE_BYTES:]
+            self._last_stderr_line = lines[-1] if lines else self._last_stderr_line
+            self.changes += sum(any(said in line for said in FILE_CHANGED_MESSAGES) for line in lines)
             return
         assert self._channel is not None  # noqa: S101
         with self._news:
             self._chunks.append(data)
             self._queued += len(data)
-            if self._queued >= QUEUED_BYTES and not self._paused:
+            if self._queued >= MAX_QUEUED_BYTES and not self._paused:
                 self._paused = True
                 self._channel.pause_reading()
             self._news.notify()
@@ -149,7 +149,7 @@ class ArrivingTar(asyncssh.SSHClientSession[bytes]):
                 return b""
             data = self._chunks.popleft()
             self._queued -= len(data)
-            resume = self._paused and self._queued < QUEUED_BYTES / 2
+            resume = self._paused and self._queued < MAX_QUEUED_BYTES / 2
             self._paused = self._paused and not resume
         if resume and self._channel is not None:
             self._on_loop(self._channel.resume_reading)
@@ -157,7 +157,7 @@ class ArrivingTar(asyncssh.SSHClientSession[bytes]):
 
     def finish(self) -> None:
         """Waits until tar has ended and said everything. It has no more to send than the end of its last block."""
-        left = QUEUED_BYTES
+        left = MAX_QUEUED_BYTES
         while left > 0 and (data := self.read()):
             left -= len(data)
 
@@ -167,9 +167,9 @@ class ArrivingTar(asyncssh.SSHClientSession[bytes]):
             self._on_loop(self._channel.abort)
 
     @property
-    def words(self) -> str:
+    def exit_message(self) -> str:
         """How tar ended, for messages."""
-        said = self._last_words.decode(errors="replace").strip()
+        said = self._last_stderr_line.decode(errors="replace").strip()
         return f"exit status {self._status}" + (f", «{said}»" if said else "")
 
 
@@ -199,7 +199,7 @@ def entries(tar: ArrivingTar, names: Sequence[str]) -> Iterator[Entry]:
     except (tarfile.TarError, ValueError) as error:
         if at < 0:
             tar.finish()
-            raise NoTar(tar.words) from error
+            raise NoTar(tar.exit_message) from error
     except ConnectionLost:
         if held and held.sound:
             yield held
@@ -210,14 +210,14 @@ def entries(tar: ArrivingTar, names: Sequence[str]) -> Iterator[Entry]:
 
 def _opened(tar: ArrivingTar) -> tarfile.TarFile:
     file = cast("IO[bytes]", tar)  # the stream mode does nothing but read
-    return tarfile.open(fileobj=file, mode="r|", bufsize=CHUNK, encoding="utf-8", errors="surrogateescape")
+    return tarfile.open(fileobj=file, mode="r|", bufsize=READ_CHUNK_BYTES, encoding="utf-8", errors="surrogateescape")
 
 
 def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo, at: int) -> Entry:
     opened = archive.extractfile(member) if member.isreg() else None
     if opened is None:
         return Entry(at, is_link=member.issym() or member.islnk())
-    if member.size > MAX_BYTES:
+    if member.size > MAX_IMAGE_BYTES:
         return Entry(at, size=member.size)
     data = opened.read(member.size)
     return Entry(at, size=member.size, data=data, sound=not data.endswith(b"\0"))

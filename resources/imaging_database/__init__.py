@@ -1,4 +1,4 @@
-"""The imaging database: plates, inspections, images and scores. The contract is in ``schema.py``."""
+"""The imaging database: plates, inspections, images and scores. ``schema.py`` is the contract."""
 
 from resources.imaging_database.database import ImagingDatabase
 

@@ -1,4 +1,4 @@
-"""Does a site's database keep the contract? Relations, columns, types, indexes and grants, and what mends them.
+"""Checks a site's database against the contract: relations, columns, types, indexes and grants.
 
 Nothing is written: grants are tried with statements about no row.
 """
@@ -32,7 +32,7 @@ from resources.records import CATEGORIES
 
 
 @dataclass(frozen=True)
-class Finding:
+class ContractGap:
     """Something that the database lacks, and the statement or the advice that mends it."""
 
     what: str
@@ -76,13 +76,13 @@ _TYPES: Mapping[str, frozenset[Any]] = {
 }
 
 
-def check(database: ImagingDatabase) -> list[Finding]:
+def check(database: ImagingDatabase) -> list[ContractGap]:
     """What the database lacks, in the order in which it is best mended. Empty if it keeps the contract.
 
     Raises:
         Unavailable, ConfigurationError: the database cannot be asked.
     """
-    findings: list[Finding] = []
+    findings: list[ContractGap] = []
     with database.reading("check") as connection:
         for table in schema.metadata.sorted_tables:
             found = list(_columns(connection, table))
@@ -92,31 +92,31 @@ def check(database: ImagingDatabase) -> list[Finding]:
     return findings
 
 
-def _columns(connection: Connection, table: Table) -> Iterator[Finding]:
+def _columns(connection: Connection, table: Table) -> Iterator[ContractGap]:
     """What is missing of a relation and its columns, or of the right to read them."""
     fault, types = _try(connection, select(table).where(false()))
     if fault is None:
         yield from _types(table, types)
     elif fault is NOT_ALLOWED:
-        yield Finding(f"the right to read {table.name}", _grant("select", table, connection))
+        yield ContractGap(f"the right to read {table.name}", _grant("select", table, connection))
     else:
         missing = [column for column in table.columns if _try(connection, select(column).where(false()))[0]]
         if len(missing) == len(table.columns):
-            yield Finding(f"the relation {table.name} (or the right to read it)", _creation(table, connection))
+            yield ContractGap(f"the relation {table.name} (or the right to read it)", _creation(table, connection))
         for column in missing if len(missing) < len(table.columns) else []:
             mend = (
                 add_column(table.name, column.name, connection.dialect)
                 if table.name in OWN_TABLES
                 else f"add {column.name} ({_type(column)}) to the view {table.name}"
             )
-            yield Finding(f"the column {table.name}.{column.name}", mend)
+            yield ContractGap(f"the column {table.name}.{column.name}", mend)
 
 
-def _types(table: Table, types: Sequence[Any]) -> Iterator[Finding]:
+def _types(table: Table, types: Sequence[Any]) -> Iterator[ContractGap]:
     for column, code in zip(table.columns, types, strict=True):
         found = getattr(code, "name", code)
         if found is not None and found not in _TYPES[_type(column)]:
-            yield Finding(
+            yield ContractGap(
                 f"a {_type(column)} in {table.name}.{column.name}",
                 f"the driver calls its type {found}: cast it in the view, or change the column",
             )
@@ -133,7 +133,7 @@ def _type(column: Column[Any]) -> str:
     return next(name for family, name in families.items() if isinstance(column.type, family))
 
 
-def _indexes(connection: Connection, table: Table) -> Iterator[Finding]:
+def _indexes(connection: Connection, table: Table) -> Iterator[ContractGap]:
     unique, wanted = _UNIQUE.get(table.name), _INDEXES.get(table.name, ())
     try:
         if table.name in inspect(connection).get_view_names():
@@ -141,19 +141,19 @@ def _indexes(connection: Connection, table: Table) -> Iterator[Finding]:
         keys = list(_keys(connection, table))
     except NoSuchTableError:
         for columns in wanted:
-            yield Finding(
+            yield ContractGap(
                 f"a look at the indexes of {table.name}, which is no table",
                 f"see that what is behind it has an index on {', '.join(columns)}",
                 needed=False,
             )
         return
     if unique and not any(_guards(key, unique, table.name) for is_unique, key in keys if is_unique):
-        yield Finding(f"a unique key of {table.name} on {', '.join(unique)}", _unique_index(table, connection))
+        yield ContractGap(f"a unique key of {table.name} on {', '.join(unique)}", _unique_index(table, connection))
     for columns in wanted:
         if not any(key[: len(columns)] == list(columns) for _, key in keys):
             name = f"ix_{table.name}_{'_'.join(columns)}"
             mend = f"CREATE INDEX {name} ON {table.name} ({', '.join(columns)})"
-            yield Finding(f"an index of {table.name} on {', '.join(columns)}", mend, needed=False)
+            yield ContractGap(f"an index of {table.name} on {', '.join(columns)}", mend, needed=False)
 
 
 def _keys(connection: Connection, table: Table) -> Iterator[tuple[bool, list[str]]]:
@@ -179,7 +179,7 @@ def _unique_index(table: Table, connection: Connection) -> str:
     return f"CREATE UNIQUE INDEX uq_{table.name}_{'_'.join(columns)} ON {table.name} ({', '.join(columns)})"
 
 
-def _grants(connection: Connection, table: Table) -> Iterator[Finding]:
+def _grants(connection: Connection, table: Table) -> Iterator[ContractGap]:
     nothing = select(*(column for column in table.columns if column.name != "id")).where(false())
     attempts: dict[str, Executable] = {
         "insert": insert(table).from_select([c.name for c in table.columns if c.name != "id"], nothing),
@@ -189,19 +189,19 @@ def _grants(connection: Connection, table: Table) -> Iterator[Finding]:
     for right in _WRITES.get(table.name, ()):
         fault, _ = _try(connection, attempts[right])
         if fault is not None:
-            yield Finding(f"the right to {right} rows of {table.name}", _grant(right, table, connection))
+            yield ContractGap(f"the right to {right} rows of {table.name}", _grant(right, table, connection))
 
 
-def _classes(connection: Connection) -> Iterator[Finding]:
+def _classes(connection: Connection) -> Iterator[ContractGap]:
     classes = schema.score_classes
     known = set(connection.scalars(select(classes.c.name).where(classes.c.name.in_(CATEGORIES))))
     for category in CATEGORIES:
         if category not in known:
             mend = "add it to score_classes, with itself as its category: `c4 db seed-classes`, or in the LIMS"
-            yield Finding(f"a class named {category}", mend)
+            yield ContractGap(f"a class named {category}", mend)
     strange = select(classes.c.name, classes.c.category).where(classes.c.category.not_in(CATEGORIES))
     for name, category in connection.execute(strange):
-        yield Finding(
+        yield ContractGap(
             f"a category for the class {name}: {category!r} is none of {', '.join(CATEGORIES)}",
             "correct it in score_classes, or leave it empty",
             needed=False,

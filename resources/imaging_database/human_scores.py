@@ -1,15 +1,18 @@
 """Human scores beside the machine's, for Ashes."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import String, func, literal, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, inspections, plates, score_classes, scores
-from resources.records import ScoredTwice
+from resources.records import PROBABILITY_COLUMNS, ScorePair
 
 
-def newest_human_scores(database: ImagingDatabase, scorer: str, since: datetime, until: datetime) -> list[ScoredTwice]:
+def newest_human_scores(
+    database: ImagingDatabase, scorer_version: str, since: datetime, until: datetime
+) -> list[ScorePair]:
     """The images whose newest human score before ``until`` was given at or after ``since``.
 
     Later scores are not looked at, so that a week that is over gives the same answer for ever. Two scores of the
@@ -41,32 +44,34 @@ def newest_human_scores(database: ImagingDatabase, scorer: str, since: datetime,
         select(
             human.c.image_id,
             images.c.inspection_id,
-            plates.c.barcode,
+            plates.c.barcode.label("plate"),
             inspections.c.imaged_at,
             images.c.well,
             images.c.drop_number,
             images.c.path,
-            human.c.scorer,
-            func.coalesce(human_class.c.name, literal("class ") + human.c.score_class_id.cast(String(24))),
-            human_class.c.category,
-            human.c.scored_at,
-            machine_class.c.category,
-            machine.c.p_clear,
-            machine.c.p_crystals,
-            machine.c.p_other,
-            machine.c.p_precipitate,
+            human.c.scorer.label("human"),
+            func.coalesce(human_class.c.name, literal("class ") + human.c.score_class_id.cast(String(24))).label(
+                "human_class"
+            ),
+            human_class.c.category.label("human_category"),
+            human.c.scored_at.label("human_scored_at"),
+            machine_class.c.category.label("machine_category"),
+            *(machine.c[name] for name in PROBABILITY_COLUMNS),
         )
         .join(images, images.c.id == human.c.image_id)
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .outerjoin(human_class, human_class.c.id == human.c.score_class_id)
-        .outerjoin(machine, (machine.c.image_id == human.c.image_id) & (machine.c.scorer_version == scorer))
+        .outerjoin(machine, (machine.c.image_id == human.c.image_id) & (machine.c.scorer_version == scorer_version))
         .outerjoin(machine_class, machine_class.c.id == machine.c.score_class_id)
         .where(human.c.age == 1)
         .order_by(human.c.scored_at, human.c.image_id)
     )
     with database.reading("ashes") as connection:
-        return [
-            ScoredTwice(*row[:12], probabilities=None if row[11] is None else tuple(row[12:]))
-            for row in connection.execute(query)
-        ]
+        return [_pair(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def _pair(row: dict[str, Any]) -> ScorePair:
+    clear, crystals, other, precipitate = (row.pop(name) for name in PROBABILITY_COLUMNS)
+    is_scored = row["machine_category"] is not None
+    return ScorePair(**row, probabilities=(clear, crystals, other, precipitate) if is_scored else None)

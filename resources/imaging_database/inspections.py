@@ -7,8 +7,8 @@ from sqlalchemy import func, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, inspections, plates
-from resources.imaging_database.work import day_bounds
-from resources.records import Image, Inspection
+from resources.imaging_database.work import IMAGE_COLUMNS, day_bounds, image_of
+from resources.records import Inspection
 
 
 def inspections_of_day(database: ImagingDatabase, day: date) -> list[Inspection]:
@@ -18,12 +18,7 @@ def inspections_of_day(database: ImagingDatabase, day: date) -> list[Inspection]
         select(
             inspections.c.imaged_at,
             inspections.c.plate_id,
-            images.c.id,
-            images.c.inspection_id,
-            plates.c.barcode,
-            images.c.well,
-            images.c.drop_number,
-            images.c.path,
+            *IMAGE_COLUMNS,
         )
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
@@ -51,9 +46,9 @@ def inspections_of_day(database: ImagingDatabase, day: date) -> list[Inspection]
     return [
         Inspection(
             inspection_id,
-            first.barcode,
+            first.plate,
             first.imaged_at,
-            tuple({row.id: Image(*row[2:]) for row in (first, *rest)}.values()),
+            tuple({row.image_id: image_of(row) for row in (first, *rest)}.values()),
             max((count for at, count in before.get(first.plate_id, ()) if at < first.imaged_at), default=0),
         )
         for inspection_id, group in groupby(rows, key=lambda row: row.inspection_id)

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, score_classes, scores
 from resources.imaging_database.statements import among
+from resources.records import PROBABILITY_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class StoredScore:
     probabilities: tuple[float | None, ...]
 
 
-def stored_scores(database: ImagingDatabase, scorer: str, image_ids: Iterable[int]) -> list[StoredScore]:
+def stored_scores(database: ImagingDatabase, scorer_version: str, image_ids: Iterable[int]) -> list[StoredScore]:
     """Every row that a scorer version has of these images, doubled ones and those of images no longer listed too."""
     found: list[StoredScore] = []
     with database.reading("read back") as connection:
@@ -27,16 +28,16 @@ def stored_scores(database: ImagingDatabase, scorer: str, image_ids: Iterable[in
             query = (
                 select(
                     scores.c.image_id,
-                    score_classes.c.name,
-                    scores.c.p_clear,
-                    scores.c.p_crystals,
-                    scores.c.p_other,
-                    scores.c.p_precipitate,
+                    score_classes.c.name.label("category"),
+                    *(scores.c[name] for name in PROBABILITY_COLUMNS),
                 )
                 .outerjoin(score_classes, score_classes.c.id == scores.c.score_class_id)
-                .where(scores.c.scorer_version == scorer, these)
+                .where(scores.c.scorer_version == scorer_version, these)
             )
-            found += [StoredScore(row[0], row[1], tuple(row[2:])) for row in connection.execute(query)]
+            found += [
+                StoredScore(row.image_id, row.category, tuple(getattr(row, name) for name in PROBABILITY_COLUMNS))
+                for row in connection.execute(query)
+            ]
     return found
 
 

@@ -26,7 +26,7 @@ from resources.errors import ConfigurationError
 
 T = TypeVar("T")
 
-Rows: TypeAlias = list[dict[str, Any]]
+InsertRows: TypeAlias = list[dict[str, Any]]
 
 BATCH = 1000
 """Rows a statement. Oracle takes at most 1,000 values in an IN list; SQLite 32,766 variables in all."""
@@ -68,12 +68,12 @@ def _rows_a_statement(connection: Connection) -> int:
     return POSTGRESQL_BATCH if connection.dialect.name == "postgresql" else BATCH
 
 
-def _into_sqlite(connection: Connection, table: Table, rows: Rows) -> int:
+def _into_sqlite(connection: Connection, table: Table, rows: InsertRows) -> int:
     absent = sqlite.insert(table).on_conflict_do_nothing().returning(next(iter(table.primary_key)))
     return len(connection.execute(absent, rows).all())
 
 
-def _into_postgresql(connection: Connection, table: Table, rows: Rows) -> int:
+def _into_postgresql(connection: Connection, table: Table, rows: InsertRows) -> int:
     """Each column as one array, which takes the server less time to read than a list of rows."""
     arrays = [_array(table.c[name].type, [row[name] for row in rows]) for name in rows[0]]
     source = func.unnest(*arrays).table_valued(*rows[0]).render_derived()
@@ -111,7 +111,7 @@ def _array(type_: TypeEngine[Any], values: Sequence[Any]) -> ColumnElement[Any]:
     return cast(literal(values, _ArrayAsText(type_)), postgresql.ARRAY(kept))
 
 
-def _into_oracle(connection: Connection, table: Table, rows: Rows) -> int:
+def _into_oracle(connection: Connection, table: Table, rows: InsertRows) -> int:
     absent = table.insert().inline().execution_options(**{_KEEP_GOOD_ROWS: True, "preserve_rowcount": True})
     return connection.execute(absent, rows).rowcount
 

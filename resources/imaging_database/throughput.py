@@ -1,4 +1,4 @@
-"""How fast a scorer version scores: when its scores were made."""
+"""The throughput of a scorer version: how many scores it wrote in each hour."""
 
 from datetime import datetime, timedelta
 
@@ -10,7 +10,7 @@ from resources.imaging_database.schema import scores
 HOUR = timedelta(hours=1)
 
 
-def scores_by_hour(database: ImagingDatabase, scorer: str, now: datetime, hours: int = 24) -> list[int]:
+def scores_by_hour(database: ImagingDatabase, scorer_version: str, now: datetime, hours: int = 24) -> list[int]:
     """Counts the scores of each of the last ``hours`` hours before ``now``, oldest first.
 
     One statement over one range of the index of scorer version and time: what it costs grows with these scores alone.
@@ -21,6 +21,6 @@ def scores_by_hour(database: ImagingDatabase, scorer: str, now: datetime, hours:
             func.count(case(((scores.c.scored_at >= start) & (scores.c.scored_at < start + HOUR), 1)))
             for start in starts
         )
-    ).where(scores.c.scorer_version == scorer, scores.c.scored_at >= starts[0], scores.c.scored_at < now)
+    ).where(scores.c.scorer_version == scorer_version, scores.c.scored_at >= starts[0], scores.c.scored_at < now)
     with database.reading("status") as connection:
         return list(connection.execute(query).one())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, Row, exists, func, select
 
 from resources.errors import ConfigurationError
 from resources.imaging_database.database import ImagingDatabase
@@ -22,14 +22,14 @@ from resources.imaging_database.schema import (
 )
 from resources.imaging_database.statements import insert_absent
 
-LONGEST = 1000
+MAX_REASON_LENGTH = 1000
 """Characters of a reason that are kept."""
 
 _withheld = c4_withheld_inspections
 
 
 @dataclass(frozen=True)
-class Finding:
+class FailedCheck:
     """A blocking check that an inspection has failed, and how many of its images were judged."""
 
     inspection_id: int
@@ -54,7 +54,7 @@ class Withheld:
     release_reason: str | None
 
 
-def judged_and_withheld(scorer: str) -> ColumnElement[bool]:
+def judged_and_withheld(scorer_version: str) -> ColumnElement[bool]:
     """For queries over ``images``: the image's inspection is withheld, and that was decided knowing all its images.
 
     Images that were listed since leave the inspection pending: the next run fetches them and judges all anew.
@@ -65,23 +65,23 @@ def judged_and_withheld(scorer: str) -> ColumnElement[bool]:
     ).scalar_subquery()
     return exists().where(
         _withheld.c.inspection_id == images.c.inspection_id,
-        _withheld.c.scorer_version == scorer,
+        _withheld.c.scorer_version == scorer_version,
         _withheld.c.released_at.is_(None),
         _withheld.c.images >= listed.correlate(images),
     )
 
 
-def is_withheld(scorer: str) -> ColumnElement[bool]:
+def is_withheld(scorer_version: str) -> ColumnElement[bool]:
     """For queries over ``inspections``: the inspection is withheld, whatever has been listed since."""
     return exists().where(
         _withheld.c.inspection_id == inspections.c.id,
-        _withheld.c.scorer_version == scorer,
+        _withheld.c.scorer_version == scorer_version,
         _withheld.c.released_at.is_(None),
     )
 
 
 def withhold(
-    database: ImagingDatabase, scorer_version: dict[str, Any], judged: dict[int, int], findings: Sequence[Finding]
+    database: ImagingDatabase, scorer_version: dict[str, Any], judged: dict[int, int], findings: Sequence[FailedCheck]
 ) -> set[int]:
     """Records which inspections have failed a blocking check, in one transaction, and forgets what passes now.
 
@@ -113,7 +113,7 @@ def withhold(
             connection.execute(
                 _withheld.update()
                 .where(_one(version, finding.inspection_id, finding.check), _withheld.c.released_at.is_(None))
-                .values(reason=finding.reason[:LONGEST], images=finding.images)
+                .values(reason=finding.reason[:MAX_REASON_LENGTH], images=finding.images)
             )
         for inspection_id, check in sorted(set(known) - failed):
             # A run that knew fewer images does not undo what one that knew more has found.
@@ -131,7 +131,7 @@ def _is_released(row: Any) -> bool:
     return row is not None and row.released_at is not None
 
 
-def _order(finding: Finding) -> tuple[int, str]:
+def _order(finding: FailedCheck) -> tuple[int, str]:
     return finding.inspection_id, finding.check
 
 
@@ -143,18 +143,18 @@ def _one(version: str, inspection_id: int, check: str) -> ColumnElement[bool]:
     )
 
 
-def _row(finding: Finding, version: str, now: datetime) -> dict[str, Any]:
+def _row(finding: FailedCheck, version: str, now: datetime) -> dict[str, Any]:
     return {
         "inspection_id": finding.inspection_id,
         "scorer_version": version,
         "check_name": finding.check,
-        "reason": finding.reason[:LONGEST],
+        "reason": finding.reason[:MAX_REASON_LENGTH],
         "images": finding.images,
         "withheld_at": now,
     }
 
 
-def withheld_inspections(database: ImagingDatabase, scorer: str, released: bool = False) -> list[Withheld]:
+def withheld_inspections(database: ImagingDatabase, scorer_version: str, released: bool = False) -> list[Withheld]:
     """The inspections that a scorer version withholds, newest first.
 
     Args:
@@ -163,7 +163,7 @@ def withheld_inspections(database: ImagingDatabase, scorer: str, released: bool 
     query = (
         select(
             _withheld.c.inspection_id,
-            plates.c.barcode,
+            plates.c.barcode.label("plate"),
             inspections.c.imaged_at,
             _withheld.c.check_name,
             _withheld.c.reason,
@@ -175,7 +175,7 @@ def withheld_inspections(database: ImagingDatabase, scorer: str, released: bool 
         )
         .join(inspections, inspections.c.id == _withheld.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
-        .where(_withheld.c.scorer_version == scorer)
+        .where(_withheld.c.scorer_version == scorer_version)
         .order_by(_withheld.c.withheld_at.desc(), _withheld.c.inspection_id, _withheld.c.check_name)
     )
     if not released:
@@ -184,12 +184,22 @@ def withheld_inspections(database: ImagingDatabase, scorer: str, released: bool 
         return [_withheld_of(row) for row in connection.execute(query)]
 
 
-def _withheld_of(row: Any) -> Withheld:
-    inspection_id, plate, imaged_at, *rest = row
-    return Withheld(inspection_id, plate, imaged_at.date(), *rest)
+def _withheld_of(row: Row[Any]) -> Withheld:
+    return Withheld(
+        row.inspection_id,
+        row.plate,
+        row.imaged_at.date(),
+        row.check_name,
+        row.reason,
+        row.images,
+        row.withheld_at,
+        row.released_by,
+        row.released_at,
+        row.release_reason,
+    )
 
 
-def release(database: ImagingDatabase, scorer: str, inspection_id: int, by: str, reason: str) -> list[str]:
+def release(database: ImagingDatabase, scorer_version: str, inspection_id: int, by: str, reason: str) -> list[str]:
     """Lets an inspection's scores into the database in spite of the checks that it has failed so far.
 
     Returns:
@@ -202,19 +212,22 @@ def release(database: ImagingDatabase, scorer: str, inspection_id: int, by: str,
         raise ConfigurationError("Say why the inspection is released: the reason is kept with it.")
     of_inspection = (
         (_withheld.c.inspection_id == inspection_id)
-        & (_withheld.c.scorer_version == scorer)
+        & (_withheld.c.scorer_version == scorer_version)
         & _withheld.c.released_at.is_(None)
     )
     with database.writing("checks") as connection:
         names = list(connection.scalars(select(_withheld.c.check_name).where(of_inspection)))
         if not names:
             raise ConfigurationError(
-                f"Inspection {inspection_id} is not withheld by {scorer}: `c4 checks list` shows those that are."
+                f"Inspection {inspection_id} is not withheld by {scorer_version}: `c4 checks list` shows those that "
+                "are."
             )
         connection.execute(
             _withheld.update()
             .where(of_inspection)
-            .values(released_by=by[:64], released_at=datetime.now(UTC), release_reason=reason.strip()[:LONGEST])
+            .values(
+                released_by=by[:64], released_at=datetime.now(UTC), release_reason=reason.strip()[:MAX_REASON_LENGTH]
+            )
         )
     return sorted(names)
 
@@ -232,9 +245,11 @@ def inspection_day(database: ImagingDatabase, inspection_id: int) -> date:
     return imaged_at.date()
 
 
-def forget_withheld(database: ImagingDatabase, scorer: str, inspection_id: int) -> None:
+def forget_withheld(database: ImagingDatabase, scorer_version: str, inspection_id: int) -> None:
     """Makes an inspection pending again, to be judged afresh; earlier releases are forgotten as well."""
     with database.writing("checks") as connection:
         connection.execute(
-            _withheld.delete().where(_withheld.c.inspection_id == inspection_id, _withheld.c.scorer_version == scorer)
+            _withheld.delete().where(
+                _withheld.c.inspection_id == inspection_id, _withheld.c.scorer_version == scorer_version
+            )
         )

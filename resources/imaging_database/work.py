@@ -1,21 +1,21 @@
-"""What is there to do: images that a scorer version has not scored, and how far it has come."""
+"""Images that a scorer version has not scored, and its progress by day."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import c4_image_failures, c4_scorer_versions, images, inspections, plates, scores
 from resources.imaging_database.withheld import is_withheld, judged_and_withheld
 from resources.records import Image
 
-PIECE = timedelta(days=100)
-"""How much of history one statement goes through, so that it ends well within ``C4_DATABASE_TIMEOUT_SECONDS``."""
+HISTORY_SPAN = timedelta(days=100)
+"""Span of imaging times that one statement counts, so that it ends well within ``C4_DATABASE_TIMEOUT_SECONDS``."""
 
-
-END = datetime(9999, 1, 1, tzinfo=UTC)
+END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,15 @@ class Progress:
         """Images without a score that are still to be tried (those that are retried included), or just released."""
         return self.listed - self.scored - self.failed - self.withheld
 
+    def __add__(self, other: "Progress") -> "Progress":
+        """Both together, as of this one's day."""
+        _, *mine = astuple(self)
+        _, *theirs = astuple(other)
+        return Progress(self.day, *map(sum, zip(mine, theirs, strict=True)))
+
 
 @dataclass(frozen=True)
-class Failure:
+class ImageFailure:
     """An image that could not be scored."""
 
     image: Image
@@ -53,45 +59,45 @@ def day_bounds(day: date) -> tuple[datetime, datetime]:
     return start, start + timedelta(days=1)
 
 
-def _unscored(scorer: str) -> ColumnElement[bool]:
-    return ~exists().where(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer)
+def _unscored(scorer_version: str) -> ColumnElement[bool]:
+    return ~exists().where(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer_version)
 
 
-def _not_given_up(scorer: str, max_attempts: int) -> ColumnElement[bool]:
+def _not_given_up(scorer_version: str, max_attempts: int) -> ColumnElement[bool]:
     return ~exists().where(
         c4_image_failures.c.image_id == images.c.id,
-        c4_image_failures.c.scorer_version == scorer,
+        c4_image_failures.c.scorer_version == scorer_version,
         c4_image_failures.c.attempts >= max_attempts,
     )
 
 
-def _pieces(
+def _history_spans(
     connection: Connection, since: datetime | None, until: datetime | None
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Cuts a span of imaging times into pieces that one statement goes through in a bounded time, oldest first."""
+    """Divides imaging times into spans that one statement each counts in a bounded time, oldest first."""
     start = since or connection.scalar(select(func.min(inspections.c.imaged_at)))
     if start is None:
         return
-    while start + PIECE < min(until or END, datetime.now(UTC)):
-        yield start, start + PIECE
-        start += PIECE
-    yield start, until or END  # an imager's clock may be ahead
+    while start + HISTORY_SPAN < min(until or END_OF_TIME, datetime.now(UTC)):
+        yield start, start + HISTORY_SPAN
+        start += HISTORY_SPAN
+    yield start, until or END_OF_TIME  # an imager's clock may be ahead
 
 
-def pieces_of_history(
+def history_spans(
     database: ImagingDatabase, since: datetime | None = None, until: datetime | None = None
 ) -> list[tuple[datetime, datetime]]:
-    """Spans of imaging times that one statement each counts, oldest first: what lies between two signs of life.
+    """Spans of imaging times that one statement each counts, oldest first; progress is reported between them.
 
     Together they hold every inspection of ``since`` to ``until`` (excluded) once. Without inspections there are none.
     """
     with database.reading("status") as connection:
-        return list(_pieces(connection, since, until))
+        return list(_history_spans(connection, since, until))
 
 
 def pending_by_day(
     database: ImagingDatabase,
-    scorer: str,
+    scorer_version: str,
     max_attempts: int,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -101,48 +107,58 @@ def pending_by_day(
     What it costs grows with the images of the span and not with history: each is looked up in an index.
 
     Args:
-        scorer: name of the scorer version.
+        scorer_version: its name.
         since, until: times of imaging to look at, ``until`` excluded; open by default.
     """
     query = (
         select(inspections.c.imaged_at, func.count(images.c.id.distinct()))
         .join(images, images.c.inspection_id == inspections.c.id)
-        .where(_unscored(scorer), _not_given_up(scorer, max_attempts), ~judged_and_withheld(scorer))
+        .where(
+            _unscored(scorer_version), _not_given_up(scorer_version, max_attempts), ~judged_and_withheld(scorer_version)
+        )
         .group_by(inspections.c.id, inspections.c.imaged_at)
         .order_by(inspections.c.imaged_at)
     )
     days: dict[date, int] = {}
     with database.reading("poll") as connection:
-        for start, end in _pieces(connection, since, until):
-            of_piece = query.where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
-            for imaged_at, count in connection.execute(of_piece):
+        for start, end in _history_spans(connection, since, until):
+            of_span = query.where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
+            for imaged_at, count in connection.execute(of_span):
                 days[imaged_at.date()] = days.get(imaged_at.date(), 0) + count
     return days
 
 
-_image_columns = (
-    images.c.id,
+IMAGE_COLUMNS = (
+    images.c.id.label("image_id"),
     images.c.inspection_id,
-    plates.c.barcode,
+    plates.c.barcode.label("plate"),
     images.c.well,
     images.c.drop_number,
     images.c.path,
 )
+"""What a SELECT over ``images`` and ``plates`` names so that :func:`image_of` can read its rows."""
 
 
-def pending_images(database: ImagingDatabase, scorer: str, max_attempts: int, day: date) -> list[Image]:
+def image_of(row: Row[Any]) -> Image:
+    """The image in a row of a SELECT of :data:`IMAGE_COLUMNS`, among others."""
+    return Image(row.image_id, row.inspection_id, row.plate, row.well, row.drop_number, row.path)
+
+
+def pending_images(database: ImagingDatabase, scorer_version: str, max_attempts: int, day: date) -> list[Image]:
     """The pending images of one day, inspection by inspection. An image that a site's view lists twice comes once."""
     start, end = day_bounds(day)
     query = (
-        select(*_image_columns)
+        select(*IMAGE_COLUMNS)
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
-        .where(_unscored(scorer), _not_given_up(scorer, max_attempts), ~judged_and_withheld(scorer))
+        .where(
+            _unscored(scorer_version), _not_given_up(scorer_version, max_attempts), ~judged_and_withheld(scorer_version)
+        )
         .order_by(inspections.c.imaged_at, images.c.inspection_id, images.c.id)
     )
     with database.reading("list images") as connection:
-        return _once_each(Image(*row) for row in connection.execute(query))
+        return _once_each(image_of(row) for row in connection.execute(query))
 
 
 def _once_each(rows: Iterable[Image]) -> list[Image]:
@@ -151,7 +167,7 @@ def _once_each(rows: Iterable[Image]) -> list[Image]:
 
 def progress_by_day(
     database: ImagingDatabase,
-    scorer: str,
+    scorer_version: str,
     max_attempts: int,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -161,7 +177,7 @@ def progress_by_day(
     Args:
         since, until: times of imaging to count, ``until`` excluded. Without them, all of history is counted, which
             takes minutes in a large database; :func:`newest_days` gives a time to begin with, and
-            :func:`pieces_of_history` what may be counted one after another.
+            :func:`history_spans` what may be counted one after another.
     """
     failure = c4_image_failures
     unscored = scores.c.id.is_(None)
@@ -172,41 +188,43 @@ def progress_by_day(
     query = (
         select(
             inspections.c.imaged_at,
-            func.count(images.c.id.distinct()),
-            func.count(scores.c.image_id.distinct()),
-            count(and_(unscored, failure.c.attempts >= max_attempts)),
-            count(and_(unscored, failure.c.attempts < max_attempts)),
+            func.count(images.c.id.distinct()).label("listed"),
+            func.count(scores.c.image_id.distinct()).label("scored"),
+            count(and_(unscored, failure.c.attempts >= max_attempts)).label("failed"),
+            count(and_(unscored, failure.c.attempts < max_attempts)).label("retrying"),
         )
         .join(images, images.c.inspection_id == inspections.c.id)
-        .outerjoin(scores, and_(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer))
-        .outerjoin(failure, and_(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer))
+        .outerjoin(scores, and_(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer_version))
+        .outerjoin(failure, and_(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer_version))
         .group_by(inspections.c.id, inspections.c.imaged_at)
         .order_by(inspections.c.imaged_at)
     )
     days: dict[date, Progress] = {}
     with database.reading("status") as connection:
-        for start, end in _pieces(connection, since, until):
-            of_piece = query.where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
-            for imaged_at, *counts in connection.execute(of_piece):
-                day = imaged_at.date()
-                _, *before = astuple(days.get(day, Progress(day, 0, 0, 0, 0, 0)))
-                days[day] = Progress(day, *(old + new for old, new in zip(before, (1, *counts, 0), strict=True)))
-            for imaged_at, withheld, retried in connection.execute(_withheld(scorer, max_attempts, start, end)):
+        for start, end in _history_spans(connection, since, until):
+            of_span = query.where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
+            for row in connection.execute(of_span):
+                day = row.imaged_at.date()
+                inspection = Progress(day, 1, row.listed, row.scored, row.failed, row.retrying)
+                days[day] = days[day] + inspection if day in days else inspection
+            for imaged_at, withheld, retried in connection.execute(_withheld(scorer_version, max_attempts, start, end)):
                 known = days[imaged_at.date()]
                 days[known.day] = replace(known, withheld=known.withheld + withheld, retrying=known.retrying - retried)
     return list(days.values())
 
 
-def _withheld(scorer: str, max_attempts: int, start: datetime, end: datetime) -> Select[tuple[datetime, int, int]]:
+def _withheld(
+    scorer_version: str, max_attempts: int, start: datetime, end: datetime
+) -> Select[tuple[datetime, int, int]]:
     """By time of imaging: images that are withheld, and those of them that have failed before."""
     failure = c4_image_failures.alias("failure")
     return (
         select(inspections.c.imaged_at, func.count(images.c.id.distinct()), func.count(failure.c.image_id.distinct()))
         .join(images, images.c.inspection_id == inspections.c.id)
-        .outerjoin(failure, and_(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer))
+        .outerjoin(failure, and_(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer_version))
         .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
-        .where(is_withheld(scorer), judged_and_withheld(scorer))
-        .where(_unscored(scorer), _not_given_up(scorer, max_attempts))
+        .where(is_withheld(scorer_version), judged_and_withheld(scorer_version))
+        .where(_unscored(scorer_version), _not_given_up(scorer_version, max_attempts))
         .group_by(inspections.c.imaged_at)
     )
 
@@ -228,11 +246,11 @@ def newest_days(database: ImagingDatabase, count: int) -> datetime | None:
     return start
 
 
-def failures(database: ImagingDatabase, scorer: str) -> list[Failure]:
+def failures(database: ImagingDatabase, scorer_version: str) -> list[ImageFailure]:
     """The images that a scorer version could not score, newest failure first."""
     query = (
         select(
-            *_image_columns,
+            *IMAGE_COLUMNS,
             inspections.c.imaged_at,
             c4_image_failures.c.reason,
             c4_image_failures.c.attempts,
@@ -241,21 +259,21 @@ def failures(database: ImagingDatabase, scorer: str) -> list[Failure]:
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .join(c4_image_failures, c4_image_failures.c.image_id == images.c.id)
-        .where(c4_image_failures.c.scorer_version == scorer, _unscored(scorer))
+        .where(c4_image_failures.c.scorer_version == scorer_version, _unscored(scorer_version))
         .order_by(c4_image_failures.c.failed_at.desc(), images.c.id)
     )
     with database.reading("status") as connection:
         return [
-            Failure(Image(*row[:6]), row.imaged_at.date(), row.reason, row.attempts, row.failed_at)
+            ImageFailure(image_of(row), row.imaged_at.date(), row.reason, row.attempts, row.failed_at)
             for row in connection.execute(query)
         ]
 
 
-def forget_failures(database: ImagingDatabase, scorer: str) -> int:
+def forget_failures(database: ImagingDatabase, scorer_version: str) -> int:
     """Gives every failed image of a scorer version its attempts back. Returns how many there were."""
     with database.writing("retry") as connection:
         return connection.execute(
-            c4_image_failures.delete().where(c4_image_failures.c.scorer_version == scorer)
+            c4_image_failures.delete().where(c4_image_failures.c.scorer_version == scorer_version)
         ).rowcount
 
 

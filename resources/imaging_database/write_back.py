@@ -47,7 +47,7 @@ class Written:
     scores: int
     already_scored: int
     failures: int
-    withdrawn: int
+    no_longer_listed: int
     """Images that the database no longer lists."""
 
 
@@ -90,7 +90,7 @@ def write_back(
         scores=written,
         already_scored=len(rows) - written,
         failures=len(attempts),
-        withdrawn=len(machine_scores) + len(failed) - len(rows) - len(attempts),
+        no_longer_listed=len(machine_scores) + len(failed) - len(rows) - len(attempts),
     )
 
 

@@ -48,7 +48,7 @@ def test_a_job_is_submitted_found_by_its_name_polled_and_read(transport: Transpo
     assert wait_for_end(client, job_id) == "FAILED"
     assert client.read_files([Path(f"{script}.exit"), Path("/no/such/file")]) == {Path(f"{script}.exit"): f"{job_id} 0"}
     end = client.ends([job_id])[job_id]
-    assert (end.exit_code, end.signal, end.in_words()) == (3, None, "it ended with exit code 3")
+    assert (end.exit_code, end.signal, end.describe()) == (3, None, "it ended with exit code 3")
     assert end.elapsed_seconds is not None
     assert end.queue_seconds is not None
 
@@ -158,7 +158,7 @@ def test_accounts_tell_memory_and_who_cancelled(tmp_path: Path, cluster: Cluster
         ends = client.ends([busy, long])
     assert ends[busy].max_memory_mb
     assert ends[busy].elapsed_seconds == pytest.approx(3, abs=1.5)
-    assert ends[long].in_words() == "it was cancelled by root"
+    assert ends[long].describe() == "it was cancelled by root"
 
 
 def test_a_quality_of_service_of_the_backlog_lets_others_come_first(tmp_path: Path, cluster: Cluster) -> None:

@@ -10,7 +10,7 @@ from benchmarks.sshd import Sshd
 from deploy.slurm.one_machine_cluster import Cluster
 from resources.errors import ConfigurationError
 from resources.executors.slurm.client import SlurmClient
-from resources.executors.slurm.shared_files import refuse_sqlite_on_a_network
+from resources.executors.slurm.shared_files import refuse_sqlite_on_network_file_system
 from tests.slurm import steps
 from tests.slurm.cluster import alive, job_script, wait_until
 from tests.slurm.runs import Run, RunWorker, Workplace
@@ -64,7 +64,7 @@ def test_a_site_decides_where_a_step_runs(place: Workplace) -> None:
 
 def test_an_hourly_runs_job_overtakes_a_backfills_in_the_queue(place: Workplace, client: SlurmClient) -> None:
     one_at_a_time = {"cpus": 8, "options": ["--nodelist=n1"]}
-    place.configure(steps={"alone": one_at_a_time}, backlog={"defaults": {"partition": "backlog"}})
+    place.configure(steps={"alone": one_at_a_time}, backfill={"defaults": {"partition": "backlog"}})
     blocker = client.submit(job_script(place.folder, "sleep 120", "--nodelist=n1", "--cpus-per-task=8"))
     backfill = RunWorker(place, steps.one_step, place.run_config("alone"), {"dagster/backfill": "abcdefgh"})
     wait_until(lambda: "is waiting" in backfill.messages(), 40, "the backfill's job waits")
@@ -127,7 +127,7 @@ def test_mapped_steps_get_jobs_of_their_own(place: Workplace, cluster: Cluster) 
 def test_sqlite_on_a_network_file_system_is_refused(place: Workplace) -> None:
     mounts = place.folder / "mounts"
     mounts.write_text("/dev/sda1 / ext4 rw 0 0\n")
-    refuse_sqlite_on_a_network(place.instance, mounts)
+    refuse_sqlite_on_network_file_system(place.instance, mounts)
     mounts.write_text("server:/ / nfs4 rw 0 0\n")
     with pytest.raises(ConfigurationError, match=r"SQLite on nfs4.*PostgreSQL"):
-        refuse_sqlite_on_a_network(place.instance, mounts)
+        refuse_sqlite_on_network_file_system(place.instance, mounts)

@@ -12,7 +12,7 @@ from dagster._core.events import DagsterEvent, DagsterEventType
 from resources.errors import ConfigurationError
 from resources.executors.slurm.accounts import read_sacct, read_scontrol
 from resources.executors.slurm.executor import StragglerFilter
-from resources.executors.slurm.job import Job, JobEnd, waiting_in_words
+from resources.executors.slurm.job import Job, JobEnd, describe_waiting
 from resources.executors.slurm.script import Step, write_script
 from resources.executors.slurm.shared_files import file_system_of
 from resources.executors.slurm.site import Site
@@ -55,7 +55,7 @@ def test_keys_of_mapped_steps_make_names_that_stay_apart() -> None:
     [
         ({"folder": "jobs"}, "folder: value error, must be an absolute path"),
         ({"folder": "/s", "kinds": {"gpu": {"partitoin": "a"}}}, "kinds.gpu.partitoin"),
-        ({"folder": "/s", "backlog": {"defaults": {"nice": -5}}}, "backlog.defaults.nice"),
+        ({"folder": "/s", "backfill": {"defaults": {"nice": -5}}}, "backfill.defaults.nice"),
         ({"folder": "/s", "poll_seconds": "often"}, "poll_seconds"),
         ({"folder": "/s", "transport": {"kind": "ssh"}}, "transport.ssh.host"),
         ({"folder": "/s", "defaults": {"options": ["--requeue"]}}, "--requeue is set by C4"),
@@ -85,29 +85,40 @@ def test_a_sites_words_for_a_step_come_before_those_for_its_kind_and_the_default
     assert options.options == ("--nice", "--exclude=n7")
 
 
-def test_the_rules_of_the_backlog_come_after_all_others_and_hold_for_backfills_alone() -> None:
+def test_the_rules_of_backfills_come_after_all_others_and_hold_for_them_alone() -> None:
     settings = {
         "folder": "/s",
         "defaults": {"partition": "all", "account": "c4", "options": ["--exclude=n7"]},
         "steps": {"slow": {"minutes": 99, "partition": "long"}},
-        "backlog": {
+        "backfill": {
             "defaults": {"partition": "low", "nice": 100, "options": ["--signal=B:TERM@60"]},
             "kinds": {"gpu": {"qos": "scavenger"}},
             "steps": {"slow": {"minutes": 200}},
         },
     }
     site = Site.load(None, settings)
-    assert site.plan("slow", StepResources()) == Site.load(None, {**settings, "backlog": {}}).plan(
-        "slow", StepResources(), backlog=True
+    assert site.plan("slow", StepResources()) == Site.load(None, {**settings, "backfill": {}}).plan(
+        "slow", StepResources(), backfill=True
     )
-    resources, options = site.plan("slow", StepResources(gpus=1), backlog=True)
+    resources, options = site.plan("slow", StepResources(gpus=1), backfill=True)
     assert (resources.minutes, options.partition, options.account, options.qos) == (200, "low", "c4", "scavenger")
     assert options.options == ("--exclude=n7", "--signal=B:TERM@60")
-    script = write_script(replace(STEP, name="slow", backlog=True), site).text
+    script = write_script(replace(STEP, name="slow", backfill=True), site).text
     assert "#SBATCH --partition=low\n" in script
     assert "#SBATCH --nice=100\n" in script
     assert "exec nice -n 19 " in script
     assert "nice " not in write_script(replace(STEP, name="slow"), site).text
+
+
+def test_a_section_under_its_old_name_still_holds_and_a_warning_says_the_new_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rules = {"defaults": {"partition": "low"}}
+    old, new = (Site.load(None, {"folder": "/s", name: rules}) for name in ("backlog", "backfill"))
+    assert old == new
+    assert [record.getMessage() for record in caplog.records] == [
+        "The section `backlog` of the site's Slurm settings is called `backfill` now: rename it."
+    ]
 
 
 def test_an_unreadable_resource_tag_names_the_step_and_the_key() -> None:
@@ -129,13 +140,13 @@ def test_an_unreadable_resource_tag_names_the_step_and_the_key() -> None:
     ],
 )
 def test_ends_are_told_in_plain_words(end: JobEnd, words: str) -> None:
-    assert end.in_words().startswith(words)
+    assert end.describe().startswith(words)
 
 
 def test_reasons_to_wait_are_told_in_plain_words_with_slurms_own() -> None:
-    assert waiting_in_words("(Resources)") == "the resources that it asks for are in use (Resources)"
-    assert "has reached a limit" in waiting_in_words("QOSMaxGRESPerUser")
-    assert waiting_in_words("Brand_New") == "Brand_New"
+    assert describe_waiting("(Resources)") == "the resources that it asks for are in use (Resources)"
+    assert "has reached a limit" in describe_waiting("QOSMaxGRESPerUser")
+    assert describe_waiting("Brand_New") == "Brand_New"
 
 
 @pytest.mark.parametrize("state", ["COMPLETING", "CONFIGURING", "SUSPENDED", "A_STATE_OF_SLURM_30"])

@@ -1,4 +1,4 @@
-"""MARCO's network, cut out of its SavedModel and frozen: made once, kept as one file, read by every engine."""
+"""MARCO's graph, cut out of its SavedModel and frozen: made once, kept as one file, read by every engine."""
 
 import os
 import sys
@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from c4_assets.models.weights import files_sha256
-from resources.atomic_write import whole_file
+from resources.atomic_write import atomic_write
 from resources.errors import ConfigurationError
 
 # Where MARCO's graph is cut: behind its own decoder, which takes one image after another, and before TopK, which
-# sorts the scores of every image. The network's own order is clear, crystals, other, precipitate.
-INPUT = "map/TensorArrayStack/TensorArrayGatherV3"
-OUTPUT = "Inception/Predictions/Softmax"
+# sorts the scores of every image. The model's own order is clear, crystals, other, precipitate.
+GRAPH_INPUT = "map/TensorArrayStack/TensorArrayGatherV3"
+GRAPH_OUTPUT = "Inception/Predictions/Softmax"
 
 
-def frozen_network(saved_model: Path, weights_sha256: str, models: Path) -> Path:
-    """The file of the network alone, its weights as constants: a GraphDef from :data:`INPUT` to :data:`OUTPUT`.
+def frozen_graph(saved_model: Path, weights_sha256: str, models: Path) -> Path:
+    """The file of the frozen graph: a GraphDef from :data:`GRAPH_INPUT` to :data:`GRAPH_OUTPUT`, weights as constants.
 
     It is named by the weights and made of no others, so that no engine can run others than the scorer version says. Two
     processes may make it at once.
@@ -38,19 +38,19 @@ def frozen_network(saved_model: Path, weights_sha256: str, models: Path) -> Path
             f"{weights_sha256[:12]}): they are damaged or were exchanged. Fetch them again with `c4 model fetch`."
         )
     try:
-        network = _freeze(saved_model)
+        graph = _freeze(saved_model)
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, StopIteration) as error:
         raise ConfigurationError(
-            f"The model in {saved_model} is not MARCO's SavedModel: {error or 'its network is not in it'}. Fetch it "
+            f"The model in {saved_model} is not MARCO's SavedModel: {error or 'its graph is not in it'}. Fetch it "
             "again with `c4 model fetch`, or correct C4_MODEL."
         ) from error
     try:
-        with whole_file(file) as temporary:
-            temporary.write_bytes(network)
+        with atomic_write(file) as temporary:
+            temporary.write_bytes(graph)
     except OSError as error:
         raise ConfigurationError(
-            f"The network cannot be kept in {file.parent} ({error.strerror}): set C4_MODELS to a folder where C4 may "
-            "write, or run `c4 model fetch` as who may."
+            f"The frozen graph cannot be kept in {file.parent} ({error.strerror}): set C4_MODELS to a folder where C4 "
+            "may write, or run `c4 model fetch` as who may."
         ) from error
     return file
 
@@ -61,10 +61,10 @@ def _freeze(saved_model: Path) -> bytes:
     with v1.Session(graph=tf.Graph(), config=v1.ConfigProto(device_count={"GPU": 0})) as session:
         v1.saved_model.load(session, ["serve"], str(saved_model))
         graph = session.graph.as_graph_def()
-        cut = next(node for node in graph.node if node.name == INPUT)
+        cut = next(node for node in graph.node if node.name == GRAPH_INPUT)
         kind = v1.AttrValue(type=tf.float32.as_datatype_enum)
-        cut.CopyFrom(v1.NodeDef(name=INPUT, op="Placeholder", attr={"dtype": kind}))
-        return v1.graph_util.convert_variables_to_constants(session, graph, [OUTPUT]).SerializeToString()
+        cut.CopyFrom(v1.NodeDef(name=GRAPH_INPUT, op="Placeholder", attr={"dtype": kind}))
+        return v1.graph_util.convert_variables_to_constants(session, graph, [GRAPH_OUTPUT]).SerializeToString()
 
 
 def tensorflow() -> Any:

@@ -1,4 +1,4 @@
-"""MARCO's network in OpenVINO: the engine for CPUs."""
+"""MARCO's graph in OpenVINO: the engine for CPUs."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c4_assets.models import machine
-from c4_assets.models.engine import Classification, Network, fitting_batch, pipeline
-from c4_assets.models.marco.preprocessing import SIDE, pixels
+from c4_assets.models.engine import Classification, NeuralNetwork, fitting_batch, pipeline
+from c4_assets.models.marco.preprocessing import INPUT_SIDE, pixels
 from resources.errors import ConfigurationError
 
-MOST_IN_A_BATCH = 4
+MAX_BATCH = 4
 """Twice as many were not faster on two cores, in either precision."""
 
 NAME, PRECISIONS = "openvino", ("fp32", "bf16")
@@ -24,7 +24,7 @@ class OpenVinoEngine:
     """See :class:`c4_assets.models.engine.Engine`. A stream a core, each with its own batch: no core waits for another.
 
     Args:
-        network: file of the frozen network.
+        graph_file: file of the frozen graph.
         precision: ``fp32`` or ``bf16``.
         batch_size: images that enter a stream together; ``None`` for what fits the memory.
 
@@ -32,7 +32,7 @@ class OpenVinoEngine:
         ConfigurationError: bf16 on a CPU that has no such arithmetic.
     """
 
-    def __init__(self, network: Path, precision: str, batch_size: int | None) -> None:
+    def __init__(self, graph_file: Path, precision: str, batch_size: int | None) -> None:
         import openvino as ov
 
         if precision == "bf16" and not machine.has_bf16():
@@ -41,8 +41,8 @@ class OpenVinoEngine:
             )
         streams = machine.cores()
         core = ov.Core()
-        model = core.read_model(network)
-        model.reshape([-1, SIDE, SIDE, 3])
+        model = core.read_model(graph_file)
+        model.reshape([-1, INPUT_SIDE, INPUT_SIDE, 3])
         compiled = core.compile_model(
             model,
             "CPU",
@@ -55,15 +55,15 @@ class OpenVinoEngine:
                 "ENABLE_CPU_PINNING": False,
             },
         )
-        self._networks = [_stream(compiled.create_infer_request()) for _ in range(streams)]
-        self._batch_size = batch_size or fitting_batch(MOST_IN_A_BATCH, streams)
+        self._models = [_stream(compiled.create_infer_request()) for _ in range(streams)]
+        self._batch_size = batch_size or fitting_batch(MAX_BATCH, streams)
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
         """See :meth:`c4_assets.models.engine.Engine.classify`."""
-        return pipeline(images, pixels, self._networks, self._batch_size)
+        return pipeline(images, pixels, self._models, self._batch_size)
 
 
-def _stream(request: Any) -> Network:
+def _stream(request: Any) -> NeuralNetwork:
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return request.infer([batch], share_inputs=True)[0]
 

@@ -18,8 +18,8 @@ from resources.errors import ImageError
 
 PREPROCESSING = "central-square-599-legacy-bilinear"
 
-SIDE = 599
-"""Height and width of the network's input, in pixels."""
+INPUT_SIDE = 599
+"""Height and width of the model's input, in pixels."""
 
 ROWS_AT_ONCE = 32
 """Rows that are resized together: 16 to 128 are equally fast, all at once takes half as long again."""
@@ -27,7 +27,7 @@ ROWS_AT_ONCE = 32
 MAX_PIXELS = 80_000_000
 """Largest image that is decoded: ten times an imager's camera, and 240 MB of memory."""
 
-FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG"}
+DECODABLE_FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG"}
 """Formats that MARCO's decoder reads, by Pillow's names. MPO is a JPEG with a preview behind it."""
 
 
@@ -77,7 +77,7 @@ def _decoded_by_tensorflow(data: bytes, kind: str) -> NDArray[np.uint8]:
 
 
 def resize(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The central square of an image at the network's size: the bits of TensorFlow 1's ``ResizeBilinear``.
+    """The central square of an image at the model's input size: the bits of TensorFlow 1's ``ResizeBilinear``.
 
     Args:
         image: uint8 of shape (height, width, 3).
@@ -92,16 +92,16 @@ def resize(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     # A row of pixels is a row of bytes here: gathering whole rows and then single bytes is three times as fast as
     # gathering pixels. A few rows at a time stay in the processor's cache.
     rows = image.reshape(height, width * 3)[top : top + side, 3 * left : 3 * (left + side)]
-    resized = np.empty((SIDE, 3 * SIDE), np.float32)
-    upper = np.empty((ROWS_AT_ONCE, 3 * SIDE), np.float32)
-    for first in range(0, SIDE, ROWS_AT_ONCE):
+    resized = np.empty((INPUT_SIDE, 3 * INPUT_SIDE), np.float32)
+    upper = np.empty((ROWS_AT_ONCE, 3 * INPUT_SIDE), np.float32)
+    for first in range(0, INPUT_SIDE, ROWS_AT_ONCE):
         part = slice(first, first + ROWS_AT_ONCE)
         lower = _along(rows[sampling.after[part]], sampling, resized[part])
         above = _along(rows[sampling.before[part]], sampling, upper[: len(lower)])
         lower -= above
         lower *= sampling.weight[part, np.newaxis]
         lower += above
-    return resized.reshape(SIDE, SIDE, 3)
+    return resized.reshape(INPUT_SIDE, INPUT_SIDE, 3)
 
 
 def _along(rows: NDArray[np.uint8], sampling: "_Sampling", into: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -128,7 +128,7 @@ class _Sampling:
 
 @lru_cache(maxsize=16)  # a facility has a few cameras
 def _sampling(side: int) -> _Sampling:
-    source = np.arange(SIDE, dtype=np.float32) * (np.float32(side) / np.float32(SIDE))
+    source = np.arange(INPUT_SIDE, dtype=np.float32) * (np.float32(side) / np.float32(INPUT_SIDE))
     before = np.floor(source).astype(np.intp)
     after = np.minimum(before + 1, side - 1)
     weight = source - before.astype(np.float32)
@@ -161,11 +161,11 @@ def checked_header(data: bytes) -> str:
         raise ImageError(f"the image is too large to decode (more than {MAX_PIXELS:,} pixels)") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         raise ImageError("the file is not an image") from None
-    if kind not in FORMATS:
+    if kind not in DECODABLE_FORMATS:
         raise ImageError(f"the file is a {kind} image; MARCO reads JPEG and PNG")
     if width * height > MAX_PIXELS:
         raise ImageError(f"the image is too large to decode ({width} x {height}, {MAX_PIXELS:,} pixels at most)")
-    return FORMATS[kind]
+    return DECODABLE_FORMATS[kind]
 
 
 def thumbnail(data: bytes, side: int) -> bytes:

@@ -1,4 +1,4 @@
-"""MARCO's network in TensorFlow: the reference that every other engine is measured against, and the one for GPUs."""
+"""MARCO's graph in TensorFlow: the reference that every other engine is measured against, and the one for GPUs."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c4_assets.models.engine import Classification, Network, fitting_batch, pipeline
-from c4_assets.models.marco.network import INPUT, OUTPUT, tensorflow
+from c4_assets.models.engine import Classification, NeuralNetwork, fitting_batch, pipeline
+from c4_assets.models.marco.network import GRAPH_INPUT, GRAPH_OUTPUT, tensorflow
 from c4_assets.models.marco.preprocessing import pixels
 from resources.errors import ConfigurationError
 
-MOST_IN_A_BATCH = {"CPU": 16, "GPU": 64}
+MAX_BATCH = {"CPU": 16, "GPU": 64}
 """1.2 GB on a CPU. That of a GPU is a guess until it has been measured on one; what it has no memory for, it gets in
 halves."""
 
@@ -23,15 +23,15 @@ class TensorFlowEngine:
     """See :class:`c4_assets.models.engine.Engine`. Uses every GPU that TensorFlow sees, or the CPU.
 
     Args:
-        network: file of the frozen network.
+        graph_file: file of the frozen graph.
         precision: ``fp32``, or ``fp16`` for TensorFlow's mixed precision on GPUs: float16 where it is safe.
-        batch_size: images that enter the network together; ``None`` for what fits the memory.
+        batch_size: images that enter the model together; ``None`` for what fits the memory.
 
     Raises:
         ConfigurationError: fp16 without a GPU.
     """
 
-    def __init__(self, network: Path, precision: str, batch_size: int | None) -> None:
+    def __init__(self, graph_file: Path, precision: str, batch_size: int | None) -> None:
         tf = tensorflow()
 
         gpus: list[Any] = tf.config.list_physical_devices("GPU")
@@ -43,40 +43,40 @@ class TensorFlowEngine:
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.optimizer.set_experimental_options({"auto_mixed_precision": precision == "fp16"})
-        graph = tf.compat.v1.GraphDef.FromString(network.read_bytes())
+        graph = tf.compat.v1.GraphDef.FromString(graph_file.read_bytes())
         # Two callers a GPU: one batch is copied to it while it computes the other.
-        self._networks = [_on(graph, f"/GPU:{i}") for i in range(len(gpus)) for _ in range(2)] or [_on(graph, "/CPU:0")]
-        most = MOST_IN_A_BATCH["GPU" if gpus else "CPU"]
-        self._batch_size = batch_size or fitting_batch(most, len(self._networks))
+        self._models = [_on(graph, f"/GPU:{i}") for i in range(len(gpus)) for _ in range(2)] or [_on(graph, "/CPU:0")]
+        most = MAX_BATCH["GPU" if gpus else "CPU"]
+        self._batch_size = batch_size or fitting_batch(most, len(self._models))
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
         """See :meth:`c4_assets.models.engine.Engine.classify`."""
-        return pipeline(images, pixels, self._networks, self._batch_size)
+        return pipeline(images, pixels, self._models, self._batch_size)
 
 
-def _on(graph: Any, device: str) -> Network:
+def _on(graph: Any, device: str) -> NeuralNetwork:
     tf = tensorflow()
 
     def load() -> None:
         with tf.device(device):
             tf.import_graph_def(graph, name="")
 
-    network = tf.compat.v1.wrap_function(load, []).prune(f"{INPUT}:0", f"{OUTPUT}:0")
+    model = tf.compat.v1.wrap_function(load, []).prune(f"{GRAPH_INPUT}:0", f"{GRAPH_OUTPUT}:0")
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with tf.device(device):
-            return network(tf.constant(batch)).numpy()
+            return model(tf.constant(batch)).numpy()
 
     return halving(run)
 
 
-def halving(network: Network) -> Network:
-    """The network, given half a batch after the other where the device has no memory for the whole one."""
+def halving(model: NeuralNetwork) -> NeuralNetwork:
+    """The model, given half a batch after the other where the device has no memory for the whole one."""
     tf = tensorflow()
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            return network(batch)
+            return model(batch)
         except tf.errors.ResourceExhaustedError:
             if len(batch) == 1:
                 raise

@@ -4,11 +4,11 @@ import re
 from dataclasses import replace
 from datetime import datetime
 
-from resources.executors.slurm.job import ENDED, JobEnd
+from resources.executors.slurm.job import ENDED_STATES, JobEnd
 
 SACCT_FIELDS = ("JobID", "JobName", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "MaxRSS")
 
-UNITS = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
+MEBIBYTES = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
 
 
 def read_sacct(text: str) -> dict[str, JobEnd]:
@@ -25,7 +25,7 @@ def read_sacct(text: str) -> dict[str, JobEnd]:
         if (used := _mebibytes(row.get("MaxRSS", ""))) is not None:
             memory[job_id] = max(used, memory.get(job_id, 0.0))
         state, _, by = row.get("State", "").partition(" by ")
-        if step or state not in ENDED:
+        if step or state not in ENDED_STATES:
             continue
         exit_code, signal = _exit_code(row.get("ExitCode", ""))
         ends[job_id] = JobEnd(
@@ -46,7 +46,7 @@ def read_sacct(text: str) -> dict[str, JobEnd]:
 def read_scontrol(text: str) -> JobEnd | None:
     """A job that has ended, from ``scontrol --oneliner show job``; None if it has not."""
     fields = dict(re.findall(r"(\w+)=(\S*)", text))
-    if fields.get("JobState") not in ENDED:
+    if fields.get("JobState") not in ENDED_STATES:
         return None
     exit_code, signal = _exit_code(fields.get("ExitCode", ""))
     return JobEnd(
@@ -78,4 +78,4 @@ def _mebibytes(text: str) -> float | None:
     match = re.fullmatch(r"([\d.]+)([KMGT]?)", text)
     if not match:
         return None
-    return round(float(match[1]) * (UNITS[match[2]] if match[2] else 1 / 1024**2), 1)
+    return round(float(match[1]) * (MEBIBYTES[match[2]] if match[2] else 1 / 1024**2), 1)

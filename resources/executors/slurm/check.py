@@ -14,16 +14,16 @@ from resources.errors import C4Error
 from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.probe import SharedView, shared_view
 from resources.executors.slurm.script import JobScript, Step, write_script
-from resources.executors.slurm.shared_files import refuse_sqlite_on_a_network
-from resources.executors.slurm.site import Rules, Site
+from resources.executors.slurm.shared_files import refuse_sqlite_on_network_file_system
+from resources.executors.slurm.site import Site, SubmitRules
 from resources.executors.step_resources import StepResources
 from resources.settings import Settings
 
-KINDS = {"cpu": StepResources(minutes=5), "gpu": StepResources(gpus=1, minutes=5)}
+PROBE_RESOURCES = {"cpu": StepResources(minutes=5), "gpu": StepResources(gpus=1, minutes=5)}
 
 
 @dataclass(frozen=True)
-class Finding:
+class SiteFinding:
     """One line for the operator: what was looked at, and what to fix where it is not well."""
 
     what: str
@@ -32,130 +32,132 @@ class Finding:
 
 def check_site(
     site: Site, settings: Settings, instance: dg.DagsterInstance, kinds: tuple[str, ...], patience: float
-) -> Iterator[Finding]:
+) -> Iterator[SiteFinding]:
     """Looks at everything that a run on Slurm needs; stops where the rest cannot be looked at.
 
     Args:
-        kinds: of :data:`KINDS`, those to send a job to.
+        kinds: of :data:`PROBE_RESOURCES`, those to send a job to.
         patience: seconds that each job may wait and run.
     """
     client = SlurmClient(site.transport.open())
     try:
-        yield from _from_here(client, site, instance)
-        if site.backlog != Rules():
+        yield from _check_from_here(client, site, instance)
+        if site.backfill != SubmitRules():
             for kind in kinds:
-                yield _of_the_backlog(client, site, instance, kind)
+                yield _check_backfill_job(client, site, instance, kind)
         for kind in kinds:
-            yield from _from_a_node(client, site, settings, instance, kind, patience)
+            yield from _check_from_a_node(client, site, settings, instance, kind, patience)
     except C4Error as error:
-        yield Finding("Slurm", str(error))
+        yield SiteFinding("Slurm", str(error))
     finally:
         client.transport.close()
 
 
-def _from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstance) -> Iterator[Finding]:
+def _check_from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstance) -> Iterator[SiteFinding]:
     where = client.transport.name
     version = client.transport.run(["sinfo", "--version"]).out.strip()
-    yield Finding(f"{version} on {where}")
+    yield SiteFinding(f"{version} on {where}")
     partitions = client.partitions()
     gpus = sum(partition.gpus for partition in partitions.values())
-    yield Finding(f"partitions: {', '.join(partitions)}" + ("" if gpus else "; none has GPUs"))
+    yield SiteFinding(f"partitions: {', '.join(partitions)}" + ("" if gpus else "; none has GPUs"))
     rules = {
         f"{prefix}{key}": options
-        for prefix, each in (("", site), ("backlog.", site.backlog))
+        for prefix, each in (("", site), ("backfill.", site.backfill))
         for key, options in {"defaults": each.defaults, **each.kinds, **each.steps}.items()
     }
     for key, options in rules.items():
         name = options.partition
         if name and name not in partitions:
-            yield Finding(f"partition of {key}", f"There is no partition {name}; set it to one of those above.")
+            yield SiteFinding(f"partition of {key}", f"There is no partition {name}; set it to one of those above.")
         elif name and not partitions[name].up:
-            yield Finding(f"partition of {key}", f"Partition {name} is down: ask the cluster's administrators.")
-    gpu_partition = partitions.get(site.plan("", KINDS["gpu"])[1].partition or "")
+            yield SiteFinding(f"partition of {key}", f"Partition {name} is down: ask the cluster's administrators.")
+    gpu_partition = partitions.get(site.plan("", PROBE_RESOURCES["gpu"])[1].partition or "")
     if gpu_partition and not gpu_partition.gpus:
-        yield Finding("GPUs", f"Partition {gpu_partition.name} has none: set kinds.gpu.partition to one that has.")
+        yield SiteFinding("GPUs", f"Partition {gpu_partition.name} has none: set kinds.gpu.partition to one that has.")
     accounts = client.keeps_accounts()
-    yield Finding("accounts (sacct)" if accounts else "no accounts (sacct): max memory and who cancelled stay unknown")
+    yield SiteFinding(
+        "accounts (sacct)" if accounts else "no accounts (sacct): max memory and who cancelled stay unknown"
+    )
     try:
-        refuse_sqlite_on_a_network(instance)
-        yield Finding("the Dagster instance may be shared")
+        refuse_sqlite_on_network_file_system(instance)
+        yield SiteFinding("the Dagster instance may be shared")
     except C4Error as error:
-        yield Finding("the Dagster instance", str(error))
+        yield SiteFinding("the Dagster instance", str(error))
 
 
-def _of_the_backlog(client: SlurmClient, site: Site, instance: dg.DagsterInstance, kind: str) -> Finding:
+def _check_backfill_job(client: SlurmClient, site: Site, instance: dg.DagsterInstance, kind: str) -> SiteFinding:
     """Whether Slurm would take a backfill's job. None is sent: it might wait behind the hourly ones for a long time."""
-    script = _probe_script(site, instance, kind, backlog=True)
-    _, options = site.plan("", KINDS[kind], backlog=True)
+    script = _probe_script(site, instance, kind, backfill=True)
+    _, options = site.plan("", PROBE_RESOURCES[kind], backfill=True)
     client.write_file(script.path, script.text)
     if refusal := client.refusal(script.path):
-        return Finding(f"a {kind} job of the backlog", f"{refusal} See backlog in the site's file.")
+        return SiteFinding(f"a {kind} job of a backfill", f"{refusal} See backfill in the site's file.")
     said = options.model_dump(include={"partition", "account", "qos", "nice"}, exclude_none=True)
     where = ", ".join(f"{name} {value}" for name, value in said.items())
-    return Finding(f"a {kind} job of the backlog would be taken ({where or 'as any other'})")
+    return SiteFinding(f"a {kind} job of a backfill would be taken ({where or 'as any other'})")
 
 
-def _from_a_node(
+def _check_from_a_node(
     client: SlurmClient, site: Site, settings: Settings, instance: dg.DagsterInstance, kind: str, patience: float
-) -> Iterator[Finding]:
+) -> Iterator[SiteFinding]:
     script = _probe_script(site, instance, kind)
     client.write_file(script.path, script.text)
     try:
         job_id = client.submit(script.path)
     except C4Error as error:
-        yield Finding(f"a {kind} job", f"{error} See kinds.{kind} and defaults of the site's file.")
+        yield SiteFinding(f"a {kind} job", f"{error} See kinds.{kind} and defaults of the site's file.")
         return
     state = _wait(client, job_id, patience)
     answer = client.read_files([script.out, script.err])
     if state or not answer.get(script.out, "").startswith("{"):
         said = answer.get(script.err) or answer.get(script.out) or "nothing"
-        yield Finding(
+        yield SiteFinding(
             f"a {kind} job", f"Job {job_id} {state or 'ended without an answer'}. It said: {said} ({script.err})"
         )
         return
-    yield from _compared(kind, SharedView(**json.loads(answer[script.out])), shared_view(settings, instance))
+    yield from _compare_views(kind, SharedView(**json.loads(answer[script.out])), shared_view(settings, instance))
 
 
-def _compared(kind: str, there: SharedView, here: SharedView) -> Iterator[Finding]:
+def _compare_views(kind: str, there: SharedView, here: SharedView) -> Iterator[SiteFinding]:
     node = f"{kind} node {there.host}"
     fix = "Set it in the site's environment_file, or in `python` for the Python environment."
-    yield Finding(f"{node} runs Python {there.python} with C4")
+    yield SiteFinding(f"{node} runs Python {there.python} with C4")
     if there.dagster != here.dagster:
-        yield Finding(f"{node}: Dagster", f"It is {there.dagster} there and {here.dagster} here. {fix}")
+        yield SiteFinding(f"{node}: Dagster", f"It is {there.dagster} there and {here.dagster} here. {fix}")
     for name, folder in here.folders.items():
         if there.folders.get(name) != folder:
-            yield Finding(f"{node}: {name}", f"It is {there.folders.get(name)} there and {folder} here. {fix}")
+            yield SiteFinding(f"{node}: {name}", f"It is {there.folders.get(name)} there and {folder} here. {fix}")
         elif problem := there.unusable.get(name):
-            yield Finding(f"{node}: {name}", f"{folder}: {problem}. It must be on a file system that nodes share.")
+            yield SiteFinding(f"{node}: {name}", f"{folder}: {problem}. It must be on a file system that nodes share.")
         else:
-            yield Finding(f"{node} writes to {name} {folder}")
+            yield SiteFinding(f"{node} writes to {name} {folder}")
     if there.instance_error:
-        yield Finding(f"{node}: the Dagster instance", f"{there.instance_error} See deploy/slurm/dagster.yaml.")
+        yield SiteFinding(f"{node}: the Dagster instance", f"{there.instance_error} See deploy/slurm/dagster.yaml.")
     elif there.instance != here.instance:
-        yield Finding(
+        yield SiteFinding(
             f"{node}: the Dagster instance", f"It is another one than here. Is it SQLite on a local disk? {fix}"
         )
     else:
-        yield Finding(f"{node} reaches the Dagster instance")
+        yield SiteFinding(f"{node} reaches the Dagster instance")
     if kind == "gpu" and not there.gpus:
-        yield Finding(f"{node}: GPUs", "CUDA_VISIBLE_DEVICES is not set: does the partition have GPUs (gres.conf)?")
+        yield SiteFinding(f"{node}: GPUs", "CUDA_VISIBLE_DEVICES is not set: does the partition have GPUs (gres.conf)?")
     elif kind == "gpu":
-        yield Finding(f"{node} hands out GPU {there.gpus}")
+        yield SiteFinding(f"{node} hands out GPU {there.gpus}")
 
 
-def _probe_script(site: Site, instance: dg.DagsterInstance, kind: str, backlog: bool = False) -> JobScript:
+def _probe_script(site: Site, instance: dg.DagsterInstance, kind: str, backfill: bool = False) -> JobScript:
     step = Step(
         run_id=f"check-{uuid.uuid4().hex[:12]}",
         key=kind,
         attempt=1,
         name=f"check_{kind}",
         job="c4 slurm check",
-        resources=KINDS[kind],
+        resources=PROBE_RESOURCES[kind],
         arguments="",
         python=sys.executable,
         dagster_home=instance.root_directory,
         working_directory=str(Path.cwd()) if (Path.cwd() / "resources").is_dir() else None,
-        backlog=backlog,
+        backfill=backfill,
     )
     return write_script(step, site, ("-m", "resources.executors.slurm.probe"))
 
@@ -169,7 +171,7 @@ def _wait(client: SlurmClient, job_id: str, patience: float) -> str | None:
         if job := poll.jobs.get(job_id):
             if job.ended:
                 return None
-            words = job.in_words()
+            words = job.describe()
         time.sleep(1)
     client.cancel([job_id])
     return f"{words} (cancelled after {patience:g} s)"

@@ -15,7 +15,7 @@ from resources.executors.slurm.accounts import SACCT_FIELDS, read_sacct, read_sc
 from resources.executors.slurm.job import Job, JobEnd
 from resources.executors.slurm.transport import Completed, Transport
 
-NOT_REACHED = re.compile(
+UNREACHABLE_MESSAGES = re.compile(
     r"unable to contact|connect(ion)? (failure|refused)|timed? ?out|zero bytes|communication|unexpected message|"
     r"temporarily unable|try again|slurm_persist_conn|problem talking to",
     re.IGNORECASE,
@@ -76,7 +76,7 @@ class SlurmClient:
         if done.code == 0 and job_id.isdigit():
             return job_id
         message = _errors(done)
-        if done.code == 0 or NOT_REACHED.search(message):
+        if done.code == 0 or UNREACHABLE_MESSAGES.search(message):
             raise Unavailable(f"sbatch on {self.transport.name} gave no sure answer: {message}")
         raise SubmissionRefused(f"Slurm refused the job: {message}")
 
@@ -88,7 +88,7 @@ class SlurmClient:
         """
         done = self._run("sbatch", "--test-only", str(script), timeout=self._submit_timeout)
         message = _errors(done)
-        if done.code and NOT_REACHED.search(message):
+        if done.code and UNREACHABLE_MESSAGES.search(message):
             raise Unavailable(f"sbatch on {self.transport.name}: {message}")
         return message if done.code else None
 

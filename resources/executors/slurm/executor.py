@@ -1,8 +1,7 @@
 """``slurm_executor``: runs each step of a run as a Slurm job, or beside the run worker where its tag says so.
 
-The one module that imports Dagster's internals. What it adds to Dagster's ``StepDelegatingExecutor`` is an ear for
-stragglers: when a node is lost, its processes may run on, and what such a first attempt writes into the event log must
-not end the second one.
+It adds to Dagster's ``StepDelegatingExecutor`` a filter of stragglers: when a node is lost, its processes may run on,
+and what such a first attempt writes into the event log must not end the second one.
 """
 
 import os
@@ -29,17 +28,17 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._grpc.types import ExecuteStepArgs
 from dagster_shared.error import SerializableErrorInfo
 
-from resources.executors.local_steps import StepsHere
+from resources.executors.local_steps import LocalSteps
 from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.script import ARGUMENTS_VARIABLE, Step
-from resources.executors.slurm.shared_files import refuse_sqlite_on_a_network
+from resources.executors.slurm.shared_files import refuse_sqlite_on_network_file_system
 from resources.executors.slurm.site import Site
 from resources.executors.slurm.tracker import JobTracker
 from resources.executors.step_resources import StepResources
 from resources.settings import Settings
 
-PATIENCE = 20.0
-"""Seconds that a run's end waits for its jobs to leave Slurm, so that the last one's facts are told, too."""
+CLOSE_TIMEOUT_S = 20.0
+"""Seconds that the end of a run waits for its jobs to leave Slurm, so that the last one is reported as well."""
 
 
 class SlurmStepHandler(StepHandler):
@@ -53,8 +52,8 @@ class SlurmStepHandler(StepHandler):
         self._site, self._instance = site, instance
         self._run: DagsterRun | None = None
         self._jobs = JobTracker(site, SlurmClient(site.transport.open()), self._report, local)
-        self._here = StepsHere(local)
-        self._cancelled_here: list[Step] = []
+        self._local_steps = LocalSteps(local)
+        self._cancelled_locally: list[Step] = []
         self._failed: set[tuple[str, int]] = set()
 
     @property
@@ -63,31 +62,33 @@ class SlurmStepHandler(StepHandler):
 
     def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
         step = self._step(step_handler_context)
-        here = self._runs_here(step)
+        locally = self._runs_locally(step)
         yield DagsterEvent.step_worker_starting(
             step_handler_context.get_step_context(step.key),
             message=f"Starting step {step.key} beside the run worker."
-            if here
+            if locally
             else f"Submitting step {step.key} to Slurm.",
             metadata={"attempt": step.attempt},
         )
-        if here:
-            pid = self._here.launch(step)
+        if locally:
+            pid = self._local_steps.launch(step)
             facts = {"pid": pid, "host": os.uname().nodename, "attempt": step.attempt}
-            self._report(step, f"Runs as process {pid}.", {**facts, "output": str(self._here.output(step))})
+            self._report(step, f"Runs as process {pid}.", {**facts, "output": str(self._local_steps.output(step))})
         else:
             self._jobs.launch(step)
 
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
         step = self._step(step_handler_context)
-        if self._runs_here(step):
-            if not self._here.follows(step):
-                facts = self._told(step, "pid")
-                self._here.attach(step, cast("int | None", facts.get("pid")), cast("str | None", facts.get("host")))
-            reason = self._here.failure(step)
+        if self._runs_locally(step):
+            if not self._local_steps.tracks(step):
+                facts = self._reported_facts(step, "pid")
+                self._local_steps.attach(
+                    step, cast("int | None", facts.get("pid")), cast("str | None", facts.get("host"))
+                )
+            reason = self._local_steps.failure(step)
             return CheckStepHealthResult.unhealthy(reason) if reason else CheckStepHealthResult.healthy()
-        if not self._jobs.follows(step):  # the run worker was restarted
-            self._jobs.attach(step, cast("str | None", self._told(step, "slurm_job").get("slurm_job")))
+        if not self._jobs.tracks(step):  # the run worker was restarted
+            self._jobs.attach(step, cast("str | None", self._reported_facts(step, "slurm_job").get("slurm_job")))
         failure = self._jobs.failure(step)
         if failure is None or (step.key, step.attempt) in self._failed:
             return CheckStepHealthResult.healthy()
@@ -106,23 +107,23 @@ class SlurmStepHandler(StepHandler):
         yield DagsterEvent.engine_event(
             step_handler_context.get_step_context(step.key), f"Ending step {step.key}.", EngineEventData()
         )
-        if not self._runs_here(step):
+        if not self._runs_locally(step):
             self._jobs.cancel(step)
-        elif self._here.follows(step):
-            self._cancelled_here.append(step)
-            self._here.cancel(step)
+        elif self._local_steps.tracks(step):
+            self._cancelled_locally.append(step)
+            self._local_steps.cancel(step)
 
     def step_ended(self, key: str) -> None:
         """Takes note that the event log tells how a step ended."""
         self._jobs.step_ended(key)
 
     def close(self) -> None:
-        """Lets jobs leave, tells their last facts and stops following."""
-        self._here.close(self._cancelled_here, PATIENCE / 2)
-        self._jobs.close(PATIENCE)
+        """Waits for jobs to leave Slurm, reports how they ended, and stops tracking."""
+        self._local_steps.close(self._cancelled_locally, CLOSE_TIMEOUT_S / 2)
+        self._jobs.close(CLOSE_TIMEOUT_S)
 
-    def _runs_here(self, step: Step) -> bool:
-        resources, _ = self._site.plan(step.name, step.resources, step.backlog)
+    def _runs_locally(self, step: Step) -> bool:
+        resources, _ = self._site.plan(step.name, step.resources, step.backfill)
         return resources.where == "here"
 
     def _step(self, context: StepHandlerContext) -> Step:
@@ -139,19 +140,19 @@ class SlurmStepHandler(StepHandler):
             name=plan_step.op_name,
             job=self._run.job_name,
             resources=StepResources.from_tags(plan_step.tags, key),
-            arguments=_packed(arguments),
+            arguments=_packed_arguments(arguments),
             python=origin.executable_path,
             dagster_home=os.environ.get("DAGSTER_HOME") or self._instance.root_directory,
             working_directory=getattr(origin.repository_origin.code_pointer, "working_directory", None),
-            backlog=BACKFILL_ID_TAG in self._run.tags,
+            backfill=BACKFILL_ID_TAG in self._run.tags,
         )
 
     def _report(self, step: Step, message: str, facts: Mapping[str, Any]) -> None:
         data = EngineEventData(metadata=dict(facts))
         self._instance.report_engine_event(message, self._run, data, step_key=step.key)
 
-    def _told(self, step: Step, fact: str) -> dict[str, object]:
-        """What an earlier run worker told of a step's job or process: the newest facts that include this one."""
+    def _reported_facts(self, step: Step, fact: str) -> dict[str, object]:
+        """What an earlier run worker reported of a step's job or process: the newest metadata with this key."""
         for entry in reversed(self._instance.all_logs(step.run_id, of_type=DagsterEventType.ENGINE_EVENT)):
             event = entry.dagster_event
             if event and event.step_key == step.key:
@@ -163,7 +164,7 @@ class SlurmStepHandler(StepHandler):
         return {}
 
 
-def _packed(arguments: ExecuteStepArgs) -> str:
+def _packed_arguments(arguments: ExecuteStepArgs) -> str:
     """A step's arguments without the instance: its configuration may hold a password, and job scripts are readable.
 
     The step finds the instance by DAGSTER_HOME. Dagster's own check that a step has not started yet stays off: it
@@ -254,7 +255,7 @@ def slurm_executor(context: dg.InitExecutorContext) -> SlurmExecutor:
         ConfigurationError: the site's settings cannot be used, or the Dagster instance cannot be shared with a cluster.
     """
     config, settings = context.executor_config, Settings.from_environment()
-    refuse_sqlite_on_a_network(context.instance)
+    refuse_sqlite_on_network_file_system(context.instance)
     named = cast("str | None", config["config_file"])
     site = Site.load(Path(named) if named else settings.slurm_config, cast("Mapping[str, Any]", config["site"]))
     return SlurmExecutor(

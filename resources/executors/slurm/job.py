@@ -1,10 +1,10 @@
-"""What Slurm says of a job, and how that reads in plain words. Nothing here talks to Slurm."""
+"""The state and the end of a Slurm job, and sentences about them. Nothing here talks to Slurm."""
 
 import re
 from dataclasses import dataclass
 from datetime import datetime
 
-ENDED = frozenset(
+ENDED_STATES = frozenset(
     {
         *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED"),
         *("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
@@ -13,7 +13,7 @@ ENDED = frozenset(
 """States that a job does not leave. Whatever else Slurm says, also in words of a later version, is a job that may still
 run: taking it for lost would start its step twice."""
 
-WAITING = {
+WAITING_REASONS = {
     "Resources": "the resources that it asks for are in use",
     "Priority": "other jobs come first",
     "None": "Slurm has not looked at it yet",
@@ -34,7 +34,7 @@ WAITING = {
     "InvalidQOS": "the quality of service is not valid: it will not start",
 }
 
-ENDED_BECAUSE = {
+END_REASONS = {
     "TIMEOUT": "it ran out of time",
     "DEADLINE": "it could not end before its deadline",
     "OUT_OF_MEMORY": "it ran out of memory",
@@ -44,7 +44,7 @@ ENDED_BECAUSE = {
     "REVOKED": "another cluster took it over",
 }
 
-SIGNALS = {1: "HUP", 2: "INT", 6: "ABRT", 7: "BUS", 8: "FPE", 9: "KILL", 11: "SEGV", 15: "TERM", 24: "XCPU"}
+SIGNAL_NAMES = {1: "HUP", 2: "INT", 6: "ABRT", 7: "BUS", 8: "FPE", 9: "KILL", 11: "SEGV", 15: "TERM", 24: "XCPU"}
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        return self.state in ENDED
+        return self.state in ENDED_STATES
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """What it does now, for an operator."""
         if self.state == "PENDING":
-            return f"is waiting: {waiting_in_words(self.reason)}"
+            return f"is waiting: {describe_waiting(self.reason)}"
         if self.state == "RUNNING":
             return f"runs on {self.nodes}"
         return f"is {self.state.lower().replace('_', ' ')}" + (f" on {self.nodes}" if self.nodes else "")
@@ -98,16 +98,16 @@ class JobEnd:
     def succeeded(self) -> bool:
         return self.state == "COMPLETED"
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """Why it ended, for an operator: ``it ran out of time``."""
         if self.state == "CANCELLED":
             return f"it was cancelled by {self.cancelled_by}" if self.cancelled_by else "it was cancelled"
-        if self.state in ENDED_BECAUSE:
-            return ENDED_BECAUSE[self.state]
+        if self.state in END_REASONS:
+            return END_REASONS[self.state]
         # A shell tells a child's signal as 128 + its number; Slurm tells only the script's own.
         signal = self.signal or (self.exit_code - 128 if self.exit_code and 128 < self.exit_code < 160 else None)
         if signal:
-            name = f" (SIG{SIGNALS[signal]})" if signal in SIGNALS else ""
+            name = f" (SIG{SIGNAL_NAMES[signal]})" if signal in SIGNAL_NAMES else ""
             hint = ", which is also what the kernel does when memory runs out" if signal == 9 else ""
             return f"it was killed by signal {signal}{name}{hint}"
         if self.exit_code:
@@ -115,14 +115,14 @@ class JobEnd:
         return "it ended well" if self.succeeded else f"Slurm says {self.state}"
 
 
-def waiting_in_words(reason: str) -> str:
+def describe_waiting(reason: str) -> str:
     """Why a job waits. Slurm's own word stays in brackets, because administrators ask for it."""
     word = reason.strip("()").split(",")[0].strip()
-    if words := WAITING.get(word):
+    if words := WAITING_REASONS.get(word):
         return f"{words} ({word})"
     if re.match(r"(Assoc|QOS).*(Limit|Max|Grp)", word):
         return f"the account or its quality of service has reached a limit ({word})"
-    return word or WAITING["None"]
+    return word or WAITING_REASONS["None"]
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> float | None:

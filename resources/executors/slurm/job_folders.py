@@ -7,7 +7,7 @@ from types import TracebackType
 from resources.errors import ConfigurationError
 from resources.executors.slurm.site import Site
 
-PATIENCE = 300.0
+FILE_COMMAND_TIMEOUT_S = 300.0
 """Seconds that a shared file system may take to count or remove a few dozen folders."""
 
 
@@ -34,7 +34,7 @@ class JobFolders:
         """
         if not (folders := self._folders(run_ids)):
             return 0  # without a name, du would count where it is
-        done = self._transport.run(["du", "-skc", "--", *folders], timeout=PATIENCE)
+        done = self._transport.run(["du", "-skc", "--", *folders], timeout=FILE_COMMAND_TIMEOUT_S)
         total = re.search(r"^(\d+)\ttotal$", done.out, re.MULTILINE)
         return int(total[1]) * 1024 if total else 0
 
@@ -45,7 +45,7 @@ class JobFolders:
             Unavailable: the machine did not answer: they may be there or not.
             ConfigurationError: the account may not remove them.
         """
-        done = self._transport.run(["rm", "-rf", "--", *self._folders(run_ids)], timeout=PATIENCE)
+        done = self._transport.run(["rm", "-rf", "--", *self._folders(run_ids)], timeout=FILE_COMMAND_TIMEOUT_S)
         if done.code:
             raise ConfigurationError(
                 f"Folders of old runs in {self._site.folder} cannot be removed on {self._transport.name}: "

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resources.executors.slurm.site import JobOptions, Site
-from resources.executors.step_resources import GENTLY, StepResources
+from resources.executors.step_resources import BACKFILL_COMMAND_PREFIX, StepResources
 
 ARGUMENTS_VARIABLE = "DAGSTER_COMPRESSED_EXECUTE_STEP_ARGS"
 """How Dagster hands a step its arguments: packed, because a command line may be too short for them."""
@@ -44,13 +44,13 @@ class Step:
     """The Python that runs the code location."""
     dagster_home: str
     working_directory: str | None = None
-    backlog: bool = False
+    backfill: bool = False
     """Whether the run belongs to a backfill: the site may submit its steps otherwise."""
 
     @property
-    def gently(self) -> tuple[str, ...]:
-        """What goes before its command: the backlog gives way from its first import on, where cores are shared."""
-        return GENTLY if self.backlog else ()
+    def command_prefix(self) -> tuple[str, ...]:
+        """What goes before its command: a backfill gives way to others on shared cores, from its first import on."""
+        return BACKFILL_COMMAND_PREFIX if self.backfill else ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class JobScript:
 
 def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECUTE_STEP) -> JobScript:
     """The job script of a step. The same step and attempt always get the same name and the same paths."""
-    resources, options = site.plan(step.name, step.resources, step.backlog)
+    resources, options = site.plan(step.name, step.resources, step.backfill)
     name = f"{_safe(step.key)}.{step.attempt}.{step.run_id}"
     path = site.folder / step.run_id / f"{_safe(step.key)}.{step.attempt}.sh"
     script = JobScript(name, path, "", resources)
@@ -88,7 +88,11 @@ def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECU
         *(f"#SBATCH {directive}" for directive in _directives(script, options)),
         "",
         f"# Dagster run {step.run_id} of job {step.job}: step {step.key}, attempt {step.attempt}.",
-        *(["# The run belongs to a backfill: it is submitted as the backlog."] if step.backlog else []),
+        *(
+            ["# The run belongs to a backfill: the rules of `backfill` in the site's file hold."]
+            if step.backfill
+            else []
+        ),
         "",
         KEEP_EXIT_CODE.format(file=shlex.quote(str(script.exit_code))),
         # A job tells its step that it is one: what «auto» means follows from it.
@@ -98,7 +102,9 @@ def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECU
         *options.prologue,
         f"export {ARGUMENTS_VARIABLE}={shlex.quote(step.arguments)}",
         "",
-        " ".join(filter(None, [shlex.join(step.gently), options.container, shlex.join([python, *python_arguments])])),
+        " ".join(
+            filter(None, [shlex.join(step.command_prefix), options.container, shlex.join([python, *python_arguments])])
+        ),
         "",
     ]
     return replace(script, text="\n".join(lines))

@@ -6,7 +6,7 @@ import dagster as dg
 
 from resources.errors import ConfigurationError
 
-NETWORK = frozenset(
+NETWORK_FILE_SYSTEMS = frozenset(
     [
         "nfs",
         "nfs4",
@@ -40,7 +40,7 @@ def file_system_of(path: Path, mounts: str) -> str:
     return found
 
 
-def refuse_sqlite_on_a_network(instance: dg.DagsterInstance, mounts: Path = Path("/proc/mounts")) -> None:
+def refuse_sqlite_on_network_file_system(instance: dg.DagsterInstance, mounts: Path = Path("/proc/mounts")) -> None:
     """Refuses an instance that compute nodes would damage.
 
     Raises:
@@ -51,7 +51,7 @@ def refuse_sqlite_on_a_network(instance: dg.DagsterInstance, mounts: Path = Path
         return
     root = Path(instance.root_directory).resolve()
     kind = file_system_of(root, mounts.read_text())
-    if kind in NETWORK:
+    if kind in NETWORK_FILE_SYSTEMS:
         raise ConfigurationError(
             f"The Dagster instance in {root} is SQLite on {kind}: its locks do not hold between machines there, and "
             "several nodes writing would damage it. Use PostgreSQL, as in deploy/slurm/dagster.yaml."

@@ -1,5 +1,6 @@
 """A site's Slurm settings: the file that ``C4_SLURM_CONFIG`` names (``deploy/slurm/slurm.yaml`` explains every key)."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -9,8 +10,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from resources.errors import ConfigurationError
 from resources.executors.slurm.transport import LocalTransport, SshTransport, Transport
-from resources.executors.step_resources import StepResources, in_words
+from resources.executors.step_resources import StepResources, validation_message
 from resources.ssh import SshAccess
+
+log = logging.getLogger("c4.slurm")
 
 
 def _absolute(path: Path) -> Path:
@@ -85,7 +88,7 @@ class JobOptions(_Settings):
         return other.model_copy(update={**said, **both})
 
 
-class Rules(_Settings):
+class SubmitRules(_Settings):
     """How steps are submitted: all of them, those of a kind, those of a name. The later ones come first."""
 
     defaults: JobOptions = JobOptions()
@@ -93,14 +96,14 @@ class Rules(_Settings):
     steps: dict[str, JobOptions] = {}
 
 
-class Site(Rules):
+class Site(SubmitRules):
     """Everything that differs between two clusters. Seconds where a key ends so."""
 
     transport: LocalSettings | SshSettings = Field(default=LocalSettings(), discriminator="kind")
     folder: SharedPath
     python: SharedPath | None = None
     environment_file: SharedPath | None = None
-    backlog: Rules = Field(default=Rules(), description="what is different for steps of a backfill")
+    backfill: SubmitRules = Field(default=SubmitRules(), description="what is different for steps of a backfill")
     poll_seconds: float = Field(default=5, gt=0)
     grace_seconds: float = Field(default=60, ge=1)
     resubmit_seconds: float = Field(default=15, gt=0)
@@ -132,28 +135,28 @@ class Site(Rules):
         if not isinstance(settings, dict):
             raise ConfigurationError(f"{source} must hold keys and values, like deploy/slurm/slurm.yaml.")
         try:
-            return cls.model_validate(_merged(settings, overrides or {}))
+            return cls.model_validate(_merged(_renamed(settings), _renamed(overrides or {})))
         except ValidationError as error:
-            raise ConfigurationError(f"{source} cannot be used: {in_words(error)}.") from error
+            raise ConfigurationError(f"{source} cannot be used: {validation_message(error)}.") from error
 
-    def plan(self, step: str, asked: StepResources, backlog: bool = False) -> tuple[StepResources, JobOptions]:
+    def plan(self, step: str, asked: StepResources, backfill: bool = False) -> tuple[StepResources, JobOptions]:
         """What a step gets and how it is submitted: defaults, then its kind's options, then its own.
 
         Args:
             step: name of the asset or op (of a mapped step: without its index).
-            backlog: whether the step's run belongs to a backfill: the rules of ``backlog`` come after all others.
+            backfill: whether the step's run belongs to a backfill: the rules of ``backfill`` come after all others.
         """
-        rules = (self, self.backlog) if backlog else (self,)
+        rules = (self, self.backfill) if backfill else (self,)
         changes = {
             key: value
-            for options in _said_of(step, asked.kind, rules)
+            for options in _options_for(step, asked.kind, rules)
             for key, value in options.model_dump(include=set(StepResources.model_fields), exclude_none=True).items()
         }
         resources = asked.model_copy(update=changes)
-        return resources, reduce(lambda below, own: own.over(below), _said_of(step, resources.kind, rules))
+        return resources, reduce(lambda below, own: own.over(below), _options_for(step, resources.kind, rules))
 
 
-def _said_of(step: str, kind: Literal["gpu", "cpu"], rules: Sequence[Rules]) -> list[JobOptions]:
+def _options_for(step: str, kind: Literal["gpu", "cpu"], rules: Sequence[SubmitRules]) -> list[JobOptions]:
     """What rules say of a step, the general before the particular."""
     nothing = JobOptions()
     return [
@@ -161,6 +164,14 @@ def _said_of(step: str, kind: Literal["gpu", "cpu"], rules: Sequence[Rules]) -> 
         for each in rules
         for options in (each.defaults, each.kinds.get(kind, nothing), each.steps.get(step, nothing))
     ]
+
+
+def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the section ``backfill`` under the name that it has now."""
+    if "backlog" not in settings or "backfill" in settings:
+        return dict(settings)
+    log.warning("The section `backlog` of the site's Slurm settings is called `backfill` now: rename it.")
+    return {"backfill" if key == "backlog" else key: value for key, value in settings.items()}
 
 
 def _merged(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Follows the jobs of a run in one thread, so that whoever runs the steps never waits for Slurm.
+"""Tracks the jobs of a run in one thread, so that whoever runs the steps never waits for Slurm.
 
 A job is lost only when Slurm says so while it answers: an unreachable controller, a login node that restarts and states
 that this module does not know all mean that the job may run on. Time is told in seconds of a monotonic clock.
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from resources.atomic_write import whole_file
+from resources.atomic_write import atomic_write
 from resources.errors import C4Error, Unavailable
 from resources.executors.slurm.client import SlurmClient, SubmissionRefused
 from resources.executors.slurm.job import Job, JobEnd
@@ -21,15 +21,15 @@ from resources.executors.slurm.site import Site
 
 log = logging.getLogger("c4.slurm")
 
-SETTLING = 5.0
+EVENT_GRACE_S = 5.0
 """Seconds between a job's end and its step's failure: the step's own last event may still be on its way."""
 
 Report = Callable[[Step, str, Mapping[str, object]], None]
-"""Tells the operator what became of a step: a sentence, and facts by name."""
+"""Reports an event of a step: a sentence for the operator, and metadata by name."""
 
 
 @dataclass(frozen=True)
-class Failure:
+class StepFailure:
     """Why a step failed without saying so itself, and whether its retry policy may try it again."""
 
     reason: str
@@ -37,8 +37,8 @@ class Failure:
 
 
 @dataclass(eq=False)
-class Followed:
-    """A step and its job, from the wish to submit it to its end."""
+class TrackedJob:
+    """A step and its job, from the moment that it is to be submitted to its end."""
 
     step: Step
     script: JobScript
@@ -50,7 +50,7 @@ class Followed:
     missing_since: float | None = None
     end: JobEnd | None = None
     ended_at: float = 0.0
-    failure: Failure | None = None
+    failure: StepFailure | None = None
     cancel: bool = False
     step_ended_at: float | None = None
     dropped: bool = False
@@ -65,13 +65,13 @@ class JobTracker:
 
     def __init__(self, site: Site, client: SlurmClient, report: Report, records: Path | None = None) -> None:
         self._site, self._client, self._report, self._records = site, client, report, records
-        self._followed: dict[tuple[str, int], Followed] = {}
+        self._tracked: dict[tuple[str, int], TrackedJob] = {}
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._stopped = threading.Event()
         self._next_poll = 0.0
-        self._silent_since: float | None = None
-        self._in_silence: list[Followed] = []
+        self._unreachable_since: float | None = None
+        self._told_unreachable: list[TrackedJob] = []
         self._thread: threading.Thread | None = None
 
     def launch(self, step: Step) -> None:
@@ -80,41 +80,43 @@ class JobTracker:
         Raises:
             ConfigurationError: the site's options do not fit.
         """
-        self._follow(Followed(step, write_script(step, self._site)))
+        self._track(TrackedJob(step, write_script(step, self._site)))
 
     def attach(self, step: Step, job_id: str | None) -> None:
         """Takes charge of a step that an earlier run worker began: its job, or a new one if it never came to that."""
-        self._follow(Followed(step, write_script(step, self._site), job_id, look_up_first=True))
+        self._track(TrackedJob(step, write_script(step, self._site), job_id, look_up_first=True))
 
-    def follows(self, step: Step) -> bool:
-        return (step.key, step.attempt) in self._followed
+    def tracks(self, step: Step) -> bool:
+        return (step.key, step.attempt) in self._tracked
 
     def cancel(self, step: Step) -> None:
         """Asks for the end of a step's job; :meth:`close` waits for it."""
-        if followed := self._followed.get((step.key, step.attempt)):
-            followed.cancel = True
+        if tracked := self._tracked.get((step.key, step.attempt)):
+            tracked.cancel = True
             self._wake.set()
 
     def step_ended(self, key: str) -> None:
         """Takes note that Dagster knows how a step ended: its job should end by itself now."""
-        for followed in list(self._followed.values()):
-            if followed.step.key == key and followed.step_ended_at is None:
-                followed.step_ended_at = time.monotonic()
+        for tracked in list(self._tracked.values()):
+            if tracked.step.key == key and tracked.step_ended_at is None:
+                tracked.step_ended_at = time.monotonic()
 
-    def failure(self, step: Step) -> Failure | None:
+    def failure(self, step: Step) -> StepFailure | None:
         """Why the step has failed, or None while it may still run or its own last event may still come."""
-        followed = self._followed[step.key, step.attempt]
-        if followed.failure or followed.end is None:
-            return followed.failure
-        since = time.monotonic() - followed.ended_at
-        end, where = followed.end, f"Its output is in {followed.script.out} and {followed.script.err.name}."
+        tracked = self._tracked[step.key, step.attempt]
+        if tracked.failure or tracked.end is None:
+            return tracked.failure
+        since = time.monotonic() - tracked.ended_at
+        end, where = tracked.end, f"Its output is in {tracked.script.out} and {tracked.script.err.name}."
         if end.succeeded and since > self._site.grace_seconds:
-            return Failure(
+            return StepFailure(
                 f"Slurm job {end.job_id} ended well, but {self._site.grace_seconds:g} s later Dagster has no word of "
                 f"how the step ended. Can compute nodes reach the Dagster instance (c4 slurm check)? {where}"
             )
-        if not end.succeeded and since > min(SETTLING, self._site.grace_seconds):
-            return Failure(f"Slurm job {end.job_id} on {end.nodes or 'no node'} failed: {_why(followed, end)}. {where}")
+        if not end.succeeded and since > min(EVENT_GRACE_S, self._site.grace_seconds):
+            return StepFailure(
+                f"Slurm job {end.job_id} on {end.nodes or 'no node'} failed: {_end_reason(tracked, end)}. {where}"
+            )
         return None
 
     def close(self, patience: float) -> None:
@@ -122,22 +124,22 @@ class JobTracker:
         deadline = time.monotonic() + patience
         self._closing.set()
         self._wake.set()
-        while time.monotonic() < deadline and any(self._is_leaving(one) for one in self._followed.values()):
+        while time.monotonic() < deadline and any(self._is_leaving(one) for one in self._tracked.values()):
             time.sleep(0.1)
         self._stopped.set()
         self._wake.set()
         if self._thread:
             self._thread.join(patience)
-        for followed in self._followed.values():
-            if followed.cancel and not followed.over and followed.job_id:
-                self._tell(followed, f"Slurm job {followed.job_id} could not be cancelled: scancel {followed.job_id}.")
+        for tracked in self._tracked.values():
+            if tracked.cancel and not tracked.over and tracked.job_id:
+                self._tell(tracked, f"Slurm job {tracked.job_id} could not be cancelled: scancel {tracked.job_id}.")
         self._client.transport.close()
 
-    def _is_leaving(self, followed: Followed) -> bool:
-        return not followed.over and (followed.cancel or followed.step_ended_at is not None)
+    def _is_leaving(self, tracked: TrackedJob) -> bool:
+        return not tracked.over and (tracked.cancel or tracked.step_ended_at is not None)
 
-    def _follow(self, followed: Followed) -> None:
-        self._followed[followed.step.key, followed.step.attempt] = followed
+    def _track(self, tracked: TrackedJob) -> None:
+        self._tracked[tracked.step.key, tracked.step.attempt] = tracked
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="slurm", daemon=True)
             self._thread.start()
@@ -149,159 +151,159 @@ class JobTracker:
             try:
                 self._turn(pause)
             except Exception:  # the thread must live on: without it no step would ever end
-                log.exception("Slurm jobs could not be followed; trying again")
+                log.exception("Slurm jobs could not be tracked; trying again")
             self._wake.wait(max(0.05, min(pause, self._next_poll - time.monotonic())))
             self._wake.clear()
 
     def _turn(self, pause: float) -> None:
         now = time.monotonic()
-        open_ones = [followed for followed in list(self._followed.values()) if not followed.over]
-        for followed in open_ones:
-            if followed.job_id is None and (now >= followed.not_before or followed.cancel):
-                self._place(followed)
-        self._cancel([followed for followed in open_ones if followed.cancel and followed.job_id])
+        open_ones = [tracked for tracked in list(self._tracked.values()) if not tracked.over]
+        for tracked in open_ones:
+            if tracked.job_id is None and (now >= tracked.not_before or tracked.cancel):
+                self._place(tracked)
+        self._cancel([tracked for tracked in open_ones if tracked.cancel and tracked.job_id])
         if now >= self._next_poll or self._closing.is_set():
             self._next_poll = now + pause
-            self._poll([followed for followed in open_ones if followed.job_id])
+            self._poll([tracked for tracked in open_ones if tracked.job_id])
 
-    def _place(self, followed: Followed) -> None:
+    def _place(self, tracked: TrackedJob) -> None:
         """Submits a job, or finds the one that an unsure submission or an earlier run worker left."""
         try:
-            if followed.look_up_first and self._find(followed):
+            if tracked.look_up_first and self._find(tracked):
                 return
-            if followed.cancel or followed.step_ended_at is not None:
-                followed.dropped = True
+            if tracked.cancel or tracked.step_ended_at is not None:
+                tracked.dropped = True
                 return
-            self._submit(followed)
+            self._submit(tracked)
         except Unavailable as error:
             # Whether the job was submitted is not known. A controller may accept it some seconds after giving up on us.
-            followed.look_up_first = True
-            followed.not_before = time.monotonic() + self._site.resubmit_seconds
-            self._unreachable(str(error), [followed])
+            tracked.look_up_first = True
+            tracked.not_before = time.monotonic() + self._site.resubmit_seconds
+            self._unreachable(str(error), [tracked])
         except C4Error as error:
-            followed.failure = Failure(str(error), retry=False)
+            tracked.failure = StepFailure(str(error), retry=False)
 
-    def _submit(self, followed: Followed) -> None:
-        self._client.write_file(followed.script.path, followed.script.text)
+    def _submit(self, tracked: TrackedJob) -> None:
+        self._client.write_file(tracked.script.path, tracked.script.text)
         try:
-            followed.job_id = self._client.submit(followed.script.path)
+            tracked.job_id = self._client.submit(tracked.script.path)
         except SubmissionRefused as error:
             # No message is proof that there is no job: only its name is.
-            if not self._find(followed):
-                reason = f"{error} It asked for {asked_for(followed.script)}."
-                followed.failure = Failure(reason, retry=False)
+            if not self._find(tracked):
+                reason = f"{error} It asked for {asked_for(tracked.script)}."
+                tracked.failure = StepFailure(reason, retry=False)
             return
-        self._tell(followed, f"Submitted as Slurm job {followed.job_id}: {asked_for(followed.script)}.")
+        self._tell(tracked, f"Submitted as Slurm job {tracked.job_id}: {asked_for(tracked.script)}.")
 
-    def _find(self, followed: Followed) -> bool:
-        jobs = self._client.find(followed.script.name)
-        ended = self._client.read_files([followed.script.exit_code])
+    def _find(self, tracked: TrackedJob) -> bool:
+        jobs = self._client.find(tracked.script.name)
+        ended = self._client.read_files([tracked.script.exit_code])
         if not jobs and not ended:
             return False
-        ids = [job.job_id for job in jobs] or [ended[followed.script.exit_code].split()[0]]
-        followed.job_id = ids[0]
-        self._tell(followed, f"Found as Slurm job {ids[0]}, submitted before.")
+        ids = [job.job_id for job in jobs] or [ended[tracked.script.exit_code].split()[0]]
+        tracked.job_id = ids[0]
+        self._tell(tracked, f"Found as Slurm job {ids[0]}, submitted before.")
         if twins := ids[1:]:
             self._client.cancel(twins)
-            self._tell(followed, f"Cancelled Slurm job {', '.join(twins)}: the same step was submitted twice.")
+            self._tell(tracked, f"Cancelled Slurm job {', '.join(twins)}: the same step was submitted twice.")
         return True
 
-    def _cancel(self, unwanted: list[Followed]) -> None:
+    def _cancel(self, unwanted: list[TrackedJob]) -> None:
         try:
-            self._client.cancel([followed.job_id for followed in unwanted if followed.job_id])
+            self._client.cancel([tracked.job_id for tracked in unwanted if tracked.job_id])
         except C4Error as error:
             self._unreachable(str(error), unwanted)
 
-    def _poll(self, active: list[Followed]) -> None:
+    def _poll(self, active: list[TrackedJob]) -> None:
         if not active:
             return
         try:
-            poll = self._client.poll([followed.job_id for followed in active if followed.job_id])
+            poll = self._client.poll([tracked.job_id for tracked in active if tracked.job_id])
             if poll.unreachable:
                 self._unreachable(poll.unreachable, active)
                 return
             self._reachable()
-            gone = [followed for followed in active if not self._is_active(followed, poll.jobs)]
+            gone = [tracked for tracked in active if not self._is_active(tracked, poll.jobs)]
             self._settle(gone)
         except C4Error as error:
             self._unreachable(str(error), active)
 
-    def _is_active(self, followed: Followed, jobs: Mapping[str, Job]) -> bool:
-        job = jobs.get(followed.job_id or "")
+    def _is_active(self, tracked: TrackedJob, jobs: Mapping[str, Job]) -> bool:
+        job = jobs.get(tracked.job_id or "")
         # A controller that lost its state counts from 1 again: the name tells our job from a stranger's.
-        if job is None or job.name != followed.script.name:
+        if job is None or job.name != tracked.script.name:
             return False
         if job.ended:
-            followed.job = job
+            tracked.job = job
             return False
-        self._active(followed, job)
+        self._active(tracked, job)
         return True
 
-    def _active(self, followed: Followed, job: Job) -> None:
-        before, followed.job, followed.missing_since = followed.job, job, None
+    def _active(self, tracked: TrackedJob, job: Job) -> None:
+        before, tracked.job, tracked.missing_since = tracked.job, job, None
         of_interest = job.state != "COMPLETING" and (job.state, job.reason) != ("PENDING", "None")
-        if of_interest and (before is None or before.in_words() != job.in_words()):
-            self._tell(followed, f"Slurm job {job.job_id} {job.in_words()}.")
-        ended = followed.step_ended_at
-        if ended is not None and not followed.cancel and time.monotonic() - ended > self._site.grace_seconds:
-            self._tell(followed, f"Slurm job {job.job_id} did not end with its step: cancelling it.")
-            followed.cancel = True
+        if of_interest and (before is None or before.describe() != job.describe()):
+            self._tell(tracked, f"Slurm job {job.job_id} {job.describe()}.")
+        ended = tracked.step_ended_at
+        if ended is not None and not tracked.cancel and time.monotonic() - ended > self._site.grace_seconds:
+            self._tell(tracked, f"Slurm job {job.job_id} did not end with its step: cancelling it.")
+            tracked.cancel = True
 
-    def _settle(self, gone: list[Followed]) -> None:
+    def _settle(self, gone: list[TrackedJob]) -> None:
         """Finds out how jobs ended that are over, or that Slurm does not know any more."""
         if not gone:
             return
-        ends = self._client.ends([followed.job_id for followed in gone if followed.job_id])
-        codes = self._client.read_files([followed.script.exit_code for followed in gone])
-        for followed in gone:
-            job_id = followed.job_id or ""
+        ends = self._client.ends([tracked.job_id for tracked in gone if tracked.job_id])
+        codes = self._client.read_files([tracked.script.exit_code for tracked in gone])
+        for tracked in gone:
+            job_id = tracked.job_id or ""
             end = ends.get(job_id)
-            if end and end.name != followed.script.name:
+            if end and end.name != tracked.script.name:
                 end = None
-            if end is None and followed.job and followed.job.ended:
-                end = JobEnd(job_id, followed.job.name, followed.job.state, nodes=followed.job.nodes)
-            end = end or _from_script(followed, codes.get(followed.script.exit_code))
+            if end is None and tracked.job and tracked.job.ended:
+                end = JobEnd(job_id, tracked.job.name, tracked.job.state, nodes=tracked.job.nodes)
+            end = end or _from_script(tracked, codes.get(tracked.script.exit_code))
             if end:
-                self._finish(followed, end)
+                self._finish(tracked, end)
                 continue
             now = time.monotonic()
-            followed.missing_since = followed.missing_since or now
-            if now - followed.missing_since > self._site.grace_seconds:
-                followed.failure = Failure(
+            tracked.missing_since = tracked.missing_since or now
+            if now - tracked.missing_since > self._site.grace_seconds:
+                tracked.failure = StepFailure(
                     f"Slurm does not know job {job_id} any more, and the job left no exit code in "
-                    f"{followed.script.exit_code}: its node may have failed."
+                    f"{tracked.script.exit_code}: its node may have failed."
                 )
 
-    def _finish(self, followed: Followed, end: JobEnd) -> None:
-        followed.ended_at = time.monotonic()
-        followed.end = end
-        facts = _facts(followed, end)
-        self._tell(followed, f"Slurm job {end.job_id} is over: {_why(followed, end)}.", facts)
+    def _finish(self, tracked: TrackedJob, end: JobEnd) -> None:
+        tracked.ended_at = time.monotonic()
+        tracked.end = end
+        facts = _facts(tracked, end)
+        self._tell(tracked, f"Slurm job {end.job_id} is over: {_end_reason(tracked, end)}.", facts)
         if self._records:
-            path = self._records / followed.step.run_id / f"{followed.script.name}.json"
-            with whole_file(path) as temporary:
-                temporary.write_text(json.dumps({**_identity(followed), **facts}, indent=1))
+            path = self._records / tracked.step.run_id / f"{tracked.script.name}.json"
+            with atomic_write(path) as temporary:
+                temporary.write_text(json.dumps({**_identity(tracked), **facts}, indent=1))
 
-    def _unreachable(self, why: str, steps: list[Followed]) -> None:
+    def _unreachable(self, why: str, steps: list[TrackedJob]) -> None:
         """Says once of each step that Slurm does not answer."""
-        self._silent_since = self._silent_since or time.monotonic()
-        for followed in steps:
-            if followed not in self._in_silence:
-                self._in_silence.append(followed)
-                self._tell(followed, f"Slurm does not answer: {why} Its jobs may run on; asking again.")
+        self._unreachable_since = self._unreachable_since or time.monotonic()
+        for tracked in steps:
+            if tracked not in self._told_unreachable:
+                self._told_unreachable.append(tracked)
+                self._tell(tracked, f"Slurm does not answer: {why} Its jobs may run on; asking again.")
 
     def _reachable(self) -> None:
-        if self._silent_since is not None:
-            seconds = time.monotonic() - self._silent_since
-            for followed in self._in_silence:
-                self._tell(followed, f"Slurm answers again after {seconds:.0f} s.")
-            self._silent_since = None
-            self._in_silence.clear()
+        if self._unreachable_since is not None:
+            seconds = time.monotonic() - self._unreachable_since
+            for tracked in self._told_unreachable:
+                self._tell(tracked, f"Slurm answers again after {seconds:.0f} s.")
+            self._unreachable_since = None
+            self._told_unreachable.clear()
 
-    def _tell(self, followed: Followed, message: str, facts: Mapping[str, object] | None = None) -> None:
-        script = followed.script
+    def _tell(self, tracked: TrackedJob, message: str, facts: Mapping[str, object] | None = None) -> None:
+        script = tracked.script
         files = {"script": str(script.path), "stdout": str(script.out), "stderr": str(script.err)}
-        self._report(followed.step, message, {**_identity(followed), **(facts or {}), **files})
+        self._report(tracked.step, message, {**_identity(tracked), **(facts or {}), **files})
 
 
 def asked_for(script: JobScript) -> str:
@@ -316,23 +318,23 @@ def asked_for(script: JobScript) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _identity(followed: Followed) -> dict[str, object]:
-    step = followed.step
+def _identity(tracked: TrackedJob) -> dict[str, object]:
+    step = tracked.step
     return {
-        "slurm_job": followed.job_id or "",
-        "name": followed.script.name,
+        "slurm_job": tracked.job_id or "",
+        "name": tracked.script.name,
         "run": step.run_id,
         "step": step.key,
         "attempt": step.attempt,
     }
 
 
-def _facts(followed: Followed, end: JobEnd) -> dict[str, object]:
+def _facts(tracked: TrackedJob, end: JobEnd) -> dict[str, object]:
     """What is known of a job's end; what is not known is left out."""
-    resources, elapsed = followed.script.resources, end.elapsed_seconds
+    resources, elapsed = tracked.script.resources, end.elapsed_seconds
     facts: dict[str, object | None] = {
         "state": end.state,
-        "reason": _why(followed, end),
+        "reason": _end_reason(tracked, end),
         "node": end.nodes or None,
         "exit_code": end.exit_code,
         "signal": end.signal,
@@ -345,22 +347,22 @@ def _facts(followed: Followed, end: JobEnd) -> dict[str, object]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _why(followed: Followed, end: JobEnd) -> str:
-    resources = followed.script.resources
-    if followed.cancel and end.state == "CANCELLED":
+def _end_reason(tracked: TrackedJob, end: JobEnd) -> str:
+    resources = tracked.script.resources
+    if tracked.cancel and end.state == "CANCELLED":
         return "it was cancelled by Dagster"
     if end.state == "TIMEOUT" and resources.minutes:
-        return f"{end.in_words()} (it asked for {resources.minutes} min)"
+        return f"{end.describe()} (it asked for {resources.minutes} min)"
     if end.state == "OUT_OF_MEMORY" and resources.memory_gb:
-        return f"{end.in_words()} (it asked for {resources.memory_gb:g} GB)"
-    return end.in_words()
+        return f"{end.describe()} (it asked for {resources.memory_gb:g} GB)"
+    return end.describe()
 
 
-def _from_script(followed: Followed, line: str | None) -> JobEnd | None:
+def _from_script(tracked: TrackedJob, line: str | None) -> JobEnd | None:
     """How a forgotten job ended, from the exit code that its script left."""
     job_id, _, code = (line or "").partition(" ")
-    if job_id != followed.job_id or not code.isdigit():
+    if job_id != tracked.job_id or not code.isdigit():
         return None
     state = "FAILED" if int(code) else "COMPLETED"
-    nodes = followed.job.nodes if followed.job else ""
-    return JobEnd(job_id, followed.script.name, state, int(code), nodes=nodes)
+    nodes = tracked.job.nodes if tracked.job else ""
+    return JobEnd(job_id, tracked.script.name, state, int(code), nodes=nodes)
