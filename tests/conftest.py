@@ -25,7 +25,7 @@ from PIL import Image as Picture
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.sshd import Sshd, missing_programs
-from c4_assets.checks import withholding
+from c4_assets.checks import data_checks, withholding
 from c4_assets.checks.check import Check, Tables, Verdict
 from c4_assets.checks.expectations import Judgement
 from c4_assets.checks.thresholds import Thresholds
@@ -34,7 +34,6 @@ from c4_assets.deployment import resources_of
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.engine import Classification, Engine, pipeline
 from c4_assets.models.weights import fetch
-from c4_assets.runs import check_results as results
 from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
@@ -291,7 +290,7 @@ def judged_without_great_expectations(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return Judgement(tuple(Verdict(check, 1, offending(check)) for check in checks), {})
 
-    for module in (withholding, results):
+    for module in (withholding, data_checks):
         monkeypatch.setattr(module, "judge", judge)
 
 
