@@ -11,9 +11,11 @@ from c4_assets.backlog.limits import Limit, Observations, limit
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.throughput import scores_by_hour
 from resources.imaging_database.work import Progress
+from resources.records import ImageState
 from resources.settings import Settings
 
-COUNTS = ("listed", "scored", "failed", "withheld", "pending")
+COUNTS = ("listed", ImageState.SCORED, ImageState.FAILED, ImageState.WITHHELD, ImageState.PENDING)
+"""What :class:`~c4_assets.backlog.coverage.Coverage` counts, by the names that it has there."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def run(
     days = dict.fromkeys(asked, 0) if asked else dict(waiting)
     chosen = {each: waiting.get(each, 0) for each in days}
     if not any(chosen.values()):
-        console.print("Nothing to score: every image has a score or has failed for good (`c4 status`).")
+        console.print("Nothing to score: every image is scored, failed or withheld (`c4 status`).")
         return
     model_at_hand(settings)
     written = score_days(settings, chosen)

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from c4_assets.backlog.coverage import Coverage, by_year
-from c4_assets.backlog.report import BackfillCoverage, Report
+from c4_assets.backlog.report import COUNTS, BackfillCoverage, Report
 from c4_assets.pictures.html_page import write_html
 
 MONTHS = tuple(calendar.month_abbr)[1:]
@@ -26,6 +26,7 @@ def write_page(report: Report, page: Path) -> None:
         names=MONTHS,
         years=years[::-1],
         total=report.total,
+        counts=COUNTS,
         busiest=max(report.throughput.hours, default=0) or 1,
         share=share,
         describe_backfill=describe_backfill,

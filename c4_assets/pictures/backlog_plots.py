@@ -30,7 +30,7 @@ BAR_WIDTH, PLOT_HEIGHT = 22, 120
 def heat_map(months: Sequence[Coverage]) -> bytes:
     """A PNG with a row a year, the newest on top, and a column a month.
 
-    Colour says how much is done, a red line that images have failed for good, grey that nothing was imaged.
+    Colour says how much is done, a red line that images have failed, grey that nothing was imaged.
     """
     from PIL import Image, ImageDraw
 
