@@ -1,4 +1,4 @@
-"""One way into the imaging database: connections, transactions and errors that an operator understands."""
+"""Access to the imaging database: connections, transactions, and errors with a message for the operator."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -59,12 +59,12 @@ class ImagingDatabase:
 
     @cached_property
     def engine(self) -> Engine:
-        """What makes the connections."""
+        """SQLAlchemy's engine, which makes the connections."""
         return open_engine(self._url, self._connecting)
 
     @contextmanager
     def reading(self, action: str = "read") -> Generator[Connection, None, None]:
-        """A connection that sees C4's tables. ``action`` is what the DBA sees of the session."""
+        """A connection for reading. ``action`` is what the DBA sees of the session."""
         with self._translated(), self.engine.connect() as connection:
             tell_action(connection, action)
             yield connection
@@ -85,7 +85,7 @@ class ImagingDatabase:
             _make_folder(Path(self._url.database).parent)
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        # An index over 50 million rows takes longer than any answer should.
+        # Creating an index over 50 million rows takes longer than the time-out of an answer.
         patient = ImagingDatabase(self._url, replace(self._connecting, timeout_s=None))
         with patient.writing("upgrade") as connection:
             config.attributes["connection"] = connection
