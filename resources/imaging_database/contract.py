@@ -212,7 +212,7 @@ def _try(connection: Connection, statement: Executable) -> tuple[Fault | None, S
     """Runs a statement that affects no row. Returns what went wrong, and the driver's types of its columns.
 
     Raises:
-        DBAPIError: the statement did not reach the database.
+        DBAPIError: it failed for another reason than a missing relation, column or grant.
     """
     try:
         with connection.begin_nested():
