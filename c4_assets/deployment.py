@@ -1,4 +1,4 @@
-"""What this deployment is: its settings, read here alone, its scorer version, and what its steps talk to."""
+"""What this deployment is: its settings, as the code location reads them once, and what its steps talk to."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ SCORER = Classifier(SETTINGS).version
 
 
 def resources_of(settings: Settings) -> Mapping[str, object]:
-    """What the assets talk to. Making them opens no connection and reads no file but a model named by its path."""
+    """The resources of the assets. Making them opens no connection and reads no file but a model named by its path."""
     classifier = Classifier(settings)
     return {
         "settings": settings,

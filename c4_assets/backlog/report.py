@@ -20,7 +20,7 @@ COUNTS = ("listed", ImageState.SCORED, ImageState.FAILED, ImageState.WITHHELD, I
 
 @dataclass(frozen=True)
 class BackfillCoverage:
-    """A backfill, and how many of its days have nothing pending any more. ``None``: its days were not all counted."""
+    """A backfill with the number of its days that are done; ``None`` if not all of its days were counted."""
 
     backfill: Backfill
     done: int | None
@@ -48,11 +48,11 @@ class Report:
 
     @property
     def end(self) -> datetime | None:
-        """When all that can be scored will be, if it goes on like this."""
+        """When nothing is pending any more, at the current rate."""
         return self.throughput.end(self.observed.pending, self.counted_at)
 
     def as_json(self) -> dict[str, Any]:
-        """Numbers and texts alone."""
+        """The report as numbers and texts, for JSON."""
         return {
             "scorer_version": self.scorer_version,
             "counted_at": self.counted_at.isoformat(timespec="seconds"),
@@ -96,7 +96,7 @@ def _backfill(backfill_coverage: BackfillCoverage) -> dict[str, Any]:
 
 
 def backfill_coverage(backfill: Backfill, days: Sequence[Progress], since: date, until: date) -> BackfillCoverage:
-    """How much of a backfill is done, from the days that were counted.
+    """Computes from the counted days how much of a backfill is done.
 
     Args:
         since, until: the first and the last day of what was counted.
@@ -117,11 +117,11 @@ def report(
     until: date | None = None,
     counted: Callable[[int, int], None] = lambda done, spans: None,
 ) -> Report:
-    """Counts what is scored, and has the runs observed that score the rest.
+    """Counts images by state, and observes the runs that score the pending ones.
 
     Args:
-        backfills: those that are not over.
-        observe: looks at their runs, given the images that could be scored now.
+        backfills: the unfinished ones.
+        observe: observes their runs, given the number of images that could be scored now.
         since, until: days of imaging to count, both included; by default all of history.
         counted: see :func:`c4_assets.backlog.coverage.count_days`.
 
