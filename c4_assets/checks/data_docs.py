@@ -9,7 +9,7 @@ from resources.atomic_write import atomic_write
 
 
 def write_pages(docs: Path, asset: str, partition: date, tables: Iterable[str], judged: Judgement) -> dict[str, Path]:
-    """Writes the pages of a judgement and removes those of an earlier one whose faults are mended.
+    """Writes the pages of a judgement and removes pages of an earlier one that no longer apply.
 
     Returns:
         The page of every table that has one.
