@@ -1,4 +1,4 @@
-"""``c4 backlog``: how far history is scored, what holds it up, and the backfills that score it."""
+"""``c4 backlog``: how far history is scored, what limits it, and the backfills that score it."""
 
 import json
 from collections.abc import Sequence

@@ -46,7 +46,7 @@ def model_at_hand(settings: Settings) -> Path:
     """The folder of the settings' model, which is fetched now if it is a published one and has not been.
 
     Raises:
-        ConfigurationError, Unavailable: see :func:`c4_assets.models.marco.model.fetch`.
+        ConfigurationError, Unavailable: see :func:`c4_assets.models.weights.fetch`.
     """
     if settings.model in RELEASES and settings.model not in fetched(settings.models):
         console.print(f"Fetching the weights of {settings.model} (43 MB), once …")

@@ -1,4 +1,4 @@
-"""``c4 run``: the Dagster job of the sensor, in this process."""
+"""``c4 run``: runs the sensor's Dagster job in this process."""
 
 import time
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ def score_days(settings: Settings, days: Mapping[date, int]) -> dict[date, int |
         days: pending images by day.
 
     Returns:
-        Rows written by day, ``None`` for a day whose run failed or that is no partition (the reason is printed).
+        Rows written by day; ``None`` for a day whose run failed or that is no partition (the reason is printed).
     """
     from c4_assets.definitions import defs
 
@@ -78,7 +78,7 @@ def _score_day(job: "dg.JobDefinition", day: date, instance: "dg.DagsterInstance
     from c4_assets.runs.metadata import IMAGES_LEFT_KEY, ROWS_WRITTEN_KEY
 
     rows = 0
-    while True:  # a day for which the staging area has no room at once takes several runs
+    while True:  # a day for which staging has no room at once takes several runs
         result = execute(job, day.isoformat(), instance)
         if not result.success:
             print_error(f"{day} failed", failure_reason(result))
@@ -98,7 +98,7 @@ def _no_partition(day: date, settings: Settings) -> str | None:
 
 def execute(job: "dg.JobDefinition", partition: str, instance: "dg.DagsterInstance") -> "dg.ExecuteInProcessResult":
     """Runs one partition of a job in this process. A failure is in the result and is not raised."""
-    # Dagster's own console log tells an engineer what the progress bar tells an operator.
+    # Dagster's console log is for engineers; operators see the progress bar.
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     return job.execute_in_process(
         partition_key=partition,

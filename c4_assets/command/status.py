@@ -1,4 +1,4 @@
-"""``c4 status`` and ``c4 retry``: what is scored, what is not, and why."""
+"""``c4 status`` and ``c4 retry``: the states of images, and failed images tried again."""
 
 import json
 from collections.abc import Sequence
