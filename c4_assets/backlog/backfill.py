@@ -9,7 +9,7 @@ from datetime import date, datetime
 class Backfill:
     """An unfinished backfill over the daily assets.
 
-    Its state is ``running``, ``pausing`` (its runs are ending), ``paused``, or ``ending`` if it was cancelled in the UI.
+    Its state is ``running``, ``pausing`` (its runs are ending), ``paused``, or ``ending`` (it was cancelled in the UI).
     """
 
     backfill_id: str

@@ -39,7 +39,7 @@ class StepTimes:
     ``held`` is the time before they were launched (they wait for a slot of their pool), ``queued`` from then until they
     ran (in the Slurm queue, or starting a process), ``working`` until they ended. ``images`` and ``took`` (seconds) are
     of the newest materialisations and give their rate. ``retrying`` is the number of steps that have failed and wait
-    for their next attempt; ``trouble`` is the message of the newest such failure.
+    for their next attempt; ``trouble`` is the message of one such failure.
     """
 
     held: float = 0.0
