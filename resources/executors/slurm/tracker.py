@@ -120,7 +120,7 @@ class JobTracker:
         return None
 
     def close(self, patience: float) -> None:
-        """Waits, ``patience`` seconds at most, until the jobs of ended and cancelled steps have left Slurm, and stops."""
+        """Waits ``patience`` seconds at most for the jobs of ended and cancelled steps to leave Slurm, and stops."""
         deadline = time.monotonic() + patience
         self._closing.set()
         self._wake.set()
