@@ -9,12 +9,12 @@ from statistics import median
 
 import dagster as dg
 
-from benchmarks.deployment import wait_until
-from benchmarks.history import History
 from benchmarks.report import Row
-from benchmarks.scoring_history import peak_memory_of, state
-from benchmarks.trial_site import BACKFILL_TAG, Plan, Site, running_site
-from benchmarks.ui_words import DAILY, cancel_backfill, launch_backfill, partitions_page, tick
+from testing.trial.dagster_ui import DAILY, cancel_backfill, launch_backfill, partitions_page, tick
+from testing.trial.deployment import wait_until
+from testing.trial.history import History
+from testing.trial.scoring_history import peak_memory_of, state
+from testing.trial.site import BACKFILL_TAG, Plan, Site, running_site
 
 SINCE = date(2006, 1, 1)
 LIMITS = {"launch": 2.0, "partitions page": 1.0, "daemon's peak memory": 400.0}

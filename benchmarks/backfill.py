@@ -6,7 +6,7 @@
 
 The backfill is launched with the words of Dagster's UI, over an imaging database in PostgreSQL and images behind a real
 sshd, on this machine's cores or on a Slurm cluster of one machine. Images are small and MARCO is stood in for
-(``benchmarks/stand_in.py``), so that the figures are those of orchestration; ``--real`` scores a slice with MARCO.
+(``testing/stand_in.py``), so that the figures are those of orchestration; ``--real`` scores a slice with MARCO.
 
 Each number of days a run scores a history of its own; the baseline is one day a run. Faults and hourly runs belong to
 the last one. It ends with an error if at the end any image has not exactly one score or a failure with its reason.
@@ -23,13 +23,13 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.all_days import measure_all_days
-from benchmarks.deployment import end_in_order_when_terminated
-from benchmarks.faults import faults_of
-from benchmarks.history import History
 from benchmarks.report import Row, report
-from benchmarks.scoring_history import Outcome, score_history
-from benchmarks.trial_site import Plan, running_site
-from benchmarks.verdict import verdict
+from testing.trial.deployment import end_in_order_when_terminated
+from testing.trial.faults import faults_of
+from testing.trial.history import History
+from testing.trial.scoring_history import Outcome, score_history
+from testing.trial.site import Plan, running_site
+from testing.trial.verdict import verdict
 
 OUTAGE_S = 30.0
 

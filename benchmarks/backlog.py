@@ -2,7 +2,7 @@
 
     python -m benchmarks.backlog [--json] [--gpu-rate 100] [--no-trial]   (as root; C4_REAL_IMAGES, C4_MODELS)
 
-``benchmarks/backlog_model.py`` states the model. Measured for it, in interleaved rounds of which the medians count:
+``testing/trial/backlog_model.py`` states the model. Measured for it, in interleaved rounds of which the medians count:
 images over one connection behind a proxy that makes the round trip 12 ms, decoding on one core, MARCO on this
 machine's CPU, and scores written to a real PostgreSQL. A run's overhead comes from a real backfill with a stand-in for
 MARCO, of as many inspections a day as forty million images since 2006 have. The baseline is the paper's method, whose
@@ -28,29 +28,12 @@ from statistics import median
 
 import dagster as dg
 
-from benchmarks import fetch, stand_in
-from benchmarks.backlog_model import (
-    DAY_S,
-    Load,
-    Means,
-    Rates,
-    bottleneck,
-    overhead_seconds,
-    paper_seconds,
-    seconds,
-)
+from benchmarks import fetch
 from benchmarks.classify import five_megapixels
 from benchmarks.database import RATE, ROWS, SCORER, Day
-from benchmarks.delaying_proxy import proxy_process
 from benchmarks.end_to_end import Site as PaperSite
 from benchmarks.end_to_end import paper
-from benchmarks.facility import fill
-from benchmarks.history import History
 from benchmarks.report import Row, report
-from benchmarks.scoring_history import score_history
-from benchmarks.sshd import Sshd
-from benchmarks.trial_site import BACKFILL_TAG, Plan, Site, running_site
-from benchmarks.verdict import verdict
 from c4_assets.models import machine
 from c4_assets.models import weights as model
 from c4_assets.models.appearance import appearance_of
@@ -60,7 +43,25 @@ from c4_assets.models.marco.openvino_engine import OpenVinoEngine
 from c4_assets.models.marco.preprocessing import pixels
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.connecting import Connecting
-from tests.postgresql import running_server
+from testing import stand_in
+from testing.delaying_proxy import proxy_process
+from testing.postgresql import running_server
+from testing.scored_history import fill
+from testing.sshd import Sshd
+from testing.trial.backlog_model import (
+    DAY_S,
+    Load,
+    Means,
+    Rates,
+    bottleneck,
+    overhead_seconds,
+    paper_seconds,
+    seconds,
+)
+from testing.trial.history import History
+from testing.trial.scoring_history import score_history
+from testing.trial.site import BACKFILL_TAG, Plan, Site, running_site
+from testing.trial.verdict import verdict
 
 ROUNDS = 3
 BACKLOG = 40_000_000

@@ -20,7 +20,6 @@ from typing import Any
 
 from sqlalchemy import create_engine, text
 
-from benchmarks.facility import fill
 from benchmarks.report import Row, report
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.connecting import Connecting
@@ -28,7 +27,8 @@ from resources.imaging_database.schema import scores
 from resources.imaging_database.work import newest_days, pending_by_day, progress_by_day
 from resources.imaging_database.write_back import MachineScore, write_back
 from resources.records import CATEGORIES, PROBABILITY_COLUMNS
-from tests.postgresql import running_server
+from testing.postgresql import running_server
+from testing.scored_history import fill
 
 SCORER = "marco-benchmark"
 WINDOW_DAYS = 30

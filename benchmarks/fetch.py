@@ -27,14 +27,14 @@ from statistics import median
 import paramiko
 import scp
 
-from benchmarks.delaying_proxy import proxy_process
 from benchmarks.report import Row, report
-from benchmarks.sshd import Sshd
 from c4_assets.scoring.fetch import fetch_images
 from resources.archive.staging import Staging
 from resources.image_store import open_image_store
 from resources.records import Image
 from resources.ssh import SshAccess
+from testing.delaying_proxy import proxy_process
+from testing.sshd import Sshd
 
 IMAGES = 96
 BYTES = 200_000

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.sshd import Sshd
-from deploy.slurm.one_machine_cluster import Cluster
 from resources.errors import ConfigurationError, Unavailable
 from resources.executors.slurm.client import SlurmClient, SubmissionRefused
 from resources.executors.slurm.transport import LocalTransport, SshTransport, Transport
 from resources.ssh import SshAccess
+from testing.slurm_cluster import Cluster
+from testing.sshd import Sshd
 from tests.slurm.cluster import alive, job_script, running_cluster, wait_until
 
 

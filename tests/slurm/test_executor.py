@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.sshd import Sshd
-from deploy.slurm.one_machine_cluster import Cluster
 from resources.errors import ConfigurationError
 from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.shared_files import refuse_sqlite_on_network_file_system
+from testing.slurm_cluster import Cluster
+from testing.sshd import Sshd
 from tests.slurm import steps
 from tests.slurm.cluster import alive, job_script, wait_until
 from tests.slurm.runs import Run, RunWorker, Workplace

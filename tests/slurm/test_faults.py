@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.slurm.one_machine_cluster import Cluster
 from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.script import Step, write_script
 from resources.executors.slurm.site import Site
 from resources.executors.slurm.tracker import JobTracker
 from resources.executors.slurm.transport import LocalTransport
 from resources.executors.step_resources import StepResources
+from testing.slurm_cluster import Cluster
 from tests.slurm import steps
 from tests.slurm.cluster import wait_until
 from tests.slurm.runs import Run, RunWorker, Workplace
