@@ -42,8 +42,16 @@ from resources.settings import Settings
 from testing.programs import NotInstalled
 from testing.sshd import Sshd
 from tests.databases import database_url, kind, mirrored_server, postgresql_server
+from tests.parallel import nothing_left_running, pytest_collection_modifyitems
 
-__all__ = ["database_url", "kind", "mirrored_server", "postgresql_server"]
+__all__ = [
+    "database_url",
+    "kind",
+    "mirrored_server",
+    "nothing_left_running",
+    "postgresql_server",
+    "pytest_collection_modifyitems",
+]
 
 CI = os.environ.get("CI") == "true"
 
