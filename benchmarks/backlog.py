@@ -24,7 +24,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from statistics import median
 
 import dagster as dg
 
@@ -33,7 +32,7 @@ from benchmarks.classify import five_megapixels
 from benchmarks.database import RATE, ROWS, SCORER, Day
 from benchmarks.end_to_end import Site as PaperSite
 from benchmarks.end_to_end import paper
-from benchmarks.report import Row, report
+from benchmarks.report import Row, medians, report, seconds_of
 from c4_assets.models import machine
 from c4_assets.models import weights as model
 from c4_assets.models.appearance import appearance_of
@@ -127,7 +126,7 @@ def measure(folder: Path, rounds: int) -> Measured:
         staged(paths[:1])
         took = medians(
             {
-                "fetch": lambda: timed(lambda: staged(paths)),
+                "fetch": lambda: seconds_of(lambda: staged(paths)),
                 "decode": lambda: core_seconds(lambda: [appearance_of(pixels(data)) for data in images]),
                 "model": classify,
                 "write": write,
@@ -165,28 +164,12 @@ def small_rates(folder: Path, plan: Plan, write: float, rounds: int) -> Rates:
         staged(paths[:1])
         took = medians(
             {
-                "fetch": lambda: timed(lambda: staged(paths)),
+                "fetch": lambda: seconds_of(lambda: staged(paths)),
                 "decode": lambda: core_seconds(lambda: [appearance_of(stand_in.decoded(data)) for data in contents]),
             },
             rounds,
         )
     return Rates(len(paths) / took["fetch"], len(paths) / took["decode"], plan.rate or 0, write, 0)
-
-
-def medians(works: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """The median seconds of each, in interleaved rounds."""
-    took: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, work in works.items():
-            took[name].append(work())
-    return {name: median(each) for name, each in took.items()}
-
-
-def timed(work: Callable[[], object]) -> float:
-    """How many seconds a call takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def core_seconds(work: Callable[[], object]) -> float:
@@ -208,7 +191,7 @@ def written(folder: Path) -> Generator[Callable[[], float]]:
 
         def write() -> float:
             day.remove()
-            return timed(day.ours)
+            return seconds_of(day.ours)
 
         yield write
         database.engine.dispose()
