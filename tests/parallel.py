@@ -28,6 +28,7 @@ MARK = "STARTED_BY_TESTS"
 """Environment variable of every process that tests start: the process id of the tests."""
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Gives each test its group and puts long groups first, so that no process is left alone with one at the end."""
     for item in items:
