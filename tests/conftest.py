@@ -42,7 +42,7 @@ from resources.settings import Settings
 from testing.programs import NotInstalled
 from testing.sshd import Sshd
 from tests.databases import database_url, kind, mirrored_server, postgresql_server
-from tests.parallel import nothing_left_running, pytest_collection_modifyitems
+from tests.parallel import nothing_left_running, pytest_collection_modifyitems, pytest_xdist_make_scheduler
 
 __all__ = [
     "database_url",
@@ -51,6 +51,7 @@ __all__ = [
     "nothing_left_running",
     "postgresql_server",
     "pytest_collection_modifyitems",
+    "pytest_xdist_make_scheduler",
 ]
 
 CI = os.environ.get("CI") == "true"

@@ -6,42 +6,52 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 GROUPS: Mapping[str, str] = {
     "tests/slurm/test_faults.py": "Slurm, whose daemons are killed",
-    "cluster": "Slurm",
-    "dagster": "the demo",
-    "demo_home": "the demo",
-    "scored_files": "the demo",
-    "own_server": "a PostgreSQL that is killed",
-    "history": "databases",
-    "mirrored_server": "databases",
-    "database_url": "databases",
-    "postgresql_server": "databases",
-    "ssh_host": "a storage host",
+    "tests/slurm/": "Slurm",
+    "tests/test_pages.py": "the demo",
+    "tests/test_commands.py": "the demo",
+    "tests/test_backlog_trial.py": "a deployment",
+    "tests/test_crashes.py": "crashes",
+    "tests/test_database_faults.py": "databases that go away",
+    "tests/test_imaging_database.py": "databases",
+    "tests/test_contract.py": "databases",
+    "tests/test_query_plans.py": "databases",
+    "tests/test_ssh_store.py": "a storage host",
 }
-"""By file or fixture: what is slow to start and started once for all tests of the group. The longest group first."""
+"""By the beginning of a test's name: what it shares with others, such as a server. The longest group first."""
 
 MARK = "STARTED_BY_TESTS"
 """Environment variable of every process that tests start: the process id of the tests."""
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks
+def group_of(nodeid: str) -> str:
+    """The group of a test; one that shares nothing is a group of its own."""
+    return next((group for start, group in GROUPS.items() if nodeid.startswith(start)), nodeid)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives each test its group and puts long groups first, so that no process is left alone with one at the end."""
-    for item in items:
-        if group := group_of(item):
-            item.add_marker(pytest.mark.xdist_group(group))
+    """Puts long groups first, so that no process is left alone with one at the end."""
     order = list(dict.fromkeys(GROUPS.values()))
-    items.sort(key=lambda item: order.index(group) if (group := group_of(item)) else len(order))
+    items.sort(key=lambda item: order.index(group) if (group := group_of(item.nodeid)) in order else len(order))
 
 
-def group_of(item: pytest.Item) -> str | None:
-    """The group of a test; None where it may run in any process."""
-    names = {item.nodeid.partition("::")[0], *getattr(item, "fixturenames", ())}
-    return next((group for name, group in GROUPS.items() if name in names), None)
+class Groups(LoadScopeScheduling):
+    """Gives a whole group to one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    """Where the tests run in several processes."""
+    return Groups(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
