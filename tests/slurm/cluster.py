@@ -47,7 +47,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_until(happened: Callable[[], object], within: float = 30, what: str = "") -> None:
+def wait_until(happened: Callable[[], object], within: float = 60, what: str = "") -> None:
     """Waits until something is true; fails after that many seconds."""
     end = time.monotonic() + within
     while not happened():
