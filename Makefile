@@ -10,7 +10,7 @@ demo: .venv/installed
 
 test: .venv/installed
 	deploy/system-packages
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 3 --no-loadscope-reorder
 
 ui: .venv/installed
 	$(BIN)/c4 ui

@@ -6,7 +6,7 @@
 
 The backfill is launched with the words of Dagster's UI, over an imaging database in PostgreSQL and images behind a real
 sshd, on this machine's cores or on a Slurm cluster of one machine. Images are small and MARCO is stood in for
-(``benchmarks/stand_in.py``), so that the figures are those of orchestration; ``--real`` scores a slice with MARCO.
+(``testing/stand_in.py``), so that the figures are those of orchestration; ``--real`` scores a slice with MARCO.
 
 Each number of days a run scores a history of its own; the baseline is one day a run. Faults and hourly runs belong to
 the last one. It ends with an error if at the end any image has not exactly one score or a failure with its reason.
@@ -17,21 +17,31 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from statistics import median
 
-from benchmarks.all_days import measure_all_days
-from benchmarks.deployment import end_in_order_when_terminated
-from benchmarks.faults import faults_of
-from benchmarks.history import History
-from benchmarks.report import Row, report
-from benchmarks.scoring_history import Outcome, score_history
-from benchmarks.trial_site import Plan, running_site
-from benchmarks.verdict import verdict
+import dagster as dg
+
+from benchmarks.report import Row, report, seconds_of
+from testing.trial.dagster_ui import DAILY, cancel_backfill, launch_backfill, partitions_page, tick
+from testing.trial.deployment import end_in_order_when_terminated, wait_until
+from testing.trial.faults import faults_of
+from testing.trial.history import History
+from testing.trial.scoring_history import Outcome, peak_memory_of, score_history, state
+from testing.trial.site import BACKFILL_TAG, Plan, Site, running_site
+from testing.trial.verdict import verdict
 
 OUTAGE_S = 30.0
+
+SINCE = date(2006, 1, 1)
+LIMITS = {"launch": 2.0, "partitions page": 1.0, "daemon's peak memory": 400.0}
+ROUNDS = 9
+QUEUED = 0.9
+"""The share of the runs that must be in flight: those of days without an image end while others are queued."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +127,65 @@ def _a_run(outcome: Outcome) -> float:
 
 def _kb(outcome: Outcome) -> float:
     return outcome.instance_bytes / outcome.images
+
+
+def measure_all_days() -> list[Row]:
+    """Figures beside their limits (ratio: the limit over the figure); the sensor's tick beside its own without it."""
+    history = History(days=30, inspections=60)
+    settings = {"C4_START_DATE": SINCE.isoformat()}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_site(Path(folder), Plan(history, at_once=0, settings=settings)) as site,
+    ):
+        days = every_day()
+        page_before = median_seconds(lambda: partitions_page(site.deployment, DAILY[-1]))
+        ticks_before = median_seconds(lambda: tick(site.deployment, "new_inspections"))
+        pressed = time.perf_counter()
+        backfill_id = launch_backfill(site.deployment, days)
+        launch = time.perf_counter() - pressed
+        runs = -(-len(days) // site.settings.backfill_days)
+        wait_until("all its runs are queued", lambda: in_flight(site) >= runs * QUEUED, 1800)
+        queued = time.perf_counter() - pressed
+        page = median_seconds(lambda: partitions_page(site.deployment, DAILY[-1]))
+        ticks = median_seconds(lambda: tick(site.deployment, "new_inspections"))
+        memory = peak_memory_of(site.deployment.daemon_pid)
+        cancel_backfill(site.deployment, backfill_id)
+        cancelled = time.perf_counter()
+        wait_until("it is cancelled", lambda: state(site, backfill_id).ended, 1800)
+        gone = time.perf_counter() - cancelled
+    return [
+        limited("launch", launch, "s"),
+        limited("partitions page", page, "s"),
+        Row("partitions page, without it", round(page_before, 3), "s", 1.0),
+        limited("daemon's peak memory", memory, "MB"),
+        Row("sensor's tick", round(ticks, 2), "s", round(ticks_before / ticks, 2)),
+        Row("sensor's tick, without it", round(ticks_before, 2), "s", 1.0),
+        Row(f"{runs} runs of {site.settings.backfill_days} days queued after", round(queued, 1), "s", 1.0),
+        Row("cancelled after", round(gone, 1), "s", 1.0),
+    ]
+
+
+def every_day() -> list[str]:
+    """Every day since 2006 that is over, as the UI sends it."""
+    today = datetime.now(UTC).date()
+    return [(SINCE + timedelta(days=number)).isoformat() for number in range((today - SINCE).days)]
+
+
+def limited(name: str, value: float, unit: str) -> Row:
+    """A figure beside its limit."""
+    return Row(f"{name} (limit {LIMITS[name]:g} {unit})", round(value, 3), unit, round(LIMITS[name] / value, 1))
+
+
+def median_seconds(work: Callable[[], object]) -> float:
+    """Median seconds of several calls."""
+    return median(seconds_of(work) for _ in range(ROUNDS))
+
+
+def in_flight(site: Site) -> int:
+    """Runs of the backfill that wait or work."""
+    statuses = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+    runs = site.deployment.instance.get_runs(dg.RunsFilter(statuses=statuses))
+    return sum(BACKFILL_TAG in run.tags for run in runs)
 
 
 def main() -> None:

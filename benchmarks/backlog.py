@@ -2,7 +2,7 @@
 
     python -m benchmarks.backlog [--json] [--gpu-rate 100] [--no-trial]   (as root; C4_REAL_IMAGES, C4_MODELS)
 
-``benchmarks/backlog_model.py`` states the model. Measured for it, in interleaved rounds of which the medians count:
+``testing/trial/backlog_model.py`` states the model. Measured for it, in interleaved rounds of which the medians count:
 images over one connection behind a proxy that makes the round trip 12 ms, decoding on one core, MARCO on this
 machine's CPU, and scores written to a real PostgreSQL. A run's overhead comes from a real backfill with a stand-in for
 MARCO, of as many inspections a day as forty million images since 2006 have. The baseline is the paper's method, whose
@@ -24,33 +24,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from statistics import median
 
 import dagster as dg
 
-from benchmarks import fetch, stand_in
-from benchmarks.backlog_model import (
-    DAY_S,
-    Load,
-    Means,
-    Rates,
-    bottleneck,
-    overhead_seconds,
-    paper_seconds,
-    seconds,
-)
+from benchmarks import fetch
 from benchmarks.classify import five_megapixels
 from benchmarks.database import RATE, ROWS, SCORER, Day
-from benchmarks.delaying_proxy import proxy_process
 from benchmarks.end_to_end import Site as PaperSite
 from benchmarks.end_to_end import paper
-from benchmarks.facility import fill
-from benchmarks.history import History
-from benchmarks.report import Row, report
-from benchmarks.scoring_history import score_history
-from benchmarks.sshd import Sshd
-from benchmarks.trial_site import BACKFILL_TAG, Plan, Site, running_site
-from benchmarks.verdict import verdict
+from benchmarks.report import Row, medians, report, seconds_of
 from c4_assets.models import machine
 from c4_assets.models import weights as model
 from c4_assets.models.appearance import appearance_of
@@ -60,7 +42,25 @@ from c4_assets.models.marco.openvino_engine import OpenVinoEngine
 from c4_assets.models.marco.preprocessing import pixels
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.connecting import Connecting
-from tests.postgresql import running_server
+from testing import stand_in
+from testing.delaying_proxy import proxy_process
+from testing.postgresql import running_server
+from testing.scored_history import fill
+from testing.sshd import Sshd
+from testing.trial.backlog_model import (
+    DAY_S,
+    Load,
+    Means,
+    Rates,
+    bottleneck,
+    overhead_seconds,
+    paper_seconds,
+    seconds,
+)
+from testing.trial.history import History
+from testing.trial.scoring_history import score_history
+from testing.trial.site import BACKFILL_TAG, Plan, Site, running_site
+from testing.trial.verdict import verdict
 
 ROUNDS = 3
 BACKLOG = 40_000_000
@@ -126,7 +126,7 @@ def measure(folder: Path, rounds: int) -> Measured:
         staged(paths[:1])
         took = medians(
             {
-                "fetch": lambda: timed(lambda: staged(paths)),
+                "fetch": lambda: seconds_of(lambda: staged(paths)),
                 "decode": lambda: core_seconds(lambda: [appearance_of(pixels(data)) for data in images]),
                 "model": classify,
                 "write": write,
@@ -164,28 +164,12 @@ def small_rates(folder: Path, plan: Plan, write: float, rounds: int) -> Rates:
         staged(paths[:1])
         took = medians(
             {
-                "fetch": lambda: timed(lambda: staged(paths)),
+                "fetch": lambda: seconds_of(lambda: staged(paths)),
                 "decode": lambda: core_seconds(lambda: [appearance_of(stand_in.decoded(data)) for data in contents]),
             },
             rounds,
         )
     return Rates(len(paths) / took["fetch"], len(paths) / took["decode"], plan.rate or 0, write, 0)
-
-
-def medians(works: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """The median seconds of each, in interleaved rounds."""
-    took: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, work in works.items():
-            took[name].append(work())
-    return {name: median(each) for name, each in took.items()}
-
-
-def timed(work: Callable[[], object]) -> float:
-    """How many seconds a call takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def core_seconds(work: Callable[[], object]) -> float:
@@ -207,7 +191,7 @@ def written(folder: Path) -> Generator[Callable[[], float]]:
 
         def write() -> float:
             day.remove()
-            return timed(day.ours)
+            return seconds_of(day.ours)
 
         yield write
         database.engine.dispose()

@@ -1,8 +1,8 @@
 """Images a second from JPEG bytes to probabilities: C4's engines beside MARCO's own signature, as its users call it.
 
-    python -m benchmarks.classify [--json] [--images FOLDER]
+    python -m benchmarks.classify [--json]
 
-FOLDER holds real images (by default those of C4_REAL_IMAGES); without one, drops are rendered. Every contender works
+C4_REAL_IMAGES names a folder of real images; without one, drops are rendered. Every contender works
 through the same 5-megapixel images in every round; a figure is the median of the rounds. The last columns of the table
 hold each engine against the signature's probabilities.
 """
@@ -10,7 +10,6 @@ hold each engine against the signature's probabilities.
 import argparse
 import io
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -141,17 +140,12 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Images a second from JPEG bytes to probabilities.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument("--images", type=Path, help="folder of real images (C4_REAL_IMAGES)")
-    parser.add_argument("--memory", action="store_true", help="print the peak of memory after 100 and 2,000 images")
     arguments = parser.parse_args()
-    here = Path(os.environ.get("C4_REAL_IMAGES", ""))
-    folder = arguments.images or (here if here.name else None)
+    real = os.environ.get("C4_REAL_IMAGES")
+    folder = Path(real) if real else None
     with tempfile.TemporaryDirectory() as scratch:
         found = contenders(Path(os.environ.get("C4_MODELS", scratch)))
         images = five_megapixels(folder)
-        if arguments.memory:
-            memory(images, found["openvino-fp32"])
-            return
         results = measure(images, found)
         base = results[BASELINE].rate
         rows = [
@@ -164,15 +158,6 @@ def main() -> None:
                 sys.stdout.write(f"  {name:<18} kept {result.cores_used:.0%} of {machine.cores()} cores busy\n")
             every = sorted(folder.rglob("*.jp*g")) if folder else []
             sys.stdout.write("\n".join(parity(found, [file.read_bytes() for file in every] or images)) + "\n")
-
-
-def memory(images: Sequence[bytes], classify: Contender) -> None:
-    """Peak memory of this process as more and more images pass through it."""
-    for count in (100, 500, 2000):
-        for _ in range(count // len(images) + 1):
-            classify(images)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        sys.stdout.write(f"after {count:>5} images: {peak:,.0f} MB at most\n")
 
 
 if __name__ == "__main__":

@@ -11,24 +11,23 @@ waits for its disk at every commit, as in production. Times include connecting.
 import argparse
 import random
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from sqlalchemy import create_engine, text
 
-from benchmarks.facility import fill
-from benchmarks.report import Row, report
+from benchmarks.report import Row, medians, report, seconds_of
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.connecting import Connecting
 from resources.imaging_database.schema import scores
 from resources.imaging_database.work import newest_days, pending_by_day, progress_by_day
 from resources.imaging_database.write_back import MachineScore, write_back
 from resources.records import CATEGORIES, PROBABILITY_COLUMNS
-from tests.postgresql import running_server
+from testing.postgresql import running_server
+from testing.scored_history import fill
 
 SCORER = "marco-benchmark"
 WINDOW_DAYS = 30
@@ -46,13 +45,6 @@ HISTORIES = {
 }
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long a call takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
 def poll(database: ImagingDatabase) -> object:
     """What the sensor asks every hour."""
     return pending_by_day(database, SCORER, 3, datetime.now(UTC) - timedelta(days=WINDOW_DAYS))
@@ -67,15 +59,10 @@ def latencies(databases: Mapping[str, ImagingDatabase]) -> list[Row]:
     """Medians of interleaved questions, in milliseconds, beside the shortest history."""
     found: list[Row] = []
     for name, ask in (("poll", poll), ("status", status)):
-        times: dict[str, list[float]] = {history: [] for history in databases}
-        for _ in range(POLLS):
-            for history, database in databases.items():
-                times[history].append(seconds(lambda ask=ask, database=database: ask(database)))
-        medians = {history: median(each) * 1000 for history, each in times.items()}
-        shortest = medians[next(iter(databases))]
-        found += [
-            Row(f"{name}@{history}", round(ms, 1), "ms", round(shortest / ms, 2)) for history, ms in medians.items()
-        ]
+        works = {each: partial(seconds_of, partial(ask, database)) for each, database in databases.items()}
+        took = {history: 1000 * each for history, each in medians(works, POLLS).items()}
+        shortest = took[next(iter(databases))]
+        found += [Row(f"{name}@{history}", round(ms, 1), "ms", round(shortest / ms, 2)) for history, ms in took.items()]
     return found
 
 
@@ -169,17 +156,15 @@ def writes(day: Day) -> list[Row]:
         "write-to_sql": day.to_sql,
         "write-ours": day.ours,
     }
-    times: dict[str, list[float]] = {name: [] for name in [*ways, "write-ours, all there"]}
-    for _ in range(WRITES):
-        for name, way in ways.items():
-            day.remove()
-            times[name].append(seconds(way))
-        times["write-ours, all there"].append(seconds(day.again))
-    slowest = median(times["write-row-by-row"])
-    return [
-        Row(name, round(ROWS / median(each)), "rows/s", round(slowest / median(each), 1))
-        for name, each in times.items()
-    ]
+
+    def anew(way: Callable[[], None]) -> float:
+        day.remove()
+        return seconds_of(way)
+
+    works = {name: partial(anew, way) for name, way in ways.items()}
+    took = medians({**works, "write-ours, all there": lambda: seconds_of(day.again)}, WRITES)
+    slowest = took["write-row-by-row"]
+    return [Row(name, round(ROWS / each), "rows/s", round(slowest / each, 1)) for name, each in took.items()]
 
 
 def measure(folder: Path) -> list[Row]:

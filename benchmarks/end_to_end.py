@@ -26,10 +26,8 @@ from statistics import median
 import dagster as dg
 
 from benchmarks.classify import five_megapixels
-from benchmarks.delaying_proxy import DelayingProxy
 from benchmarks.paper_method import Order
 from benchmarks.report import Row, report
-from benchmarks.sshd import Sshd
 from c4_assets.deployment_home import prepare_dagster_home
 from c4_assets.models.machine import has_bf16
 from c4_assets.models.marco.network import frozen_graph
@@ -37,6 +35,8 @@ from c4_assets.models.weights import fetch, weights_sha256
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 from resources.settings import Settings
+from testing.delaying_proxy import DelayingProxy
+from testing.sshd import Sshd
 
 ROUNDS = 3
 ONE_WAY_S = 0.006

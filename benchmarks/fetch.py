@@ -14,7 +14,6 @@ import os
 import resource
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -22,19 +21,18 @@ from datetime import date
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import median
 
 import paramiko
 import scp
 
-from benchmarks.delaying_proxy import proxy_process
-from benchmarks.report import Row, report
-from benchmarks.sshd import Sshd
+from benchmarks.report import Row, medians, report, seconds_of
 from c4_assets.scoring.fetch import fetch_images
 from resources.archive.staging import Staging
 from resources.image_store import open_image_store
 from resources.records import Image
 from resources.ssh import SshAccess
+from testing.delaying_proxy import proxy_process
+from testing.sshd import Sshd
 
 IMAGES = 96
 BYTES = 200_000
@@ -145,18 +143,19 @@ WAYS = {
 def speed(folder: Path, rounds: int) -> list[Row]:
     """Images a second of every way, the median of interleaved rounds."""
     paths = lay_out(folder / "images" / "plate")
-    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+
+    def all_of(fetch: Fetch) -> float:
+        def work() -> None:
+            arrived = fetch(paths)
+            assert arrived == len(paths), f"{arrived} images of {len(paths)} came."  # noqa: S101
+
+        return seconds_of(work)
+
     with Sshd(folder / "host") as host, proxy_process(host.port, DELAY) as port, ExitStack() as opened:
         fetches = {name: opened.enter_context(way(host, port, folder / "images")) for name, way in WAYS.items()}
         for fetch in fetches.values():
             fetch(paths[:1])
-        for _ in range(rounds):
-            for name, fetch in fetches.items():
-                started = time.perf_counter()
-                arrived = fetch(paths)
-                seconds[name].append(time.perf_counter() - started)
-                assert arrived == len(paths), f"{name}: {arrived} images of {len(paths)} came."  # noqa: S101
-    middle = {name: median(took) for name, took in seconds.items()}
+        middle = medians({name: partial(all_of, fetch) for name, fetch in fetches.items()}, rounds)
     return [
         Row(name, round(IMAGES / took, 1), "images/s", round(middle[BASELINE] / took, 2))
         for name, took in middle.items()

@@ -26,7 +26,7 @@ from dagster_shared.serdes import deserialize_value, serialize_value
 
 from benchmarks.classify import five_megapixels
 from benchmarks.report import Row, report
-from tests.postgresql import Server, running_server
+from testing.postgresql import Server, running_server
 
 if TYPE_CHECKING:
     from resources.settings import Settings

@@ -22,7 +22,6 @@ import dagster as dg
 import yaml
 
 from benchmarks.report import Row, report
-from deploy.slurm.one_machine_cluster import Cluster, Shape
 from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.executor import slurm_executor
 from resources.executors.slurm.script import Step
@@ -30,6 +29,8 @@ from resources.executors.slurm.site import Site
 from resources.executors.slurm.tracker import JobTracker
 from resources.executors.slurm.transport import Completed, LocalTransport
 from resources.executors.step_resources import StepResources
+from testing.slurm_cluster import Cluster
+from testing.slurm_configuration import Shape
 
 PROJECT = Path(__file__).parents[1]
 STEPS = 5

@@ -1,1 +1,4 @@
-"""What tests and benchmarks share: servers that they start, and the import graph."""
+"""What tests and benchmarks share: real servers on this machine, trials of whole deployments, and the import graph.
+
+Every server is started in a folder and on ports of its own, and ended by its process ids.
+"""

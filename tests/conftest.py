@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +25,6 @@ import pytest
 from PIL import Image as Picture
 from playwright.sync_api import Browser, sync_playwright
 
-from benchmarks.sshd import Sshd, missing_programs
 from c4_assets.checks import data_checks, withholding
 from c4_assets.checks.check import Check, Tables, Verdict
 from c4_assets.checks.expectations import Judgement
@@ -39,9 +39,20 @@ from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 from resources.imaging_database.work import Progress, progress_by_day
 from resources.settings import Settings
+from testing.programs import NotInstalled
+from testing.sshd import Sshd
 from tests.databases import database_url, kind, mirrored_server, postgresql_server
+from tests.parallel import nothing_left_running, pytest_collection_modifyitems, pytest_xdist_make_scheduler
 
-__all__ = ["database_url", "kind", "mirrored_server", "postgresql_server"]
+__all__ = [
+    "database_url",
+    "kind",
+    "mirrored_server",
+    "nothing_left_running",
+    "postgresql_server",
+    "pytest_collection_modifyitems",
+    "pytest_xdist_make_scheduler",
+]
 
 CI = os.environ.get("CI") == "true"
 
@@ -51,6 +62,28 @@ def unavailable(reason: str) -> None:
     if CI:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None]:
+    """A server for which something is not installed is unavailable to the tests that need it."""
+    with skipped_where_not_installed():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    """See :func:`pytest_runtest_setup`; some tests start servers themselves."""
+    with skipped_where_not_installed():
+        return (yield)
+
+
+@contextmanager
+def skipped_where_not_installed() -> Generator[None]:
+    try:
+        yield
+    except NotInstalled as error:
+        unavailable(str(error))
 
 
 @pytest.fixture(scope="session")
@@ -234,8 +267,6 @@ def photograph(seed: int, size: tuple[int, int] = (96, 72), form: str = "JPEG", 
 @pytest.fixture(scope="session")
 def ssh_host(tmp_path_factory: pytest.TempPathFactory) -> Generator[Sshd]:
     """A storage host: a real sshd that lets the user of the tests run commands and sftp."""
-    if missing := missing_programs():
-        unavailable(f"a storage host needs {', '.join(missing)}: run deploy/system-packages")
     with Sshd(tmp_path_factory.mktemp("ssh") / "host") as host:
         yield host
 

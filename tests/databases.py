@@ -16,7 +16,7 @@ from sqlalchemy import MetaData, create_engine, inspect
 
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import seed_classes
-from tests.postgresql import Server, running_server, with_orafce
+from testing.postgresql import Server, running_server, with_orafce
 
 REAL_ORACLE = os.environ.get("ORACLE_TEST_DSN", "")
 KINDS = ["sqlite", "postgresql", "oracle-protocol", *(["oracle"] if REAL_ORACLE else [])]
@@ -36,7 +36,7 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Ser
 @pytest.fixture(scope="session")
 def mirrored_server() -> Generator[Server, None, None]:
     """The PostgreSQL behind Oracle's wire protocol, with a template."""
-    from tests.oracle import mirror
+    from testing.oracle import mirror
 
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     logging.getLogger("seerdb").setLevel(logging.CRITICAL)
@@ -60,7 +60,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def database_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Generator[str, None, None]:
     """The address of an empty database of that kind."""
-    from tests.oracle import mirror
+    from testing.oracle import mirror
 
     name = f"imaging-{uuid.uuid4().hex}"
     if kind == "sqlite":

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from benchmarks.backlog_model import (
+from testing.trial.backlog_model import (
     Load,
     Means,
     Rates,

@@ -4,13 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults import FAULTS
-from benchmarks.history import History
-from benchmarks.scoring_history import Outcome, score_history
-from benchmarks.sshd import missing_programs
-from benchmarks.trial_site import Plan, Site, running_site
-from benchmarks.verdict import verdict
-from tests.conftest import unavailable
+from testing.trial.faults import FAULTS
+from testing.trial.history import History
+from testing.trial.scoring_history import Outcome, score_history
+from testing.trial.site import Plan, Site, running_site
+from testing.trial.verdict import verdict
 
 OUTAGE_S = 4.0
 SHORT_WAITS = {
@@ -33,8 +31,6 @@ def assert_scored_exactly_once(site: Site, outcome: Outcome) -> None:
 
 @pytest.mark.timeout(400)
 def test_a_backfill_survives_every_fault_and_scores_each_image_once(tmp_path: Path) -> None:
-    if missing := missing_programs():
-        unavailable(f"a storage host needs {', '.join(missing)}: run deploy/system-packages")
     plan = Plan(
         History(days=20, inspections=40, images_each=6),
         days_a_run=5,

@@ -13,8 +13,8 @@ from c4_assets.command.run import failure_reason
 from resources.imaging_database.contract import check
 from resources.imaging_database.ddl import dialect_of, script
 from resources.imaging_database.work import pending_by_day
+from testing.postgresql import Server
 from tests.conftest import Facility, c4, noon, photograph
-from tests.postgresql import Server
 
 ORACLE = Path(__file__).parents[1] / "deploy" / "oracle"
 
@@ -192,7 +192,7 @@ def test_deploy_oracle_has_the_tables_that_the_code_uses() -> None:
 def test_deploy_oracles_tables_and_views_are_all_that_c4_needs(
     mirrored_server: Server, make_facility: Callable[..., Facility], kind: str
 ) -> None:
-    from tests.oracle import mirror
+    from testing.oracle import mirror
 
     name = f"site-{uuid.uuid4().hex}"
     mirrored_server.address(name)

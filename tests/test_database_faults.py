@@ -28,9 +28,9 @@ from resources.imaging_database import ImagingDatabase, connecting
 from resources.imaging_database.connecting import Connecting
 from resources.imaging_database.work import failures
 from resources.imaging_database.write_back import FailedAttempt, Written, write_back
+from testing.listeners import Relay, hang_up, listener, refuse_as_oracle, say_nothing
+from testing.postgresql import Server, running_server
 from tests.conftest import Facility, photograph, unavailable
-from tests.listeners import Relay, hang_up, listener, refuse_as_oracle, say_nothing
-from tests.postgresql import Server, running_server
 from tests.test_imaging_database import NOW, score, version
 
 POSTGRESQL = "postgresql+psycopg2://c4:hush@127.0.0.1:{}/lims"
@@ -146,7 +146,7 @@ def certificate(folder: Path) -> Path:
 def test_a_wallets_folder_has_the_name_of_the_service_and_the_certificates(
     mirrored_server: Server, tmp_path: Path, encrypted: bool
 ) -> None:
-    from tests.oracle import PASSWORD, USER, mirror
+    from testing.oracle import PASSWORD, USER, mirror
 
     name = f"wallet-{uuid.uuid4().hex}"
     mirrored_server.address(name, "upgraded")
@@ -444,7 +444,7 @@ def test_what_oracle_refuses_the_insert_with_is_told_and_the_next_run_completes(
 ) -> None:
     from seerdb.server.backend import BackendError
 
-    from tests import oracle
+    from testing import oracle
 
     facility = make_facility(imaging_database_url=database_url)
     facility.add_plate("P1", FILES)

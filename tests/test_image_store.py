@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.sshd import Sshd
 from resources.errors import ConfigurationError, ImageError, Unavailable
 from resources.image_store import ImageStore, LocalStore, open_image_store
 from resources.image_store.base import MAX_IMAGE_BYTES, safe_path
+from testing.sshd import Sshd
 
 
 @pytest.fixture

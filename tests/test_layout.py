@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from testing.import_graph import ROOT, floors, imported, module_arrows, modules, room_arrows, room_of
+from testing.import_graph import PACKAGES, ROOT, floors, imported, module_arrows, modules, room_arrows, room_of
 
 WORK = ("scoring", "labels", "checks", "models", "pictures", "backlog", "importing", "demo")
 """Rooms that do the work: they know neither Dagster nor the deployment that they work for."""
@@ -113,3 +113,19 @@ def test_private_names_of_dagster_are_those_that_an_upgrade_must_look_at() -> No
 def test_dagster_has_the_private_names_that_are_used(module: str) -> None:
     there = dir(__import__(module, fromlist=["_"]))
     assert set(PRIVATE_NAMES_OF_DAGSTER[module]) <= set(there)
+
+
+@pytest.mark.parametrize(
+    ("folder", "never"),
+    [
+        *((package, {"testing", "tests", "benchmarks"}) for package in PACKAGES),
+        ("testing", {"tests", "benchmarks"}),
+        ("tests", {"benchmarks"}),
+        ("benchmarks", {"tests"}),
+    ],
+)
+def test_what_tests_and_benchmarks_share_is_in_testing_and_c4_needs_none_of_it(folder: str, never: set[str]) -> None:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    for file in files:
+        assert not {name.partition(".")[0] for name in imported(file)} & never, file

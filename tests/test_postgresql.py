@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from c4_assets.runs.pools import POOLS, set_pool_limits
+from testing.postgresql import PASSWORD, Server
 from tests.conftest import Facility, photograph
-from tests.postgresql import PASSWORD, Server
 
 ROOT = Path(__file__).parents[1]
 

@@ -26,8 +26,8 @@ from c4_assets.runs.pruning import CHECK_KEYS, prune
 from resources.executors.slurm.job_folders import JobFolders
 from resources.executors.slurm.site import Site
 from resources.settings import Settings
+from testing.postgresql import Server
 from tests.databases import postgresql_server as postgresql_server
-from tests.postgresql import Server
 
 CHECK = CHECK_KEYS[0]
 """One of C4's own checks, on an asset of the tests."""

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
-from benchmarks.facility import fill
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import newest_days, pending_by_day, pending_images, progress_by_day
+from testing.postgresql import Server
+from testing.scored_history import fill
 from tests.conftest import Facility
-from tests.postgresql import Server
 
 NOW = datetime.now(UTC)
 

@@ -18,12 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.delaying_proxy import DelayingProxy
-from benchmarks.sshd import Sshd, make_key
 from resources.errors import ConfigurationError, Unavailable
 from resources.image_store import FetchedImage, SshStore, ssh_store
 from resources.image_store.base import MAX_IMAGE_BYTES
 from resources.ssh import SshAccess
+from testing.delaying_proxy import DelayingProxy
+from testing.sshd import Sshd, make_key
 from tests.conftest import Facility, noon, photograph
 
 MEGABYTE = 10**6

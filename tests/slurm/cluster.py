@@ -6,24 +6,16 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.ports import free_ports
-from deploy.slurm.one_machine_cluster import Cluster, Shape, missing_programs
-from tests.conftest import unavailable
+from testing.ports import free_ports
+from testing.slurm_cluster import Cluster
+from testing.slurm_configuration import Shape
 
 PROJECT = Path(__file__).parents[2]
-
-
-def require(what: str, missing: list[str]) -> None:
-    """Skips loudly where a program is missing; in CI that is a failure, because there everything must be tested."""
-    if missing:
-        unavailable(f"{what} needs {', '.join(missing)}: run deploy/system-packages (as root).")
 
 
 @contextmanager
 def running_cluster(folder: Path, *, accounting: bool = False) -> Generator[Cluster]:
     """A cluster of three nodes, two of them with two GPUs each; SLURM_CONF names it meanwhile."""
-    as_root = [] if os.geteuid() == 0 else ["root's rights"]
-    require("A Slurm cluster", missing_programs(accounting) + as_root)
     shape = Shape(port=free_ports(8), accounting=accounting, node_timeout=5)
     cluster = Cluster(folder, shape)
     before = os.environ.get("SLURM_CONF")
@@ -55,7 +47,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_until(happened: Callable[[], object], within: float = 30, what: str = "") -> None:
+def wait_until(happened: Callable[[], object], within: float = 60, what: str = "") -> None:
     """Waits until something is true; fails after that many seconds."""
     end = time.monotonic() + within
     while not happened():

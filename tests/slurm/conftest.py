@@ -7,11 +7,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from benchmarks.sshd import Sshd, missing_programs
-from deploy.slurm.one_machine_cluster import Cluster
 from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.transport import LocalTransport
-from tests.slurm.cluster import PROJECT, require, running_cluster
+from testing.slurm_cluster import Cluster
+from testing.sshd import Sshd
+from tests.slurm.cluster import PROJECT, running_cluster
 from tests.slurm.runs import Workplace
 
 
@@ -23,7 +23,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def login_node(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    require("A login node", missing_programs())
     # sshd gives a session none of its own environment: a login node has its cluster's configuration in /etc/slurm.
     options = [f"SetEnv SLURM_CONF={os.environ['SLURM_CONF']}"]
     with Sshd(tmp_path_factory.mktemp("login") / "node", options) as node:

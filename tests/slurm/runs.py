@@ -102,7 +102,7 @@ class Run:
     def messages(self) -> str:
         return self._place.messages(self.run_id)
 
-    def status(self, within: float = 60) -> str:
+    def status(self, within: float = 120) -> str:
         """Waits for the run's end."""
         self._thread.join(within)
         assert not self._thread.is_alive(), f"The run is not over after {within} s:\n{self.messages()}"
@@ -133,13 +133,13 @@ class RunWorker:
 
     def resume(self) -> None:
         """Waits for the process and starts another one for the same run."""
-        self._process.wait(30)
+        self._process.wait(60)
         self._process = self._start(ResumeRunArgs(self._origin, self.run_id, instance_ref=None))
 
     def messages(self) -> str:
         return self._place.messages(self.run_id)
 
-    def status(self, within: float = 60) -> str:
+    def status(self, within: float = 120) -> str:
         self._process.wait(within)
         return self._place.status(self.run_id)
 

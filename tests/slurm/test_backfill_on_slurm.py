@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults import kill_daemon, kill_run_worker, kill_slurmd
-from benchmarks.history import History
-from benchmarks.scoring_history import score_history
-from benchmarks.trial_site import Plan, running_site
-from deploy.slurm.one_machine_cluster import Cluster
+from testing.slurm_cluster import Cluster
+from testing.trial.faults import kill_daemon, kill_run_worker, kill_slurmd
+from testing.trial.history import History
+from testing.trial.scoring_history import score_history
+from testing.trial.site import Plan, running_site
 from tests.test_backlog_trial import OUTAGE_S, SHORT_WAITS, assert_scored_exactly_once
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.sshd import Sshd
-from deploy.slurm.one_machine_cluster import Cluster
 from resources.errors import ConfigurationError, Unavailable
 from resources.executors.slurm.client import SlurmClient, SubmissionRefused
 from resources.executors.slurm.transport import LocalTransport, SshTransport, Transport
 from resources.ssh import SshAccess
+from testing.slurm_cluster import Cluster
+from testing.sshd import Sshd
 from tests.slurm.cluster import alive, job_script, running_cluster, wait_until
 
 
-def wait_for_end(client: SlurmClient, job_id: str, within: float = 20) -> str:
+def wait_for_end(client: SlurmClient, job_id: str, within: float = 60) -> str:
     def ended() -> bool:
         job = client.poll([job_id]).jobs.get(job_id)
         return job is not None and job.ended
@@ -83,11 +83,11 @@ def test_a_cancelled_job_and_its_processes_end(client: SlurmClient, tmp_path: Pa
     script = job_script(tmp_path, "echo $$; sleep 100 & echo $!; wait", name="to-cancel")
     job_id = client.submit(script)
     out = Path(f"{script}.out")
-    wait_until(lambda: out.exists() and len(out.read_text().split()) == 2, 20, "the job runs")
+    wait_until(lambda: out.exists() and len(out.read_text().split()) == 2, 60, "the job runs")
     pids = [int(pid) for pid in out.read_text().split()]
     client.cancel([job_id])
     assert wait_for_end(client, job_id) == "CANCELLED"
-    wait_until(lambda: not any(map(alive, pids)), 10, "its processes ended")
+    wait_until(lambda: not any(map(alive, pids)), 30, "its processes ended")
     client.cancel([job_id, "4000000"])  # ended and unknown jobs are passed over
 
 
@@ -154,7 +154,7 @@ def test_accounts_tell_memory_and_who_cancelled(tmp_path: Path, cluster: Cluster
         wait_until(lambda: client.poll([long]).jobs[long].state == "RUNNING")
         client.cancel([long])
         wait_for_end(client, busy)
-        wait_until(lambda: set(client.ends([busy, long])) == {busy, long}, 20, "the accounts know both jobs")
+        wait_until(lambda: set(client.ends([busy, long])) == {busy, long}, 60, "the accounts know both jobs")
         ends = client.ends([busy, long])
     assert ends[busy].max_memory_mb
     assert ends[busy].elapsed_seconds == pytest.approx(3, abs=1.5)

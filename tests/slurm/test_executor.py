@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.sshd import Sshd
-from deploy.slurm.one_machine_cluster import Cluster
 from resources.errors import ConfigurationError
 from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.shared_files import refuse_sqlite_on_network_file_system
+from testing.slurm_cluster import Cluster
+from testing.sshd import Sshd
 from tests.slurm import steps
 from tests.slurm.cluster import alive, job_script, wait_until
 from tests.slurm.runs import Run, RunWorker, Workplace
@@ -67,9 +67,9 @@ def test_an_hourly_runs_job_overtakes_a_backfills_in_the_queue(place: Workplace,
     place.configure(steps={"alone": one_at_a_time}, backfill={"defaults": {"partition": "backlog"}})
     blocker = client.submit(job_script(place.folder, "sleep 120", "--nodelist=n1", "--cpus-per-task=8"))
     backfill = RunWorker(place, steps.one_step, place.run_config("alone"), {"dagster/backfill": "abcdefgh"})
-    wait_until(lambda: "is waiting" in backfill.messages(), 40, "the backfill's job waits")
+    wait_until(lambda: "is waiting" in backfill.messages(), 90, "the backfill's job waits")
     hourly = RunWorker(place, steps.one_step, place.run_config("alone"), {"dagster/partition": "2026-03-31"})
-    wait_until(lambda: "is waiting" in hourly.messages(), 40, "the hourly run's job waits")
+    wait_until(lambda: "is waiting" in hourly.messages(), 90, "the hourly run's job waits")
     jobs = {run.run_id: queued(client, f"alone.1.{run.run_id}") for run in (backfill, hourly)}
     assert [partition for _, partition in jobs.values()] == ["backlog", "main"]
     client.cancel([blocker])
@@ -83,7 +83,7 @@ def test_steps_of_a_backfill_give_way_on_a_machine_that_others_use(place: Workpl
         for job, step in ((steps.one_step, "alone"), (steps.one_step_here, "here")):
             before = len(place.starts(step))
             worker = RunWorker(place, job, place.run_config(step, seconds=60), tags)
-            wait_until(lambda step=step, before=before: len(place.starts(step)) > before, 40, "the step runs")
+            wait_until(lambda step=step, before=before: len(place.starts(step)) > before, 90, "the step runs")
             gives_way = niceness(int(place.starts(step)[-1][0])) == (19, 19)
             assert gives_way == bool(tags), (tags, step)
             worker.cancel()
@@ -108,12 +108,12 @@ def test_cancelling_runs_ends_their_steps_on_slurm_and_beside_the_run_worker(pla
     on_slurm = RunWorker(place, steps.one_step, place.run_config("alone", first="wait"))
     beside = RunWorker(place, steps.one_step_here, place.run_config("here", first="wait"))
     for worker, step in ((on_slurm, "alone"), (beside, "here")):
-        wait_until(lambda step=step: place.starts(step), 40, "the step runs")
+        wait_until(lambda step=step: place.starts(step), 90, "the step runs")
         worker.cancel()
     for worker, step in ((on_slurm, "alone"), (beside, "here")):
         assert worker.status() == "CANCELED", worker.messages()
         pid = int(place.starts(step)[0][0])
-        wait_until(lambda pid=pid: not alive(pid), 15, "the step's process ended")
+        wait_until(lambda pid=pid: not alive(pid), 30, "the step's process ended")
     assert "it was cancelled by Dagster" in on_slurm.messages()
 
 

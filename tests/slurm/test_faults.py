@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.slurm.one_machine_cluster import Cluster
 from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.script import Step, write_script
 from resources.executors.slurm.site import Site
 from resources.executors.slurm.tracker import JobTracker
 from resources.executors.slurm.transport import LocalTransport
 from resources.executors.step_resources import StepResources
+from testing.slurm_cluster import Cluster
 from tests.slurm import steps
 from tests.slurm.cluster import wait_until
 from tests.slurm.runs import Run, RunWorker, Workplace
@@ -151,10 +151,10 @@ def test_a_job_that_somebody_cancels_fails_its_run_and_says_so(place: Workplace)
 def test_a_waiting_job_that_somebody_cancels_is_tried_again_by_the_steps_retry_policy(place: Workplace) -> None:
     place.configure(defaults={"options": ["--hold"]})
     run = Run(place, steps.one_step_tried_twice, place.run_config("tried_twice"))
-    wait_until(lambda: "is waiting: somebody holds it" in run.messages(), 20, "the operator reads why it waits")
+    wait_until(lambda: "is waiting: somebody holds it" in run.messages(), 60, "the operator reads why it waits")
     slurm("scancel", "--state=PENDING", "--user=root")
-    wait_until(lambda: len(place.job_scripts(run.run_id)) == 2, 30, "the step is submitted again")
-    wait_until(lambda: run.messages().count("is waiting: somebody holds it") == 2, 20, "it waits again")
+    wait_until(lambda: len(place.job_scripts(run.run_id)) == 2, 60, "the step is submitted again")
+    wait_until(lambda: run.messages().count("is waiting: somebody holds it") == 2, 60, "it waits again")
     slurm("scontrol", "release", slurm("squeue", "--noheader", "--state=PENDING", "--format=%i").strip())
     assert run.status() == "SUCCESS", run.messages()
     assert len(place.starts("tried_twice")) == 1, "The first attempt never started."
@@ -192,7 +192,7 @@ def test_jobs_that_ended_unwatched_and_were_forgotten_are_judged_by_what_they_le
     ended = RunWorker(place, steps.one_step, place.run_config("alone"))
     killed = RunWorker(place, steps.one_step_tried_twice, place.run_config("tried_twice", first="kill"))
     for worker, step in ((ended, "alone"), (killed, "tried_twice")):
-        wait_until(lambda worker=worker: "Submitted as Slurm job" in worker.messages(), 40, "the job was submitted")
+        wait_until(lambda worker=worker: "Submitted as Slurm job" in worker.messages(), 90, "the job was submitted")
         worker.signal(signal.SIGKILL)
         job_of(place, step)
     jobs = [place.starts("alone")[0][1], place.starts("tried_twice")[0][1]]

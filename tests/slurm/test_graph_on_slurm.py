@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from benchmarks.sshd import Sshd
-from deploy.slurm.one_machine_cluster import Cluster
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
+from testing.slurm_cluster import Cluster
+from testing.sshd import Sshd
 from tests.conftest import noon
 from tests.slurm.cluster import PROJECT
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection, distinct, func, select
 
-from benchmarks.trial_site import Site
 from resources.imaging_database.schema import c4_image_failures, images, scores
 from resources.imaging_database.work import progress_by_day
+from testing.trial.site import Site
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Oracle's wire protocol for the tests: seerdb's Mirror over PostgreSQL, made as strict as Oracle where it is lenient.
+"""Oracle's wire protocol: seerdb's Mirror over PostgreSQL, made as strict as Oracle where it is lenient.
 
 It is no Oracle. What it is good for: the real driver speaks to it, over a real socket, and statements that Oracle would
 refuse are refused with Oracle's codes. Its translation of Oracle's SQL and its speed say nothing of Oracle's.

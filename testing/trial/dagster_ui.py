@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.deployment import LOCATION, Deployment
+from testing.trial.deployment import LOCATION, Deployment
 
 REPOSITORY = "__repository__"
 

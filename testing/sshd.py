@@ -12,15 +12,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 
-from benchmarks.ports import free_port
 from resources.ssh import SshAccess
-
-PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-
-
-def missing_programs() -> list[str]:
-    """What has to be installed before a server can be started."""
-    return [program for program in ("sshd", "ssh-keygen") if not shutil.which(program, path=PATH)]
+from testing.ports import free_port
+from testing.programs import path_of, require
 
 
 class Sshd:
@@ -47,7 +41,12 @@ class Sshd:
         self.stop()
 
     def start(self) -> None:
-        """Starts the server and waits until it answers. One that was stopped comes back with the same keys and port."""
+        """Starts the server and waits until it answers; one that was stopped comes back with the same keys and port.
+
+        Raises:
+            NotInstalled: sshd or ssh-keygen is missing.
+        """
+        require("A storage host or login node", "sshd", "ssh-keygen")
         if not self.key.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             self.new_host_key()
@@ -72,7 +71,7 @@ class Sshd:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
         with (self.folder / "sshd.log").open("ab") as log:
-            self._process = subprocess.Popen([_program("sshd"), "-D", "-e", "-f", str(config)], stderr=log)
+            self._process = subprocess.Popen([path_of("sshd"), "-D", "-e", "-f", str(config)], stderr=log)
         end = time.monotonic() + 10
         while not self._answers():
             if time.monotonic() > end or self._process.poll() is not None:
@@ -115,7 +114,7 @@ class Sshd:
         return f"[{self.host}]:{port} {(self.folder / 'host_key.pub').read_text()}"
 
     def _sessions(self) -> list[int]:
-        assert self._process is not None  # noqa: S101 (asked of a server that runs)
+        assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
@@ -126,11 +125,4 @@ class Sshd:
 
 def make_key(file: Path) -> None:
     """Makes a key pair without a passphrase; the public key lies beside it, ending in ``.pub``."""
-    subprocess.run([_program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(file)], check=True)
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name, path=PATH)
-    if found is None:
-        raise RuntimeError(f"{name} is not installed: run deploy/system-packages.")
-    return found
+    subprocess.run([path_of("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(file)], check=True)

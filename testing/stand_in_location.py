@@ -4,9 +4,9 @@ from typing import Any
 
 import dagster as dg
 
-from benchmarks.stand_in import StandInClassifier
 from c4_assets import definitions
 from c4_assets.deployment import SETTINGS
+from testing.stand_in import StandInClassifier
 
 # Dagster wants one Definitions in a module: that of C4 stays in its own.
 _resources: dict[str, Any] = {**definitions.resources_of(SETTINGS), "classifier": StandInClassifier(SETTINGS)}

@@ -9,19 +9,20 @@ from typing import Any
 
 import yaml
 
-from benchmarks.deployment import PROJECT, Deployment
-from benchmarks.history import History
-from benchmarks.ports import free_ports
-from benchmarks.sshd import Sshd
-from benchmarks.stand_in import RATE, make_model
 from c4_assets.models.classifier import Classifier
-from deploy.slurm.one_machine_cluster import Cluster, Shape
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.connecting import Connecting
 from resources.settings import Settings
-from tests.postgresql import PASSWORD, Server, running_server
+from testing.ports import free_ports
+from testing.postgresql import PASSWORD, Server, running_server
+from testing.slurm_cluster import Cluster
+from testing.slurm_configuration import Shape
+from testing.sshd import Sshd
+from testing.stand_in import RATE, make_model
+from testing.trial.deployment import PROJECT, Deployment
+from testing.trial.history import History
 
 BACKFILL_TAG = "dagster/backfill"
 
@@ -124,7 +125,7 @@ def running_site(folder: Path, plan: Plan, cluster: Cluster | None = None) -> Ge
             lay_out_real(plan.history, plan.real, images)
         else:
             plan.history.lay_out(images)
-        module = "c4_assets.definitions" if plan.real else "benchmarks.stand_in_location"
+        module = "c4_assets.definitions" if plan.real else "testing.stand_in_location"
         config = dagster_yaml(plan)
         deployment = stack.enter_context(Deployment(folder, environment, module, config, not plan.late_daemon))
         yield Site(plan, folder, server, storage, cluster, deployment, settings, database, instance_server)

@@ -1,6 +1,6 @@
 """A TCP proxy on loopback that makes the network longer, and can cut or hang it.
 
-    python -m benchmarks.delaying_proxy --to PORT --delay 0.006      (prints its own port; ends with its input)
+    python -m testing.delaying_proxy --to PORT --delay 0.006      (prints its own port; ends with its input)
 
 Each direction's bytes arrive the delay later than they were sent, and as many a second as without it: what a long line
 does, without the kernel's ``netem``, which virtual machines often lack.
@@ -145,9 +145,9 @@ class DelayingProxy:
 @contextmanager
 def proxy_process(to: int, delay: float) -> Generator[int]:
     """A proxy in a process of its own, so that it does not share an interpreter with what is measured; its port."""
-    command = [sys.executable, "-m", "benchmarks.delaying_proxy", "--to", str(to), "--delay", str(delay)]
+    command = [sys.executable, "-m", "testing.delaying_proxy", "--to", str(to), "--delay", str(delay)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin and process.stdout  # noqa: S101 (they are pipes)
+        assert process.stdin and process.stdout
         yield int(process.stdout.readline())
         process.stdin.close()
 

@@ -1,14 +1,13 @@
-#!/usr/bin/env python3
-"""A whole Slurm cluster on one machine: to try C4 on Slurm, and for its tests.
+"""A whole Slurm cluster on one machine: to try C4 on Slurm, and for its tests and benchmarks.
 
-    python deploy/slurm/one_machine_cluster.py start --folder /tmp/cluster     (as root; packages.txt beside this file)
+    python -m testing.slurm_cluster start --folder /tmp/cluster     (as root)
     export SLURM_CONF=/tmp/cluster/slurm.conf; sinfo
-    python deploy/slurm/one_machine_cluster.py stop --folder /tmp/cluster
+    python -m testing.slurm_cluster stop --folder /tmp/cluster
 
 Several emulated nodes share the machine; all but the first have GPUs, which are copies of /dev/null: Slurm counts
 them, hands them out and sets CUDA_VISIBLE_DEVICES. Everything a cluster writes is in its folder, every daemon is ended
 by its own process id, and clusters on different ports do not see each other. Needs no systemd and no configuration
-in /etc. Standard library only.
+in /etc. Standard library only; ``deploy/slurm/packages.txt`` names the Debian packages.
 """
 
 import argparse
@@ -17,123 +16,24 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+
+from testing.programs import NotInstalled, path_of, require
+from testing.slurm_configuration import Shape, write_configuration, write_slurmdbd_conf
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
 PROGRAMS_OF_ACCOUNTING = ("mariadbd", "mariadb-install-db", "slurmdbd", "sacct", "sacctmgr")
-
-SLURM_CONF = """\
-ClusterName=one-machine
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={port}
-CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-# A credential lives 5 s instead of 2 min: as long a job that is put back in the queue waits.
-AuthInfo=socket={folder}/munge.socket,cred_expire=5
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool/%n
-SlurmctldPidFile={folder}/slurmctld.own.pid
-SlurmdPidFile={folder}/slurmd-%n.own.pid
-SlurmctldLogFile={folder}/log/slurmctld.log
-SlurmdLogFile={folder}/log/slurmd-%n.log
-# The nodes are emulated: no cgroups of their own, and the sizes below instead of the machine's.
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SlurmdParameters=config_overrides
-SwitchType=switch/none
-MpiDefault=none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
-GresTypes=gpu
-DefMemPerCPU=100
-ReturnToService=2
-# Faults are noticed in seconds: a dead node, a job that ignores SIGTERM, a job that has ended.
-SlurmctldTimeout=30
-SlurmdTimeout={node_timeout}
-KillWait=3
-MinJobAge={min_job_age}
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=3,bf_interval=3
-{accounting}
-{nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=2
-PartitionName=gpu Nodes={gpu_nodes} MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=2
-# The same nodes for what can wait: a job of a higher tier is always looked at first.
-PartitionName=backlog Nodes=ALL MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=1
-"""
-
-ACCOUNTING = """\
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=127.0.0.1
-AccountingStoragePort={port}
-# Not a password: where the munge daemon of the accounting service listens.
-AccountingStoragePass={folder}/munge.socket
-AccountingStorageTRES=gres/gpu
-JobAcctGatherType=jobacct_gather/linux
-JobAcctGatherFrequency=1
-# The quality of service decides who comes first, and one that the account does not have is refused.
-AccountingStorageEnforce=associations,qos
-PriorityType=priority/multifactor
-PriorityWeightQOS=1000"""
-
-SLURMDBD_CONF = """\
-DbdHost={host}
-DbdAddr=127.0.0.1
-DbdPort={port}
-SlurmUser=root
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-LogFile={folder}/log/slurmdbd.log
-PidFile={folder}/slurmdbd.own.pid
-StorageType=accounting_storage/mysql
-StorageHost=127.0.0.1
-StoragePort={sql_port}
-StorageUser=slurm
-StoragePass={password}
-StorageLoc=slurm_acct_db
-"""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the cluster is made of. ``port`` is the first of ``nodes + 3`` TCP ports, all on 127.0.0.1.
-
-    Args:
-        cpus: CPUs that each node claims.
-        memory_mb: memory that each node claims, MiB.
-        gpus: fake GPUs of every node but the first.
-        accounting: also start MariaDB and slurmdbd, so that ``sacct`` knows the jobs.
-        min_job_age: seconds for which the controller remembers a job that has ended; Slurm's own default is 300.
-        node_timeout: seconds after which a node that does not answer is down.
-    """
-
-    port: int = 26810
-    nodes: int = 3
-    cpus: int = 8
-    memory_mb: int = 32000
-    gpus: int = 2
-    accounting: bool = False
-    min_job_age: int = 300
-    node_timeout: int = 10
-
-
-def missing_programs(accounting: bool = False) -> list[str]:
-    """The programs that a cluster needs and this machine lacks (packages.txt names their Debian packages)."""
-    wanted = PROGRAMS + (PROGRAMS_OF_ACCOUNTING if accounting else ())
-    return [program for program in wanted if _program(program) is None]
 
 
 class Cluster:
     """One cluster in one folder. Daemons are called by name: munged, mariadbd, slurmdbd, slurmctld, n1, n2, …"""
 
-    def __init__(self, folder: Path, shape: Shape = Shape()) -> None:
+    def __init__(self, folder: Path, shape: Shape) -> None:
         self.folder = folder.absolute()
         self.shape = shape
         self.conf = self.folder / "slurm.conf"
@@ -144,23 +44,21 @@ class Cluster:
         """The cluster that was started in a folder."""
         return cls(folder, Shape(**json.loads((folder / "shape.json").read_text())))
 
-    @property
-    def node_names(self) -> list[str]:
-        return [f"n{number}" for number in range(1, self.shape.nodes + 1)]
-
     def start(self) -> None:
-        """Starts what is not running and returns when every node takes jobs."""
-        if os.geteuid() != 0:
-            raise SystemExit("The one-machine cluster must be started as root: slurmd starts jobs under their users.")
-        if missing := missing_programs(self.shape.accounting):
-            raise SystemExit(f"Not installed: {', '.join(missing)}. Install the packages of deploy/slurm/packages.txt.")
-        self._write_configuration()
+        """Starts what is not running and returns when every node takes jobs.
+
+        Raises:
+            NotInstalled: a program is missing, or the rights of root: slurmd starts jobs under their users.
+        """
+        accounting = PROGRAMS_OF_ACCOUNTING if self.shape.accounting else ()
+        require("A Slurm cluster", *PROGRAMS, *accounting, root=True)
+        write_configuration(self.folder, self.shape)
         self.start_daemon("munged")
         _wait_until("munged answers", (self.folder / "munge.socket").exists, 10)
         if self.shape.accounting:
             self._start_accounting()
         self.start_daemon("slurmctld")
-        for node in self.node_names:
+        for node in self.shape.node_names:
             self.start_daemon(node)
         _wait_until("every node takes jobs", self._nodes_are_up, 60)
 
@@ -177,7 +75,7 @@ class Cluster:
         """Ends every job and every daemon of this cluster; ``remove`` deletes its folder, too."""
         if self.is_running("slurmctld"):
             self._slurm("scancel", "--user=root", check=False)
-        for node in self.node_names:
+        for node in self.shape.node_names:
             self.stop_daemon(node)
         self._end_jobs()
         for daemon in ("slurmctld", "slurmdbd", "mariadbd", "munged"):
@@ -188,7 +86,7 @@ class Cluster:
     def reconfigure(self, shape: Shape) -> None:
         """Changes the configuration of a running cluster; its ports and nodes must stay the same."""
         self.shape = shape
-        self._write_configuration()
+        write_configuration(self.folder, self.shape)
         self._slurm("scontrol", "reconfigure")
 
     def start_daemon(self, name: str) -> None:
@@ -198,7 +96,7 @@ class Cluster:
         command = self._command(name)
         with (self.folder / "log" / f"{name}.out").open("ab") as out:
             process = subprocess.Popen(
-                [_program(command[0]) or command[0], *command[1:]],
+                [path_of(command[0]), *command[1:]],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -257,45 +155,6 @@ class Cluster:
             return [name, "-D"]
         return ["slurmd", "-D", "-N", name]
 
-    def _write_configuration(self) -> None:
-        folder, shape = self.folder, self.shape
-        for part in ("log", "state", "spool", "dev"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        for node in self.node_names:
-            (folder / "spool" / node).mkdir(exist_ok=True)
-        (folder / "shape.json").write_text(json.dumps(asdict(shape)))
-        host = socket.gethostname().split(".")[0]
-        gpu_nodes = self.node_names[1:]
-        if not (folder / "munge.key").exists():
-            (folder / "munge.key").write_bytes(secrets.token_bytes(1024))
-            (folder / "munge.key").chmod(0o400)
-        for number in range(shape.gpus):
-            device = folder / "dev" / f"nvidia{number}"
-            if not device.exists():
-                os.mknod(device, 0o666 | 0o020000, os.makedev(1, 3))  # a character device that is /dev/null
-        node_lines = [
-            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={shape.port + 2 + number} CPUs={shape.cpus} "
-            f"CoresPerSocket={shape.cpus} RealMemory={shape.memory_mb} State=UNKNOWN"
-            + (f" Gres=gpu:{shape.gpus}" if name in gpu_nodes else "")
-            for number, name in enumerate(self.node_names, start=1)
-        ]
-        self.conf.write_text(
-            SLURM_CONF.format(
-                host=host,
-                port=shape.port,
-                folder=folder,
-                min_job_age=shape.min_job_age,
-                node_timeout=shape.node_timeout,
-                accounting=ACCOUNTING.format(port=shape.port + 1, folder=folder) if shape.accounting else "",
-                nodes="\n".join(node_lines),
-                gpu_nodes=",".join(gpu_nodes),
-            )
-        )
-        devices = f"{folder}/dev/nvidia[0-{shape.gpus - 1}]" if shape.gpus > 1 else f"{folder}/dev/nvidia0"
-        gres = [f"NodeName={name} Name=gpu File={devices}" for name in gpu_nodes]
-        (folder / "gres.conf").write_text("\n".join(["AutoDetect=off", *gres]) + "\n")
-        (folder / "cgroup.conf").write_text("CgroupAutomount=no\n")
-
     def _start_accounting(self) -> None:
         folder, shape = self.folder, self.shape
         if not (folder / "mysql").exists():
@@ -328,15 +187,7 @@ class Cluster:
             "GRANT ALL ON slurm_acct_db.* TO 'slurm'@'localhost';"
         )
         subprocess.run(client, input=statements, text=True, check=True)
-        conf = folder / "slurmdbd.conf"
-        conf.touch(mode=0o600)
-        host = socket.gethostname().split(".")[0]
-        conf.write_text(
-            SLURMDBD_CONF.format(
-                host=host, port=shape.port + 1, sql_port=shape.port + 2, folder=folder, password=password
-            )
-        )
-        conf.chmod(0o600)
+        write_slurmdbd_conf(folder, shape, password)
         self.start_daemon("slurmdbd")
         _wait_until(
             "slurmdbd answers", lambda: self._slurm("sacctmgr", "-n", "show", "cluster", check=False)[0] == 0, 60
@@ -370,10 +221,6 @@ class Cluster:
             of_a_job = any(variable.startswith(b"SLURM_JOB_ID=") for variable in environment)
             if mine in environment and (of_a_job or name == "slurmstepd"):
                 _signal(int(process.name), signal.SIGKILL)
-
-
-def _program(name: str) -> str | None:
-    return shutil.which(name, path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin:/sbin")
 
 
 def _start_time(pid: int) -> str:
@@ -425,7 +272,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.command == "start":
         cluster = Cluster(arguments.folder, Shape(**{name: getattr(arguments, name) for name in asdict(defaults)}))
-        cluster.start()
+        try:
+            cluster.start()
+        except NotInstalled as error:
+            raise SystemExit(str(error)) from error
         sys.stdout.write(f"export SLURM_CONF={cluster.conf}\n")
     else:
         Cluster.found_in(arguments.folder).stop(remove=arguments.remove)

@@ -10,14 +10,14 @@ from statistics import median
 
 import dagster as dg
 
-from benchmarks.deployment import wait_until
-from benchmarks.faults import Fault
-from benchmarks.history import image_plate_now
-from benchmarks.trial_site import BACKFILL_TAG, Site
-from benchmarks.ui_words import Backfill, backfill, launch_backfill, launch_run
-from benchmarks.verdict import scored
 from resources.errors import Unavailable
 from resources.imaging_database.work import pending_by_day
+from testing.trial.dagster_ui import Backfill, backfill, launch_backfill, launch_run
+from testing.trial.deployment import wait_until
+from testing.trial.faults import Fault
+from testing.trial.history import image_plate_now
+from testing.trial.site import BACKFILL_TAG, Site
+from testing.trial.verdict import scored
 
 LONGEST_S = 4 * 3600
 PASSES = 3

@@ -21,11 +21,11 @@ from urllib.request import Request, urlopen
 import dagster as dg
 import yaml
 
-from benchmarks.ports import free_port
 from c4_assets.command.ui import SHORT_PLANS_VARIABLE
 from c4_assets.runs.pools import set_pool_limits
+from testing.ports import free_port
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 
 LOCATION = "c4"
 
@@ -158,7 +158,7 @@ class Deployment:
         body = json.dumps({"query": query, "variables": variables or {}}).encode()
         address = f"http://127.0.0.1:{self._port}/graphql"
         request = Request(address, body, {"Content-Type": "application/json"})
-        with urlopen(request, timeout=timeout) as answer:  # noqa: S310
+        with urlopen(request, timeout=timeout) as answer:
             found = json.load(answer)
         if found.get("errors"):
             raise RuntimeError(f"GraphQL: {found['errors']}")

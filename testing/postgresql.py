@@ -1,4 +1,4 @@
-"""Real PostgreSQL servers for the tests: started on loopback in a folder, stopped by their own process."""
+"""Real PostgreSQL servers: started on loopback in a folder, stopped by their own process."""
 
 import os
 import shutil
@@ -13,7 +13,8 @@ from typing import Any
 
 import psycopg2
 
-from benchmarks.ports import free_port
+from testing.ports import free_port
+from testing.programs import NotInstalled
 
 PASSWORD = "of-the-tests"
 
@@ -120,7 +121,7 @@ class Server:
             connection.close()
 
     def conninfo(self, database: str) -> str:
-        """libpq's words for one of its databases."""
+        """Libpq's words for one of its databases."""
         return f"host=127.0.0.1 port={self.port} user=c4 password={PASSWORD} dbname={database}"
 
     def address(self, database: str, template: str = "template1") -> str:
@@ -153,26 +154,30 @@ def running_server(folder: Path, *options: str, programs: Programs | None = None
 
 
 def installed() -> Programs:
-    """The newest PostgreSQL of this machine."""
-    from tests.conftest import unavailable
+    """The newest PostgreSQL of this machine.
 
+    Raises:
+        NotInstalled: there is none.
+    """
     found = sorted(INSTALLED.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     on_path = shutil.which("initdb")
     if found:
         return Programs(found[-1].parent)
     if not on_path:
-        unavailable("there is no PostgreSQL server: run deploy/system-packages")
-    return Programs(Path(str(on_path)).parent)
+        raise NotInstalled("there is no PostgreSQL server: run deploy/system-packages")
+    return Programs(Path(on_path).parent)
 
 
 def with_orafce() -> Programs:
-    """A PostgreSQL with Oracle's functions: this machine's own, or the one in a folder of its own."""
-    from tests.conftest import unavailable
+    """A PostgreSQL with Oracle's functions: this machine's own, or the one in a folder of its own.
 
+    Raises:
+        NotInstalled: there is none.
+    """
     own = [path for path in INSTALLED.glob("*/lib/orafce.so") if int(path.parts[-3]) >= 16]
     if own:
         return Programs(own[-1].parents[1] / "bin")
     programs = Programs(Path("/usr/lib/postgresql/17/bin"), TREE)
     if not (TREE / "usr/lib/postgresql/17/lib/orafce.so").is_file() or os.geteuid() != 0:
-        unavailable("there is no PostgreSQL with orafce: run deploy/system-packages and the tests as root")
+        raise NotInstalled("there is no PostgreSQL with orafce: run deploy/system-packages and the tests as root")
     return programs

@@ -12,8 +12,8 @@ from subprocess import run
 
 import dagster as dg
 
-from benchmarks.deployment import wait_until
-from benchmarks.trial_site import BACKFILL_TAG, Site
+from testing.trial.deployment import wait_until
+from testing.trial.site import BACKFILL_TAG, Site
 
 Fault = Callable[[Site, float], str]
 """Strikes, waits so many seconds, mends; returns what was hit, in words."""
