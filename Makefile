@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# What is installed beyond C4's base; docs/operations.md says which machine needs what.
-EXTRAS ?= demo
+# What is installed beyond C4's base; docs/operations.md says which machine needs what. GPUs are TensorFlow's.
+EXTRAS ?= demo $(if $(wildcard /proc/driver/nvidia/gpus/*),gpu)
 
 .PHONY: demo install test ui lint format graph lock clean
 

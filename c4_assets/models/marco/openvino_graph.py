@@ -7,11 +7,11 @@ from typing import Any
 
 from c4_assets.models.marco.network import GRAPH_INPUT, GRAPH_OUTPUT, naming_the_model, quiet_stderr, require_weights
 from c4_assets.models.marco.preprocessing import INPUT_SIDE
-from c4_assets.models.weights import FILES
+from c4_assets.models.weights import SAVED_MODEL_FILES
 
 
 def openvino_graph(saved_model: Path, weights_sha256: str) -> Any:
-    """The graph as a model of OpenVINO: float32, [N, 599, 599, 3] at :data:`GRAPH_INPUT` to [N, 4] at :data:`GRAPH_OUTPUT`.
+    """The graph from :data:`GRAPH_INPUT`, float32 [N, 599, 599, 3], to :data:`GRAPH_OUTPUT`, [N, 4], as OpenVINO's model.
 
     It is read without TensorFlow, and gives to the last bit what OpenVINO makes of :func:`frozen_graph`'s file.
 
@@ -25,8 +25,8 @@ def openvino_graph(saved_model: Path, weights_sha256: str) -> Any:
     with tempfile.TemporaryDirectory() as folder, naming_the_model(saved_model):
         # OpenVINO reads a graph and its variables from files of one name.
         meta_graph, *variables = (Path(folder) / name for name in ("n.meta", "n.data-00000-of-00001", "n.index"))
-        meta_graph.write_bytes(_without_signatures((saved_model / FILES[0]).read_bytes()))
-        for link, file in zip(variables, FILES[1:], strict=True):
+        meta_graph.write_bytes(_without_signatures((saved_model / SAVED_MODEL_FILES[0]).read_bytes()))
+        for link, file in zip(variables, SAVED_MODEL_FILES[1:], strict=True):
             link.symlink_to((saved_model / file).resolve())
         frontend: Any = FrontEndManager().load_by_framework("tf")
         with quiet_stderr():
