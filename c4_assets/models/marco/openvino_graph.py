@@ -11,7 +11,7 @@ from c4_assets.models.weights import SAVED_MODEL_FILES
 
 
 def openvino_graph(saved_model: Path, weights_sha256: str) -> Any:
-    """The graph from :data:`GRAPH_INPUT`, float32 [N, 599, 599, 3], to :data:`GRAPH_OUTPUT`, [N, 4], as OpenVINO's model.
+    """OpenVINO's model of the graph, from :data:`GRAPH_INPUT`, float32 [N, 599, 599, 3], to :data:`GRAPH_OUTPUT`, [N, 4].
 
     It is read without TensorFlow, and gives to the last bit what OpenVINO makes of :func:`frozen_graph`'s file.
 
