@@ -11,9 +11,10 @@ from c4_assets.models.weights import SAVED_MODEL_FILES
 
 
 def openvino_graph(saved_model: Path, weights_sha256: str) -> Any:
-    """OpenVINO's model of the graph, from :data:`GRAPH_INPUT`, float32 [N, 599, 599, 3], to :data:`GRAPH_OUTPUT`, [N, 4].
+    """The graph as a model of OpenVINO.
 
-    It is read without TensorFlow, and gives to the last bit what OpenVINO makes of :func:`frozen_graph`'s file.
+    It goes from :data:`GRAPH_INPUT`, float32 [N, 599, 599, 3], to :data:`GRAPH_OUTPUT`, float32 [N, 4]. It is read
+    without TensorFlow, and gives to the last bit what OpenVINO makes of the file of ``frozen_graph``.
 
     Raises:
         ConfigurationError: the folder does not hold those weights or is not MARCO's SavedModel.
