@@ -2,20 +2,26 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# What is installed beyond C4's base; docs/operations.md says which machine needs what. GPUs are TensorFlow's.
+EXTRAS ?= demo $(if $(wildcard /proc/driver/nvidia/gpus/*),gpu)
 
-.PHONY: demo test ui lint format graph lock clean
+.PHONY: demo install test ui lint format graph lock clean
 
 demo: .venv/installed
 	$(BIN)/c4 demo
 
-test: .venv/installed
+install:
+	PYTHON=$(PYTHON) deploy/install requirements.lock $(EXTRAS)
+	touch .venv/installed
+
+test: .venv/development
 	deploy/system-packages
 	$(BIN)/python -m pytest --numprocesses 3 --no-loadscope-reorder
 
 ui: .venv/installed
 	$(BIN)/c4 ui
 
-lint: .venv/installed
+lint: .venv/development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
@@ -23,18 +29,30 @@ lint: .venv/installed
 graph: .venv/installed
 	$(BIN)/python -m testing.import_graph
 
-format: .venv/installed
+format: .venv/development
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A lock without registry addresses: pip's configuration, or uv's, says where packages come from.
-lock: .venv/installed
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
+# Locks without registry addresses: pip's configuration, or uv's, says where packages come from.
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-header --quiet
+
+lock: $(BIN)/uv
+	$(LOCK) --extra all --extra gpu --extra checkout --output-file requirements.lock
+	$(LOCK) --extra dev --constraints requirements.lock --output-file requirements-dev.lock
+
+# Not all of .venv: a lock that lacks a new dependency could not be installed.
+$(BIN)/uv:
+	PYTHON=$(PYTHON) deploy/install requirements.lock
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist
 
+# Production, and what developing takes on top of it.
 .venv/installed: requirements.lock pyproject.toml
-	PYTHON=$(PYTHON) deploy/install
+	PYTHON=$(PYTHON) deploy/install requirements.lock $(EXTRAS)
 	touch $@
+
+.venv/development: requirements-dev.lock pyproject.toml
+	PYTHON=$(PYTHON) deploy/install requirements-dev.lock dev
+	touch .venv/installed $@

@@ -37,8 +37,8 @@ from c4_assets.models import machine
 from c4_assets.models import weights as model
 from c4_assets.models.appearance import appearance_of
 from c4_assets.models.engine import inference_times
-from c4_assets.models.marco.network import frozen_graph
 from c4_assets.models.marco.openvino_engine import OpenVinoEngine
+from c4_assets.models.marco.openvino_graph import openvino_graph
 from c4_assets.models.marco.preprocessing import pixels
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.connecting import Connecting
@@ -106,10 +106,10 @@ class Trial:
 def measure(folder: Path, rounds: int) -> Measured:
     """All rates but the overhead, which is 0 here, and the paper's job."""
     models = Path(os.environ.get("C4_MODELS", folder / "models"))
-    graph_file = frozen_graph(model.fetch("marco", models), model.weights_sha256("marco", models), models)
+    graph = openvino_graph(model.fetch("marco", models), model.weights_sha256("marco", models))
     real = os.environ.get("C4_REAL_IMAGES")
     images = five_megapixels(Path(real) if real else None)
-    engine = OpenVinoEngine(graph_file, "fp32", None)
+    engine = OpenVinoEngine(graph, "fp32", None)
     list(engine.classify(images[:8]))  # the first call compiles
 
     def classify() -> float:

@@ -26,6 +26,7 @@ from c4_assets.models import machine
 from c4_assets.models.engine import Engine
 from c4_assets.models.marco.network import frozen_graph
 from c4_assets.models.marco.openvino_engine import OpenVinoEngine
+from c4_assets.models.marco.openvino_graph import openvino_graph
 from c4_assets.models.marco.tensorflow_engine import TensorFlowEngine
 from c4_assets.models.weights import fetch, weights_sha256
 from resources.records import CATEGORIES
@@ -74,15 +75,15 @@ def ours(engine: Engine) -> Contender:
 def contenders(models: Path) -> dict[str, Contender]:
     """All that can run on this machine, the baseline among them, by the name of their row."""
     saved_model = fetch("marco", models)
-    graph_file = frozen_graph(saved_model, weights_sha256("marco", models), models)
+    weights = weights_sha256("marco", models)
     found: dict[str, Contender] = {
         "serving_default@1": serving_default(saved_model, 1),
         BASELINE: serving_default(saved_model, 32),
-        "tensorflow": ours(TensorFlowEngine(graph_file, "fp32", None)),
-        "openvino-fp32": ours(OpenVinoEngine(graph_file, "fp32", None)),
+        "tensorflow": ours(TensorFlowEngine(frozen_graph(saved_model, weights, models), "fp32", None)),
+        "openvino-fp32": ours(OpenVinoEngine(openvino_graph(saved_model, weights), "fp32", None)),
     }
     if machine.has_bf16():
-        found["openvino-bf16"] = ours(OpenVinoEngine(graph_file, "bf16", None))
+        found["openvino-bf16"] = ours(OpenVinoEngine(openvino_graph(saved_model, weights), "bf16", None))
     return found
 
 

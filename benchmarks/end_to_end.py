@@ -30,8 +30,7 @@ from benchmarks.paper_method import Order
 from benchmarks.report import Row, report
 from c4_assets.deployment_home import prepare_dagster_home
 from c4_assets.models.machine import has_bf16
-from c4_assets.models.marco.network import frozen_graph
-from c4_assets.models.weights import fetch, weights_sha256
+from c4_assets.models.weights import fetch
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 from resources.settings import Settings
@@ -212,7 +211,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         models = Path(os.environ.get("C4_MODELS", folder / "models"))
-        frozen_graph(fetch("marco", models), weights_sha256("marco", models), models)
+        fetch("marco", models)
         real = os.environ.get("C4_REAL_IMAGES")
         pictures = five_megapixels(Path(real) if real else None)
         names = [f"{number:04d}.jpg" for number in range(arguments.images)]

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import seed_classes
 from resources.settings import Settings
@@ -36,17 +35,12 @@ def prepare_dagster_home(settings: Settings) -> None:
 
 
 def shipped(name: str) -> Path:
-    """A file at the top of the checkout that C4 runs from.
+    """A file that comes with C4: ``dagster.yaml``, ``workspace.yaml`` or one of ``deploy/``.
 
-    Raises:
-        ConfigurationError: C4 was installed without its checkout.
+    A checkout has them at its top, and an installed wheel inside the package (pyproject.toml maps them).
     """
-    file = Path(__file__).parents[1] / name
-    if not file.is_file():
-        raise ConfigurationError(
-            f"{file} is missing: run C4 from its checkout, or set DAGSTER_HOME to a prepared folder."
-        )
-    return file
+    inside = Path(__file__).with_name("shipped")
+    return (inside if inside.is_dir() else Path(__file__).parents[1]) / name
 
 
 def ready(settings: Settings) -> ImagingDatabase:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from resources.errors import C4Error, ConfigurationError, Unavailable
+from resources.extras import naming_extras
 
 if TYPE_CHECKING:
     import asyncssh
@@ -166,7 +167,8 @@ class SshConnection:
     @contextmanager
     def _explained(self, what: str, timeout: float | None) -> Generator[None]:
         """Turns exceptions of asyncssh into errors with a message for the operator."""
-        import asyncssh
+        with naming_extras():
+            import asyncssh
 
         try:
             yield

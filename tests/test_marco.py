@@ -7,8 +7,10 @@ import csv
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,9 @@ from c4_assets.models import machine
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.engine import Classification
 from c4_assets.models.marco.network import frozen_graph
+from c4_assets.models.marco.openvino_graph import openvino_graph
 from c4_assets.models.marco.preprocessing import INPUT_SIDE, decode, pixels, resize, thumbnail
-from c4_assets.models.weights import SAVED_MODEL_FILES, files_sha256
+from c4_assets.models.weights import SAVED_MODEL_FILES, files_sha256, weights_sha256
 from resources.errors import ConfigurationError, ImageError
 from resources.records import CATEGORIES
 from resources.settings import Settings
@@ -56,6 +59,36 @@ def test_unusual_images_are_scored_like_any_other(kind: str) -> None:
     assert decoded.shape == (INPUT_SIDE, INPUT_SIDE, 3)
     assert decoded.dtype == np.float32
     assert -1 <= decoded.min() <= decoded.max() <= 1
+
+
+def png(samples: np.ndarray, color_type: int, bits: int = 16) -> bytes:
+    """A PNG of a kind that Pillow does not write: 2 is RGB, 4 grey with transparency, 6 RGB with transparency."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width = samples.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2" if bits == 16 else np.uint8).tobytes() for row in samples)
+    header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+NOISE = np.random.default_rng(7).integers(0, 2**16, (31, 29, 4), np.uint16)
+
+PNGS = {
+    **{f"8-bit {mode}": as_file(RGB, "PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")},
+    "16-bit grey": as_file(NOISE[..., 0].copy(), "PNG"),
+    "16-bit grey with transparency": png(NOISE[..., :2], 4),
+    "16-bit RGB": png(NOISE[..., :3], 2),
+    "16-bit RGB with transparency": png(NOISE, 6),
+}
+
+
+@pytest.mark.parametrize("kind", PNGS)
+def test_every_kind_of_png_has_the_pixels_of_marcos_own_decoder(kind: str) -> None:
+    import tensorflow as tf
+
+    assert np.array_equal(decode(PNGS[kind]), tf.io.decode_jpeg(PNGS[kind], channels=3).numpy())
 
 
 def test_a_16_bit_image_looks_like_its_8_bit_self() -> None:
@@ -250,6 +283,8 @@ def test_a_folder_that_is_no_marco_is_a_configuration_error_and_leaves_no_graph(
     with pytest.raises(ConfigurationError, match="not MARCO's SavedModel"):
         frozen_graph(folder, files_sha256(folder), tmp_path / "models")
     assert not list((tmp_path / "models").rglob("*.pb"))
+    with pytest.raises(ConfigurationError, match="not MARCO's SavedModel"):
+        openvino_graph(folder, files_sha256(folder))
 
 
 def test_damaged_weights_are_never_kept_under_the_name_of_the_whole_ones(tmp_path: Path) -> None:
@@ -259,3 +294,17 @@ def test_damaged_weights_are_never_kept_under_the_name_of_the_whole_ones(tmp_pat
     with pytest.raises(ConfigurationError, match="not those of the scorer version"):
         frozen_graph(folder, whole, tmp_path / "models")
     assert not list((tmp_path / "models").rglob("*.pb"))
+    with pytest.raises(ConfigurationError, match="not those of the scorer version"):
+        openvino_graph(folder, whole)
+
+
+def test_openvino_reads_the_graph_that_tensorflow_cuts_out(models: Path) -> None:
+    import openvino as ov
+
+    weights = weights_sha256("marco", models)
+    ours = openvino_graph(models / "marco", weights)
+    theirs = ov.Core().read_model(frozen_graph(models / "marco", weights, models))
+    theirs.reshape([-1, INPUT_SIDE, INPUT_SIDE, 3])
+    batch = np.random.default_rng(3).uniform(-1, 1, (2, INPUT_SIDE, INPUT_SIDE, 3)).astype(np.float32)
+    one, other = (ov.compile_model(model, "CPU")(batch)[0] for model in (ours, theirs))
+    assert np.array_equal(one, other)

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from resources.errors import C4Error
+from resources.extras import naming_extras
 
 # Paths, plates and reasons come from outside: they are printed as they are and never taken for markup.
 console = Console(markup=False, highlight=False)
@@ -19,7 +20,8 @@ errors = Console(stderr=True, markup=False, highlight=False)
 def reporting_errors() -> Generator[None, None, None]:
     """Prints an error that an operator can act on and ends the program with status 1."""
     try:
-        yield
+        with naming_extras():
+            yield
     except C4Error as error:
         print_error("Error", str(error))
         raise SystemExit(1) from error

@@ -5,8 +5,9 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.table import Table
 
 from c4_assets.command.console import console, print_error, progress
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 SITE_SETTINGS = ("C4_IMAGING_DATABASE_URL", "C4_IMAGE_STORE_URL", "C4_STAGING", "C4_ARCHIVE", "DAGSTER_HOME")
 
 
-def demo() -> None:
+def demo(
+    plates: Annotated[int, typer.Option(min=1, max=3, help="How many plates are rendered and scored.")] = 3,
+) -> None:
     """Render plates of drops, score them with MARCO through the Dagster asset graph, and show what came out."""
     if named := [name for name in SITE_SETTINGS if os.environ.get(name)]:
         raise ConfigurationError(
@@ -40,8 +43,8 @@ def demo() -> None:
     settings = Settings.from_environment()
     database = ready(settings)
     model_at_hand(settings)
-    _render(LocalStore.at(settings.image_store_url))
-    register(database, datetime.now(UTC))
+    _render(LocalStore.at(settings.image_store_url), plates)
+    register(database, plates, datetime.now(UTC))
     waiting = pending_by_day(database, Classifier(settings).version.name, settings.max_attempts)
     if not waiting:
         console.print("Every image has its score already: nothing was scored twice.")
@@ -53,12 +56,12 @@ def demo() -> None:
     _show(database, Classifier(settings).version.name, disagreements, rows, time.monotonic() - started)
 
 
-def _render(store: LocalStore) -> None:
-    from c4_assets.demo.plates import INSPECTIONS, MIX, render_missing
+def _render(store: LocalStore, plates: int) -> None:
+    from c4_assets.demo.plates import MIX, inspections_of, render_missing
 
     with progress() as bar:
-        task = bar.add_task("rendering drops", total=len(INSPECTIONS) * len(MIX))
-        if not render_missing(store, lambda: bar.advance(task)):
+        task = bar.add_task("rendering drops", total=len(inspections_of(plates)) * len(MIX))
+        if not render_missing(store, plates, lambda: bar.advance(task)):
             bar.remove_task(task)
 
 

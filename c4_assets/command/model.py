@@ -1,5 +1,6 @@
 """``c4 model``: MARCO's weights."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -21,10 +22,11 @@ def fetch_(
         str | None, typer.Option("--from", help="A SavedModel's folder, a .whl or .zip that holds one, or its address.")
     ] = None,
 ) -> None:
-    """Fetch a model's weights, check them, cut the graph out of them, and keep both below C4_MODELS."""
+    """Fetch a model's weights, check them and keep them below C4_MODELS."""
     models = Settings.from_environment().models
     folder = fetch(name, models, source)
-    frozen_graph(folder, weights_sha256(name, models), models)
+    if find_spec("tensorflow"):  # what its engine runs is made now, and not by the first step
+        frozen_graph(folder, weights_sha256(name, models), models)
     console.print(f"{name} is in {folder}.", soft_wrap=True)
 
 

@@ -67,13 +67,19 @@ def drops_of(number: int, inspection: DemoInspection) -> list[DemoDrop]:
     return drops
 
 
-def render_missing(store: LocalStore, advance: Callable[[], None]) -> int:
-    """Renders the demo's photographs that are not in the store yet, on all cores. Returns how many there were.
+def inspections_of(plate_count: int) -> list[tuple[int, DemoInspection]]:
+    """The inspections of the first so many plates, each with its number."""
+    barcodes = list(dict.fromkeys(each.plate for each in INSPECTIONS))[:plate_count]
+    return [(number, each) for number, each in enumerate(INSPECTIONS) if each.plate in barcodes]
+
+
+def render_missing(store: LocalStore, plate_count: int, advance: Callable[[], None]) -> int:
+    """Renders those photographs of the plates that are not in the store yet, on all cores. Returns how many there were.
 
     Args:
         advance: called once a photograph.
     """
-    drops = [drop for number, each in enumerate(INSPECTIONS) for drop in drops_of(number, each)]
+    drops = [drop for number, each in inspections_of(plate_count) for drop in drops_of(number, each)]
     missing = [drop for drop in drops if not (store.root / drop.path).exists()]
     if not missing:
         return 0
@@ -103,8 +109,8 @@ def known_inspections(database: ImagingDatabase) -> list[tuple[str, datetime]]:
         return [(row.barcode, row.imaged_at) for row in connection.execute(query)]
 
 
-def register(database: ImagingDatabase, now: datetime) -> None:
-    """Registers the plates, and one person's scores of the oldest inspection. Doing it again changes nothing.
+def register(database: ImagingDatabase, plate_count: int, now: datetime) -> None:
+    """Registers so many plates, and one person's scores of the oldest inspection. Doing it again changes nothing.
 
     Plates that are there keep their days: a demo that is repeated tomorrow finds today's plates scored.
     People agree with what was drawn but for five drops: two crystals that they did not see, and three that they saw
@@ -112,7 +118,7 @@ def register(database: ImagingDatabase, now: datetime) -> None:
     """
     known = known_inspections(database)
     oldest = known[0][1].date() if known else now.date() - timedelta(days=INSPECTIONS[0].days_ago)
-    for number, each in enumerate(INSPECTIONS):
+    for number, each in inspections_of(plate_count):
         imaged_at = _imaging_time(oldest, each)
         new = [NewImage(drop.well, 1, drop.path) for drop in drops_of(number, each)]
         inspection_id = register_inspection(database, each.plate, imaged_at, "demo imager", new).inspection_id

@@ -9,6 +9,7 @@ from c4_assets.models import machine
 from c4_assets.models.engine import Engine
 from c4_assets.models.marco import openvino_engine, tensorflow_engine
 from c4_assets.models.marco.network import frozen_graph
+from c4_assets.models.marco.openvino_graph import openvino_graph
 from c4_assets.models.marco.preprocessing import PREPROCESSING
 from c4_assets.models.scorer_version import ScorerVersion
 from c4_assets.models.weights import files_sha256, locate, weights_sha256
@@ -121,7 +122,8 @@ class Classifier:
 
 @lru_cache(maxsize=1)
 def _load(saved_model: Path, weights: str, models: Path, arithmetic: Arithmetic, batch_size: int | None) -> Engine:
-    graph_file = frozen_graph(saved_model, weights, models)
     if arithmetic.engine == openvino_engine.NAME:
-        return openvino_engine.OpenVinoEngine(graph_file, arithmetic.precision, batch_size)
+        graph = openvino_graph(saved_model, weights)
+        return openvino_engine.OpenVinoEngine(graph, arithmetic.precision, batch_size)
+    graph_file = frozen_graph(saved_model, weights, models)
     return tensorflow_engine.TensorFlowEngine(graph_file, arithmetic.precision, batch_size)

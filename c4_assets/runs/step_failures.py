@@ -8,6 +8,7 @@ import dagster as dg
 
 from c4_assets.deployment import SETTINGS
 from resources.errors import C4Error
+from resources.extras import naming_extras
 
 log = logging.getLogger("c4.step")
 
@@ -41,7 +42,8 @@ def translate_errors(context: dg.AssetExecutionContext | dg.OpExecutionContext) 
     for a week; other runs fail after the few retries of their asset.
     """
     try:
-        yield
+        with naming_extras():
+            yield
     except C4Error as error:
         log.warning("%s", error)
         if error.retryable and in_backfill(context.run.tags):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
 
 from resources.errors import ConfigurationError
+from resources.extras import naming_extras
 from resources.imaging_database.statements import keep_good_rows
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def open_engine(url: URL, connecting: Connecting) -> Engine:
     if connecting.password is not None:
         url = url.set(password=connecting.password)
     try:
-        return _ENGINES.get(url.get_backend_name(), _any)(url, connecting)
+        with naming_extras():
+            return _ENGINES.get(url.get_backend_name(), _any)(url, connecting)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"The database driver {error.name!r} is not installed: pip install {error.name} into C4's environment."

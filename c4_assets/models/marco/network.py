@@ -1,4 +1,4 @@
-"""MARCO's graph, cut out of its SavedModel and frozen: made once, kept as one file, read by every engine."""
+"""MARCO's graph, cut out of its SavedModel and frozen: made once, kept as one file, read by TensorFlow."""
 
 import os
 import sys
@@ -32,18 +32,9 @@ def frozen_graph(saved_model: Path, weights_sha256: str, models: Path) -> Path:
     file = models / ".networks" / f"{weights_sha256}.pb"
     if file.is_file():
         return file
-    if (found := files_sha256(saved_model)) != weights_sha256:
-        raise ConfigurationError(
-            f"The weights in {saved_model} are not those of the scorer version (sha256 {found[:12]} instead of "
-            f"{weights_sha256[:12]}): they are damaged or were exchanged. Fetch them again with `c4 model fetch`."
-        )
-    try:
+    require_weights(saved_model, weights_sha256)
+    with naming_the_model(saved_model):
         graph = _freeze(saved_model)
-    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, StopIteration) as error:
-        raise ConfigurationError(
-            f"The model in {saved_model} is not MARCO's SavedModel: {error or 'its graph is not in it'}. Fetch it "
-            "again with `c4 model fetch`, or correct C4_MODEL."
-        ) from error
     try:
         with atomic_write(file) as temporary:
             temporary.write_bytes(graph)
@@ -53,6 +44,31 @@ def frozen_graph(saved_model: Path, weights_sha256: str, models: Path) -> Path:
             "may write, or run `c4 model fetch` as who may."
         ) from error
     return file
+
+
+def require_weights(saved_model: Path, weights_sha256: str) -> None:
+    """Sees to it that no engine runs other weights than the scorer version says.
+
+    Raises:
+        ConfigurationError: the folder does not hold those weights.
+    """
+    if (found := files_sha256(saved_model)) != weights_sha256:
+        raise ConfigurationError(
+            f"The weights in {saved_model} are not those of the scorer version (sha256 {found[:12]} instead of "
+            f"{weights_sha256[:12]}): they are damaged or were exchanged. Fetch them again with `c4 model fetch`."
+        )
+
+
+@contextmanager
+def naming_the_model(saved_model: Path) -> Generator[None]:
+    """Turns what libraries raise of a folder that is not MARCO's SavedModel into a ConfigurationError that names it."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, AttributeError, RuntimeError, TypeError, StopIteration) as error:
+        raise ConfigurationError(
+            f"The model in {saved_model} is not MARCO's SavedModel: {error or 'its graph is not in it'}. Fetch it "
+            "again with `c4 model fetch`, or correct C4_MODEL."
+        ) from error
 
 
 def _freeze(saved_model: Path) -> bytes:
@@ -71,7 +87,7 @@ def tensorflow() -> Any:
     """TensorFlow, imported on first use, from any thread, without its report of what it has not found."""
     with _importing:
         if "tensorflow" not in sys.modules:
-            with _quiet_start():
+            with quiet_stderr():
                 import tensorflow
         import tensorflow
 
@@ -84,11 +100,11 @@ _importing = threading.Lock()
 
 
 @contextmanager
-def _quiet_start() -> Generator[None, None, None]:
-    """Keeps TensorFlow's report of its start-up off stderr, unless the import fails.
+def quiet_stderr() -> Generator[None]:
+    """Keeps what libraries report by the way off stderr, unless the block fails.
 
-    Without a GPU it reports, where an operator looks for errors, that it found none; some of that comes before any
-    log level of its own counts.
+    Without a GPU, TensorFlow reports, where an operator looks for errors, that it found none; some of that comes before
+    any log level of its own counts. OpenVINO reports each format that a file turns out not to have.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()

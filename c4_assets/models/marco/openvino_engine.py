@@ -1,7 +1,6 @@
 """MARCO's graph in OpenVINO: the engine for CPUs."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from c4_assets.models import machine
 from c4_assets.models.engine import Classification, NeuralNetwork, fitting_batch, pipeline
-from c4_assets.models.marco.preprocessing import INPUT_SIDE, pixels
+from c4_assets.models.marco.preprocessing import pixels
 from resources.errors import ConfigurationError
 
 MAX_BATCH = 4
@@ -24,7 +23,7 @@ class OpenVinoEngine:
     """See :class:`c4_assets.models.engine.Engine`. A stream a core, each with its own batch: no core waits for another.
 
     Args:
-        graph_file: file of the frozen graph.
+        graph: see :func:`c4_assets.models.marco.openvino_graph.openvino_graph`.
         precision: ``fp32`` or ``bf16``.
         batch_size: images that enter a stream together; ``None`` for what fits the memory.
 
@@ -32,7 +31,7 @@ class OpenVinoEngine:
         ConfigurationError: bf16 on a CPU that has no such arithmetic.
     """
 
-    def __init__(self, graph_file: Path, precision: str, batch_size: int | None) -> None:
+    def __init__(self, graph: Any, precision: str, batch_size: int | None) -> None:
         import openvino as ov
 
         if precision == "bf16" and not machine.has_bf16():
@@ -40,11 +39,8 @@ class OpenVinoEngine:
                 "C4_PRECISION=bf16 needs a CPU with AVX-512 BF16 or AMX, and this one has neither: set it to fp32."
             )
         streams = machine.cores()
-        core = ov.Core()
-        model = core.read_model(graph_file)
-        model.reshape([-1, INPUT_SIDE, INPUT_SIDE, 3])
-        compiled = core.compile_model(
-            model,
+        compiled = ov.Core().compile_model(
+            graph,
             "CPU",
             {
                 # OpenVINO picks bf16 by itself where the CPU has it. What a score says of itself must be so.

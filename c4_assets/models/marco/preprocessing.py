@@ -3,12 +3,16 @@
 MARCO's graph decodes the JPEG with libjpeg's fast DCT, crops the central square of the shorter side, and resizes
 it to 599 x 599 with TensorFlow 1's bilinear sampling (source = destination x scale, no antialiasing). Another
 decoder mode alone moves probabilities by up to 0.12: libjpeg-turbo is asked for the same one, and what it does not
-take without a complaint (PNG, CMYK, damaged files) goes to TensorFlow's own decoder, whose word is the last.
+take without a complaint (stray bytes, damaged files) goes to TensorFlow's own decoder, whose word is the last. Where
+TensorFlow is not installed, such an image fails with the reason. A PNG has the same pixels in every decoder.
 """
 
 import io
+import struct
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,23 +61,40 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     """
     import simplejpeg
 
-    kind = checked_header(data)
-    if kind == "JPEG":
-        try:
-            return simplejpeg.decode_jpeg(data, colorspace="RGB", fastdct=True, fastupsample=False)
-        except ValueError:
-            pass  # it is odd or damaged: the reference says which
-    return _decoded_by_tensorflow(data, kind)
+    if checked_header(data) == "PNG":
+        return _decoded_png(data)
+    try:
+        return simplejpeg.decode_jpeg(data, colorspace="RGB", fastdct=True, fastupsample=False)
+    except ValueError:
+        return _decoded_by_tensorflow(data)  # it is odd or damaged: the reference says which
 
 
-def _decoded_by_tensorflow(data: bytes, kind: str) -> NDArray[np.uint8]:
+def _decoded_png(data: bytes) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if not image.mode.startswith("I"):
+                return np.asarray(image.convert("RGB"))
+            high_byte = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)  # of 16-bit grey
+            return np.repeat(high_byte[..., np.newaxis], 3, axis=2)
+    except (OSError, ValueError, SyntaxError, struct.error, zlib.error) as error:
+        raise ImageError("the PNG data is damaged or cut off; copy the image again from the imager") from error
+
+
+def _decoded_by_tensorflow(data: bytes) -> NDArray[np.uint8]:
+    if find_spec("tensorflow") is None:
+        raise ImageError(
+            "the JPEG data is damaged or cut off, or of an odd kind that only TensorFlow's decoder reads; copy the "
+            "image again from the imager, or install TensorFlow (pip install 'c4[tensorflow]'), then `c4 retry`"
+        )
     tf = tensorflow()
 
     try:
         with tf.device("/CPU:0"):
-            return tf.io.decode_jpeg(data, channels=3).numpy()  # PNG as well, as in MARCO's graph
+            return tf.io.decode_jpeg(data, channels=3).numpy()
     except tf.errors.InvalidArgumentError as error:
-        raise ImageError(f"the {kind} data is damaged or cut off; copy the image again from the imager") from error
+        raise ImageError("the JPEG data is damaged or cut off; copy the image again from the imager") from error
 
 
 def resize(image: NDArray[np.uint8]) -> NDArray[np.float32]:
