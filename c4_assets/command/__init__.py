@@ -2,7 +2,21 @@
 
 import typer
 
-from c4_assets.command import backlog, checks, database, demo, importing, model, prune, run, score, slurm, status, ui
+from c4_assets.command import (
+    backlog,
+    checks,
+    config,
+    database,
+    demo,
+    importing,
+    model,
+    prune,
+    run,
+    score,
+    slurm,
+    status,
+    ui,
+)
 from c4_assets.command.console import reporting_errors
 
 app = typer.Typer(
@@ -19,6 +33,7 @@ app.command("status")(status.status)
 app.command("retry")(status.retry)
 app.command("prune")(prune.prune)
 app.command("ui")(ui.ui)
+app.command("config")(config.config)
 app.add_typer(backlog.app, name="backlog")
 app.add_typer(checks.app, name="checks")
 app.add_typer(database.app, name="db")
