@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from resources.configuration.reference import effective, example, schema
-from resources.configuration.settings import Settings
+from resources.settings.reference import effective, example, schema
+from resources.settings.settings import Settings
 
 
 def config(

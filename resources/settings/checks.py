@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from resources.configuration.types import Section, Texts
+from resources.settings.types import Section, Texts
 
 
-class Images(Section):
+class ImageThresholds(Section):
     """Files and their number."""
 
     plate_format: int = Field(
@@ -51,7 +51,7 @@ class Images(Section):
     )
 
 
-class Exposure(Section):
+class ExposureThresholds(Section):
     """What the pixels show."""
 
     black_share: float = Field(
@@ -77,7 +77,7 @@ class Exposure(Section):
     )
 
 
-class Probabilities(Section):
+class ProbabilityThresholds(Section):
     """What the neural network says."""
 
     sum_tolerance: float = Field(
@@ -101,7 +101,7 @@ class Probabilities(Section):
     )
 
 
-class Predictions(Section):
+class PredictionThresholds(Section):
     """What a day looks like."""
 
     stability_index: float = Field(
@@ -127,7 +127,7 @@ class Predictions(Section):
     )
 
 
-class Rows(Section):
+class RowThresholds(Section):
     """What the database holds."""
 
     probability_tolerance: float = Field(
@@ -139,7 +139,7 @@ class Rows(Section):
     )
 
 
-class Labels(Section):
+class LabelThresholds(Section):
     """What people say."""
 
     scorers: Texts = Field(
@@ -195,12 +195,12 @@ class Labels(Section):
     )
 
 
-class Checks(Section):
+class Thresholds(Section):
     """The thresholds of all data quality checks."""
 
-    images: Images = Images()
-    exposure: Exposure = Exposure()
-    probabilities: Probabilities = Probabilities()
-    predictions: Predictions = Predictions()
-    rows: Rows = Rows()
-    labels: Labels = Labels()
+    images: ImageThresholds = ImageThresholds()
+    exposure: ExposureThresholds = ExposureThresholds()
+    probabilities: ProbabilityThresholds = ProbabilityThresholds()
+    predictions: PredictionThresholds = PredictionThresholds()
+    rows: RowThresholds = RowThresholds()
+    labels: LabelThresholds = LabelThresholds()

@@ -10,10 +10,10 @@ from typing import Any, Literal, cast
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings
 
-from resources.configuration.keys import Key, dotted, flat, variable_of
-from resources.configuration.sources import Found, Read, known_or_problem
-from resources.configuration.types import Section
-from resources.configuration.words import problems_of
+from resources.settings.keys import Key, dotted, flat, variable_of
+from resources.settings.sources import Found, Read, known_or_problem
+from resources.settings.types import Section
+from resources.settings.words import problems_of
 
 log = logging.getLogger("c4.settings")
 

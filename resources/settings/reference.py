@@ -1,6 +1,6 @@
 """The settings as texts: what is in effect, an example file, a JSON Schema, and the tables of the documentation.
 
-``python -m resources.configuration.reference`` writes those that are part of the repository.
+``python -m resources.settings.reference`` writes those that are part of the repository.
 """
 
 import json
@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from resources.configuration.keys import Key, dotted, is_secret, known_keys, table_of, variable_of
-from resources.configuration.settings import Settings
-from resources.configuration.slurm import JobOptions
-from resources.configuration.types import HIDDEN, without_secrets
+from resources.settings.keys import Key, dotted, is_secret, known_keys, table_of, variable_of
+from resources.settings.settings import Settings
+from resources.settings.slurm import JobOptions
+from resources.settings.types import HIDDEN, without_secrets
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLE = PROJECT / "deploy" / "c4.toml"

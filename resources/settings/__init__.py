@@ -5,8 +5,8 @@ its names, ``sources`` reads, ``words`` says what is wrong, ``old_variables`` kn
 prints.
 """
 
-from resources.configuration.old_variables import LegacyModel
-from resources.configuration.settings import Settings
-from resources.configuration.slurm import JobOptions, Rules, Site
+from resources.settings.old_variables import LegacyModel
+from resources.settings.settings import Settings
+from resources.settings.slurm import JobOptions, Rules, Site
 
 __all__ = ["JobOptions", "LegacyModel", "Rules", "Settings", "Site"]

@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from resources.configuration.keys import Key, dotted
-from resources.configuration.types import without_secrets
+from resources.settings.keys import Key, dotted
+from resources.settings.types import without_secrets
 
 _RULES = {
     "missing": "it is required",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from resources.configuration.types import LocalPath, Section, SharedPath, Texts
+from resources.settings.types import LocalPath, Section, SharedPath, Texts
 
 SET_BY_C4 = (
     "--job-name",

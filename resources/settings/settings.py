@@ -8,27 +8,27 @@ from typing import Any
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from resources.configuration import old_variables
-from resources.configuration.checks import Checks
-from resources.configuration.keys import Key, is_secret, known_keys, nested
-from resources.configuration.old_variables import (
+from resources.settings import old_variables
+from resources.settings.checks import Thresholds
+from resources.settings.keys import Key, is_secret, known_keys, nested
+from resources.settings.old_variables import (
     LegacyModel,
     Old,
     put_wallet_into_address,
     read_old_variables,
     warn_once,
 )
-from resources.configuration.sections import Database, Runs, Store
-from resources.configuration.slurm import Site
-from resources.configuration.sources import (
+from resources.settings.sections import Database, Runs, Store
+from resources.settings.slurm import Site
+from resources.settings.sources import (
     Found,
     read_secrets,
     read_site_file,
     read_variables,
     site_file,
 )
-from resources.configuration.types import LocalPath
-from resources.configuration.words import problems_of
+from resources.settings.types import LocalPath
+from resources.settings.words import problems_of
 from resources.errors import ConfigurationError
 from resources.ssh import SshAccess
 
@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     store: Store = Field(default=Store(), description="Where the images are.")
     runs: Runs = Field(default=Runs(), description="What runs when, and how.")
     slurm: Site | None = Field(default=None, description="The Slurm cluster, if there is one.")
-    checks: Checks = Field(default=Checks(), description="Thresholds of the data quality checks.")
+    checks: Thresholds = Field(default=Thresholds(), description="Thresholds of the data quality checks.")
 
     _old: Old = PrivateAttr(default_factory=Old)
     _sources: dict[Key, str] = PrivateAttr(default_factory=dict[Key, str])

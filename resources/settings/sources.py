@@ -10,7 +10,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSettingsSource
 
-from resources.configuration.keys import (
+from resources.settings.keys import (
     Key,
     dotted,
     field_of,
@@ -21,7 +21,7 @@ from resources.configuration.keys import (
     nearest,
     variable_of,
 )
-from resources.configuration.types import without_secrets
+from resources.settings.types import without_secrets
 
 CONFIG, SECRETS = "C4_CONFIG", "C4_SECRETS"
 

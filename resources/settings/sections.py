@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from resources.configuration.types import LocalPath, Section
+from resources.settings.types import LocalPath, Section
 
 
 class Database(Section):
