@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from resources.errors import ConfigurationError
 from resources.settings import old_variables
 from resources.settings.checks import Thresholds
 from resources.settings.keys import Key, is_secret, known_keys, nested
@@ -29,7 +30,6 @@ from resources.settings.sources import (
 )
 from resources.settings.types import LocalPath
 from resources.settings.words import problems_of
-from resources.errors import ConfigurationError
 from resources.ssh import SshAccess
 
 STEP_ARGUMENTS = "DAGSTER_COMPRESSED_EXECUTE_STEP_ARGS"
