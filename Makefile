@@ -13,7 +13,7 @@ test: .venv/installed
 	$(BIN)/python -m pytest
 
 ui: .venv/installed
-	$(BIN)/c4 ui
+	$(BIN)/c4 ui --demo
 
 lint: .venv/installed
 	$(BIN)/ruff check .

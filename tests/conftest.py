@@ -329,10 +329,11 @@ def scored_files(real_images: Path, models: Path, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="session")
 def demo_home(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which the demo has run."""
-    home = tmp_path_factory.mktemp("demo") / "home"
-    (home.parent / "demo.txt").write_text(c4(home, "demo", models=models).stdout)
-    return home
+    """The demo's home, in which it has run. It is the folder ``demo`` of another home."""
+    home = tmp_path_factory.mktemp("homes") / "home"
+    told = c4(home, "demo", models=models).stdout
+    (home / "demo.txt").write_text(told)
+    return home / "demo"
 
 
 @pytest.fixture(scope="session")
