@@ -159,15 +159,16 @@ def test_a_wallets_folder_has_the_name_of_the_service_and_the_certificates(
             f"LIMS_HIGH = (DESCRIPTION=(ADDRESS=(PROTOCOL={protocol})(HOST=127.0.0.1)(PORT={port}))"
             "(CONNECT_DATA=(SERVICE_NAME=lims)))\n"
         )
-        settings = Connecting(30, password=PASSWORD, wallet=tmp_path)
-        database = ImagingDatabase(f"oracle+oracledb://{USER}@LIMS_HIGH", settings)
+        settings = Connecting(30, password=PASSWORD)
+        url = f"oracle+oracledb://{USER}@LIMS_HIGH?wallet_location={tmp_path}"
+        database = ImagingDatabase(url, settings)
         with database.reading() as connection:
             assert connection.execute(text("select barcode from plates")).all() == []
         database.engine.dispose()
         if encrypted:
             (tmp_path / "ewallet.pem").write_text("no certificate")
-            other = ImagingDatabase(f"oracle+oracledb://{USER}@LIMS_HIGH", settings)
-            with pytest.raises(ConfigurationError, match="C4_ORACLE_WALLET"), other.reading():
+            other = ImagingDatabase(url, settings)
+            with pytest.raises(ConfigurationError, match="wallet_location"), other.reading():
                 pass
             other.engine.dispose()
 

@@ -39,13 +39,11 @@ class ImagingDatabase:
     @classmethod
     def of(cls, settings: Settings) -> "ImagingDatabase":
         """The imaging database of a deployment."""
-        connecting = Connecting(
-            timeout_s=settings.database_timeout_seconds,
-            password=settings.imaging_database_password,
-            wallet=settings.oracle_wallet,
-            wallet_password=settings.oracle_wallet_password,
+        password, wallet_password = (
+            secret.get_secret_value() if secret else None
+            for secret in (settings.database.password, settings.database.wallet_password)
         )
-        return cls(settings.imaging_database_url, connecting)
+        return cls(settings.database.url, Connecting(settings.timeout_seconds, password, wallet_password))
 
     @property
     def address(self) -> str:

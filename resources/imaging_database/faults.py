@@ -73,7 +73,7 @@ NOT_THERE = Fault(
 ENCRYPTION = Fault(
     ConfigurationError,
     "and C4 do not agree on encryption",
-    "Check C4_ORACLE_WALLET, its password, and the certificates in it.",
+    "Check the folder that wallet_location in C4_DATABASE_URL names, its password, and the certificates in it.",
 )
 NOT_ALLOWED = Fault(
     ConfigurationError,
