@@ -28,7 +28,6 @@ from benchmarks.sshd import Sshd, missing_programs
 from c4_assets.checks import data_checks, withholding
 from c4_assets.checks.check import Check, Tables, Verdict
 from c4_assets.checks.expectations import Judgement
-from c4_assets.checks.thresholds import Thresholds
 from c4_assets.definitions import defs
 from c4_assets.deployment import resources_of
 from c4_assets.models.classifier import Classifier
@@ -39,6 +38,7 @@ from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 from resources.imaging_database.work import Progress, progress_by_day
 from resources.settings import Settings
+from resources.settings.checks import Thresholds
 from tests.databases import database_url, kind, mirrored_server, postgresql_server
 
 __all__ = ["database_url", "kind", "mirrored_server", "postgresql_server"]
@@ -152,7 +152,7 @@ class Facility:
 
     @property
     def images(self) -> Path:
-        return Path(self.settings.image_store_url)
+        return Path(self.settings.store.url)
 
     def add_plate(self, plate: str, files: Mapping[str, bytes | None], imaged_at: datetime | None = None) -> int:
         """Registers an inspection and puts its files into the store; ``None`` registers an image without a file."""
@@ -189,7 +189,7 @@ class Facility:
 
     def progress(self) -> Progress:
         """All days together."""
-        days = progress_by_day(self.database, self.scorer_version, self.settings.max_attempts)
+        days = progress_by_day(self.database, self.scorer_version, self.settings.runs.max_attempts)
         total = Progress(days[0].day, 0, 0, 0, 0, 0)
         for day in days:
             total = Progress(
@@ -252,7 +252,7 @@ def make_facility(tmp_path: Path) -> Generator[Callable[..., Facility], None, No
         settings = replace(Settings.from_environment({"C4_HOME": str(tmp_path / "home")}), **changes)
         classifier = StandInClassifier(settings)
         resources: dict[str, Any] = {**resources_of(settings), "classifier": classifier}
-        Path(settings.image_store_url).mkdir(parents=True, exist_ok=True)
+        Path(settings.store.url).mkdir(parents=True, exist_ok=True)
         database: ImagingDatabase = resources["imaging_database"]
         if own_database:
             database.upgrade()

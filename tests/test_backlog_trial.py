@@ -14,9 +14,7 @@ from tests.conftest import unavailable
 
 OUTAGE_S = 4.0
 SHORT_WAITS = {
-    "C4_RETRY_SECONDS": "1",
-    "C4_SSH_TIMEOUT_SECONDS": "10",
-    "C4_DATABASE_TIMEOUT_SECONDS": "10",
+    "C4_TIMEOUT_SECONDS": "10",
     # How often Dagster looks for runs that have failed and are to be tried again; 5 by default.
     "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1",
 }

@@ -18,7 +18,6 @@ from sqlalchemy import text
 
 from c4_assets.assets import class_predictions, db_scores
 from c4_assets.checks.catalogue import CHECKS
-from c4_assets.checks.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from c4_assets.importing.folder import import_folder
 from c4_assets.models.appearance import appearance_of
 from c4_assets.models.engine import Classification
@@ -28,6 +27,7 @@ from resources.image_store import LocalStore
 from resources.imaging_database.withheld import withheld_inspections
 from resources.imaging_database.write_back import MachineScore, write_back
 from resources.records import CATEGORIES, ImageOutcome, Probabilities, likeliest
+from resources.settings.checks import DEFAULT_THRESHOLDS, Thresholds
 from tests.conftest import Facility, noon, photograph
 
 PLATE: Mapping[str, bytes | None] = {f"{n:02d}.jpg": photograph(n) for n in range(24)}
@@ -403,7 +403,7 @@ class Published:
 @pytest.mark.parametrize(("plate", "images"), [("xchem_90j8", 192), ("ci022987_subwell_01", 96)])
 def test_a_real_plate_passes_every_check(facility: Facility, real_images: Path, plate: str, images: int) -> None:
     facility.resources["classifier"].stand_in = Published(real_images)
-    store = LocalStore.at(facility.settings.image_store_url)
+    store = LocalStore.at(facility.settings.store.url)
     (imported,) = import_folder(real_images / "plates" / plate, facility.database, store).inspections
     result = facility.score(imported.imaged_at)
     assert failed(result) == {}
@@ -435,7 +435,7 @@ def test_thresholds_that_cannot_be_used_are_refused_by_name(tmp_path: Path, cont
 
 def test_a_site_changes_only_what_it_names(tmp_path: Path) -> None:
     (tmp_path / "site.yaml").write_text("images: {plate_format: 96}")
-    changed, default = Thresholds.load(tmp_path / "site.yaml"), Thresholds.load()
+    changed, default = Thresholds.load(tmp_path / "site.yaml"), Thresholds()
     assert changed.images.plate_format == 96
     assert changed.images.settling_hours == default.images.settling_hours
     assert changed.labels == default.labels

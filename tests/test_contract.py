@@ -173,7 +173,7 @@ def test_a_right_that_is_missing_in_the_middle_of_a_run_says_how_to_find_out_whi
 def test_the_command_prints_what_is_missing_and_says_so_with_its_status(
     site: Site, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("C4_IMAGING_DATABASE_URL", site.address)
+    monkeypatch.setenv("C4_DATABASE_URL", site.address)
     good = c4(tmp_path / "home", "db", "check", models=models)
     assert "keeps the contract" in good.stdout
     site.run("drop table scores")

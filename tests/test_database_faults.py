@@ -60,7 +60,7 @@ def refusal(address: str, timeout_s: int = 1) -> C4Error:
 @pytest.mark.parametrize("address", [POSTGRESQL, ORACLE])
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [(say_nothing, "was silent for longer than C4_DATABASE_TIMEOUT_SECONDS"), (hang_up, "does not answer")],
+    [(say_nothing, "was silent for longer than C4_TIMEOUT_SECONDS"), (hang_up, "does not answer")],
 )
 def test_a_listener_that_says_nothing_or_hangs_up_is_not_waited_for(
     address: str, answer: Callable[[Any], None], words: str
@@ -95,14 +95,14 @@ def test_a_port_where_nobody_listens_is_an_outage(address: str) -> None:
 def test_a_host_that_nobody_knows_is_a_wrong_setting(address: str) -> None:
     error = refusal(address.replace("127.0.0.1", "lims.invalid").format(9))
     assert isinstance(error, ConfigurationError)
-    assert "is not where C4_IMAGING_DATABASE_URL says" in str(error)
+    assert "is not where C4_DATABASE_URL says" in str(error)
 
 
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
-        (12514, ConfigurationError, "is not where C4_IMAGING_DATABASE_URL says"),
-        (12505, ConfigurationError, "is not where C4_IMAGING_DATABASE_URL says"),
+        (12514, ConfigurationError, "is not where C4_DATABASE_URL says"),
+        (12505, ConfigurationError, "is not where C4_DATABASE_URL says"),
         (12516, Unavailable, "has no connection left"),
         (12528, Unavailable, "does not answer"),
     ],
@@ -265,7 +265,7 @@ def test_a_commit_whose_answer_is_lost_is_repeated_without_doubling_anything(rel
 def test_a_database_that_falls_silent_in_the_middle_of_a_statement_is_given_up(relayed: Facility, relay: Relay) -> None:
     statements = count(1)
     at_each_point(relayed, lambda: relay.freeze() if next(statements) == 5 else None)
-    with pytest.raises(Unavailable, match="was silent for longer than C4_DATABASE_TIMEOUT_SECONDS"):
+    with pytest.raises(Unavailable, match="was silent for longer than C4_TIMEOUT_SECONDS"):
         write(relayed)
     relay.up()
     assert write(relayed).scores == 2
@@ -363,7 +363,7 @@ def test_a_server_that_hangs_is_given_up_and_the_run_completes_when_it_wakes(
     heard(breakable, hang_and_wake)
     result = breakable.score()
     (retry,) = (e for e in result.all_events if e.event_type == DagsterEventType.STEP_UP_FOR_RETRY)
-    assert "was silent for longer than C4_DATABASE_TIMEOUT_SECONDS" in str(retry.step_retry_data.error)
+    assert "was silent for longer than C4_TIMEOUT_SECONDS" in str(retry.step_retry_data.error)
     assert_complete(breakable)
 
 

@@ -240,7 +240,7 @@ def test_a_missing_store_fails_the_run_and_no_image(facility: Facility) -> None:
     shutil.move(facility.images, facility.images.with_name("unmounted"))
     result = facility.score(raise_on_error=False)
     assert not result.success
-    assert "C4_IMAGE_STORE_URL" in failure_reason(result)
+    assert "C4_STORE_URL" in failure_reason(result)
     shutil.move(facility.images.with_name("unmounted"), facility.images)
     facility.score()
     assert facility.progress().scored == 4

@@ -304,7 +304,7 @@ def test_a_database_without_classes_gets_each_once(facility: Facility) -> None:
 
 
 def test_an_address_that_is_none_is_a_configuration_error_that_does_not_repeat_it() -> None:
-    with pytest.raises(ConfigurationError, match="C4_IMAGING_DATABASE_URL") as error:
+    with pytest.raises(ConfigurationError, match="C4_DATABASE_URL") as error:
         ImagingDatabase("postgres secret-password")
     assert "secret-password" not in str(error.value)
 

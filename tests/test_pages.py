@@ -23,7 +23,6 @@ from c4_assets.backlog.backfill import Backfill
 from c4_assets.backlog.coverage import Coverage, Throughput
 from c4_assets.backlog.limits import Limit, Observations
 from c4_assets.backlog.report import BackfillCoverage, Report
-from c4_assets.checks.thresholds import Thresholds
 from c4_assets.demo.home import demo_environment
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.labels.report import write_report
@@ -36,6 +35,7 @@ from resources.imaging_database.register import NewImage, register_inspection
 from resources.imaging_database.work import pending_by_day, progress_by_day
 from resources.records import CATEGORIES, HumanLabel
 from resources.settings import Settings
+from resources.settings.checks import Thresholds
 from tests.conftest import c4
 
 ASSETS = [
@@ -169,7 +169,7 @@ def labels_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             label = HumanLabel(0, image, 1, "P", at, "A01", 1, "p", human, observed, True, observed, at, machine)
             weeks.setdefault(day, []).append(ArchivedLabel(label, None, None))
     page = tmp_path_factory.mktemp("labels") / "report.html"
-    write_report(page, weeks, date(2026, 3, 9), Thresholds.load().labels)
+    write_report(page, weeks, date(2026, 3, 9), Thresholds().labels)
     return page
 
 

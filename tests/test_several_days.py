@@ -178,6 +178,6 @@ def test_a_backfills_run_for_which_staging_had_no_room_is_repeated_from_its_firs
         run = facility.instance.get_run_by_id(result.run_id)
         assert run
         assert run.tags["dagster/retry_strategy"] == "ALL_STEPS"
-        assert "C4_STAGING_GIGABYTES" in failure_reason(result)
+        assert "C4_SCRATCH_GIGABYTES" in failure_reason(result)
     assert facility.progress().scored == 7
     assert len(facility.engine.seen) == 7

@@ -37,9 +37,9 @@ def demo() -> None:
     database = ready(settings)
     refuse_other_plates(database)
     model_at_hand(settings)
-    _render(LocalStore.at(settings.image_store_url))
+    _render(LocalStore.at(settings.store.url))
     register(database, datetime.now(UTC))
-    waiting = pending_by_day(database, Classifier(settings).version.name, settings.max_attempts)
+    waiting = pending_by_day(database, Classifier(settings).version.name, settings.runs.max_attempts)
     if not waiting:
         console.print("Every image has its score already: nothing was scored twice.")
     written = score_days(settings, waiting) if waiting else {}

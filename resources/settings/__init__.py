@@ -7,6 +7,6 @@ prints.
 
 from resources.settings.old_variables import LegacyModel
 from resources.settings.settings import Settings
-from resources.settings.slurm import JobOptions, Rules, Site
+from resources.settings.slurm import JobOptions, Site, SubmitRules
 
-__all__ = ["JobOptions", "LegacyModel", "Rules", "Settings", "Site"]
+__all__ = ["JobOptions", "LegacyModel", "Settings", "Site", "SubmitRules"]

@@ -149,11 +149,11 @@ def _slurm_section(content: Mapping[str, Any]) -> dict[str, Any]:
         rest = {key: value for key, value in rules.items() if key not in ("defaults", "kinds")}
         return {**(rules.get("defaults") or {}), **(rules.get("kinds") or {}), **rest}
 
-    rest = {key: value for key, value in content.items() if key not in ("transport", "backlog")}
+    rest = {key: value for key, value in content.items() if key not in ("transport", "backlog", "backfill")}
     transport = dict(content.get("transport") or {})
     login = {"login": transport} if transport.pop("kind", "local") == "ssh" else {}
-    backfill = {"backfill": moved(content["backlog"])} if content.get("backlog") else {}
-    return {**moved(rest), **login, **backfill}
+    backfill = moved(content.get("backlog") or content.get("backfill") or {})
+    return {**moved(rest), **login, "backfill": backfill}
 
 
 @cache

@@ -94,7 +94,7 @@ class JobOptions(Section):
         return other.model_copy(update={**said, **both})
 
 
-class Rules(JobOptions):
+class SubmitRules(JobOptions):
     """How steps are submitted: all of them (the keys of this table), those of a kind, those of a name.
 
     What is said of the kind comes before what is said of all, and what is said of the step before both.
@@ -118,7 +118,7 @@ class Rules(JobOptions):
         return JobOptions.model_validate({name: getattr(self, name) for name in JobOptions.model_fields})
 
 
-class Site(Rules):
+class Site(SubmitRules):
     """A Slurm cluster as this deployment uses it."""
 
     folder: SharedPath = Field(
@@ -139,8 +139,8 @@ class Site(Rules):
     login: LoginNode | None = Field(
         default=None, description="The login node. Without: this machine has Slurm's commands."
     )
-    backfill: Rules = Field(
-        default=Rules(),
+    backfill: SubmitRules = Field(
+        default=SubmitRules(),
         description="What differs for the steps of a backfill; it comes after all else. Hourly jobs should start "
         "first: a partition of a lower PriorityTier, a QoS of a lower priority, or nice.",
         examples=[{"nice": 10000}],

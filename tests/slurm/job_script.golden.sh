@@ -24,7 +24,7 @@ keep_exit_code() {
 }
 trap 'keep_exit_code $?' EXIT
 
-export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1 C4_EXECUTOR=slurm
+export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1 C4_RUNS_EXECUTOR=slurm
 export DAGSTER_HOME=/shared/c4/dagster
 set -a
 . /shared/c4/environment || { echo 'The environment file of C4 cannot be read here:' /shared/c4/environment >&2; exit 78; }

@@ -92,9 +92,9 @@ def test_a_real_plate_gets_the_same_scores_on_slurm_through_either_transport(
         home.fill(real_images)
     ssh = {"kind": "ssh", "host": "127.0.0.1", "port": login_node.port, "user": "root"}
     ssh |= {"key": str(login_node.key), "known_hosts": str(login_node.known_hosts)}
-    local.start(C4_EXECUTOR="in_process", C4_ENGINE="tensorflow")  # which Slurm's nodes take by themselves
-    here.start(C4_EXECUTOR="slurm", C4_SLURM_CONFIG=here.site_file({"kind": "local"}))
-    over_ssh.start(C4_EXECUTOR="slurm", C4_SLURM_CONFIG=over_ssh.site_file(ssh))
+    local.start(C4_RUNS_EXECUTOR="in_process", C4_ENGINE="tensorflow")  # which Slurm's nodes take by themselves
+    here.start(C4_RUNS_EXECUTOR="slurm", C4_SLURM_CONFIG=here.site_file({"kind": "local"}))
+    over_ssh.start(C4_RUNS_EXECUTOR="slurm", C4_SLURM_CONFIG=over_ssh.site_file(ssh))
     expected = local.scores()
     assert len(expected) == 96
     for home in (here, over_ssh):
