@@ -113,7 +113,7 @@ def running_site(folder: Path, plan: Plan, cluster: Cluster | None = None) -> Ge
             instance_server = stack.enter_context(running_server(folder / "instance"))
             instance_server.address("dagster")
             environment |= _on_slurm(folder, cluster, instance_server)
-            names = {"C4_RUNS_EXECUTOR", "C4_SLURM_CONFIG", "SLURM_CONF"}
+            names = {"C4_RUNS_EXECUTOR", "SLURM_CONF"}
             write_environment(folder / "environment", {k: v for k, v in environment.items() if k not in names})
         settings = Settings.from_environment(environment)
         # A server that is stopped must not keep the observer's connections.
@@ -148,17 +148,14 @@ def _settings(folder: Path, plan: Plan) -> dict[str, str]:
 
 
 def _on_slurm(folder: Path, cluster: Cluster, instance: Server) -> dict[str, str]:
-    site = {
-        "folder": str(folder / "jobs"),
-        "environment_file": str(folder / "environment"),
-        "poll_seconds": 2,
-        "grace_seconds": 20,
-        "kinds": {"gpu": {"partition": "gpu"}},
-        "backfill": {"kinds": {"gpu": {"partition": "backlog"}, "cpu": {"partition": "backlog"}}},
-    }
-    (folder / "slurm.yaml").write_text(yaml.safe_dump(site))
     return {
-        "C4_SLURM_CONFIG": str(folder / "slurm.yaml"),
+        "C4_SLURM_FOLDER": str(folder / "jobs"),
+        "C4_SLURM_ENVIRONMENT_FILE": str(folder / "environment"),
+        "C4_SLURM_POLL_SECONDS": "2",
+        "C4_SLURM_GRACE_SECONDS": "20",
+        "C4_SLURM_GPU__PARTITION": "gpu",
+        "C4_SLURM_BACKFILL__PARTITION": "backlog",
+        "C4_SLURM_BACKFILL__GPU__PARTITION": "backlog",
         "SLURM_CONF": str(cluster.conf),
         "PYTHONPATH": str(PROJECT),
         "DAGSTER_POSTGRES_HOST": "127.0.0.1",

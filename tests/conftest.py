@@ -7,13 +7,11 @@ what MARCO says is tested with MARCO.
 import hashlib
 import io
 import os
-
-os.environ["C4_RETRY_SECONDS"] = "1"  # read when the definitions are imported: retries are tested, waiting is not
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,6 +31,7 @@ from c4_assets.deployment import resources_of
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.engine import Classification, Engine, pipeline
 from c4_assets.models.weights import fetch
+from c4_assets.runs import step_failures
 from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
@@ -249,7 +248,8 @@ def make_facility(tmp_path: Path) -> Generator[Callable[..., Facility], None, No
     made: list[Facility] = []
 
     def make(own_database: bool = True, **changes: Any) -> Facility:
-        settings = replace(Settings.from_environment({"C4_HOME": str(tmp_path / "home")}), **changes)
+        changes.setdefault("home", tmp_path / "home")
+        settings = Settings(**changes)
         classifier = StandInClassifier(settings)
         resources: dict[str, Any] = {**resources_of(settings), "classifier": classifier}
         Path(settings.store.url).mkdir(parents=True, exist_ok=True)
@@ -292,6 +292,13 @@ def judged_without_great_expectations(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (withholding, data_checks):
         monkeypatch.setattr(module, "judge", judge)
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries are tested, waiting for them is not."""
+    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda *_: 1)
+    monkeypatch.setattr(step_failures, "RETRY_DELAY_S", 1)
 
 
 @pytest.fixture(autouse=True)

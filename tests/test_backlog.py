@@ -84,7 +84,7 @@ def test_runs_are_as_many_as_dagster_makes_of_the_days(days: set[date], a_run: i
 @pytest.fixture
 def on_each_database(make_facility: Callable[..., Facility], database_url: str) -> Facility:
     """A facility on each kind of database."""
-    return make_facility(imaging_database_url=database_url)
+    return make_facility(database={"url": database_url})
 
 
 def add_day(facility: Facility, day: date, images: int = 2) -> None:

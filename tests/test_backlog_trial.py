@@ -8,12 +8,14 @@ from benchmarks.faults import FAULTS
 from benchmarks.history import History
 from benchmarks.scoring_history import Outcome, score_history
 from benchmarks.sshd import missing_programs
+from benchmarks.stand_in import RETRY_DELAY
 from benchmarks.trial_site import Plan, Site, running_site
 from benchmarks.verdict import verdict
 from tests.conftest import unavailable
 
 OUTAGE_S = 4.0
 SHORT_WAITS = {
+    RETRY_DELAY: "1",
     "C4_TIMEOUT_SECONDS": "10",
     # How often Dagster looks for runs that have failed and are to be tried again; 5 by default.
     "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1",

@@ -200,7 +200,7 @@ def relay(database_url: str) -> Generator[Relay, None, None]:
 def relayed(make_facility: Callable[..., Facility], database_url: str, relay: Relay) -> Facility:
     """A facility with four images, whose database is reached through the relay."""
     through = make_url(database_url).set(port=relay.port).render_as_string(hide_password=False)
-    facility = make_facility(imaging_database_url=through, database_timeout_seconds=2)
+    facility = make_facility(database={"url": through}, timeout_seconds=2)
     facility.add_plate("P1", FILES)
     return facility
 
@@ -302,7 +302,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server, No
 def breakable(make_facility: Callable[..., Facility], own_server: Server) -> Facility:
     """A facility with four images on a server that may be killed."""
     address = own_server.address(f"imaging-{uuid.uuid4().hex}")
-    facility = make_facility(imaging_database_url=address, database_timeout_seconds=1)
+    facility = make_facility(database={"url": address}, timeout_seconds=1)
     facility.add_plate("P1", FILES)
     return facility
 
@@ -418,14 +418,14 @@ def test_a_database_that_cannot_write_now_says_what_to_ask_for_and_the_next_run_
 ) -> None:
     name = f"imaging-{uuid.uuid4().hex}"
     url = make_url(own_server.address(name))
-    make_facility(imaging_database_url=url.render_as_string(hide_password=False))
+    make_facility(database={"url": url.render_as_string(hide_password=False)})
     usual = f"usual-{name}"  # a superuser gets in anyway
     own_server.execute(f"create role \"{usual}\" login password 'hush'")
     for rights in ("all on all tables", "all on all sequences"):
         own_server.execute(f'grant {rights} in schema public to "{usual}"', name)
     own_server.execute(f'grant all on schema public to "{usual}"', name)
     address = url.set(username=usual, password="hush").render_as_string(hide_password=False)
-    facility = make_facility(imaging_database_url=address)
+    facility = make_facility(database={"url": address})
     facility.add_plate("P1", FILES)
     with trouble(own_server, name), pytest.raises(Unavailable, match=words) as error:
         write(facility)
@@ -447,7 +447,7 @@ def test_what_oracle_refuses_the_insert_with_is_told_and_the_next_run_completes(
 
     from tests import oracle
 
-    facility = make_facility(imaging_database_url=database_url)
+    facility = make_facility(database={"url": database_url})
     facility.add_plate("P1", FILES)
 
     def refuse(sql: str) -> None:

@@ -287,7 +287,7 @@ def demo(demo_home: Path, models: Path) -> Settings:
 def test_a_backfill_of_old_days_is_paused_resumed_and_ends(
     dagster: str, demo: Settings, demo_home: Path, models: Path
 ) -> None:
-    database = ImagingDatabase(demo.imaging_database_url)
+    database = ImagingDatabase(demo.database.url)
     for day in (1, 2):
         new = [NewImage("A01", 1, "demo/DEMO-A/0/DEMO-A_01A_1.jpg")]
         register_inspection(database, f"OLD-{day}", datetime(2015, 5, day, 12, tzinfo=UTC), None, new)
@@ -306,7 +306,7 @@ def test_a_backfill_of_old_days_is_paused_resumed_and_ends(
     scorer = Classifier(demo).version.name
     last = date(2015, 12, 31)
     wait_until(
-        lambda: not any(day <= last for day in pending_by_day(database, scorer, demo.max_attempts)),
+        lambda: not any(day <= last for day in pending_by_day(database, scorer, demo.runs.max_attempts)),
         300,
         "the resumed backfill",
     )
@@ -315,11 +315,11 @@ def test_a_backfill_of_old_days_is_paused_resumed_and_ends(
 
 @pytest.mark.timeout(600)
 def test_the_sensor_finds_a_new_inspection_and_its_run_scores_it(dagster: str, demo: Settings) -> None:
-    database = ImagingDatabase(demo.imaging_database_url)
+    database = ImagingDatabase(demo.database.url)
     scorer = Classifier(demo).version.name
 
     def scored() -> bool:
-        days = progress_by_day(database, scorer, demo.max_attempts)
+        days = progress_by_day(database, scorer, demo.runs.max_attempts)
         return sum(day.scored for day in days) >= 99 and not any(day.pending for day in days)
 
     wait_until(scored, 400, "the sensor-driven run")

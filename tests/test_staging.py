@@ -28,7 +28,7 @@ def plate(first: int) -> dict[str, bytes | None]:
 def narrow(make_facility: Callable[..., Facility], monkeypatch: pytest.MonkeyPatch) -> Facility:
     """A facility whose staging area takes one inspection, and whose runs look again at once."""
     monkeypatch.setattr(raw_inspection_images, "POLL_S", 0.02)
-    return make_facility(staging_gigabytes=1e-6)
+    return make_facility(scratch_gigabytes=1e-6)
 
 
 def test_a_day_that_is_larger_than_the_buffer_is_scored_in_parts_and_says_what_is_left(narrow: Facility) -> None:

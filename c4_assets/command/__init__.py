@@ -17,7 +17,7 @@ COMMANDS = {
     "status": ("status.status", "Show how many images are listed, scored, failed and pending."),
     "retry": ("status.retry", "Give the images that failed for good their attempts back."),
     "prune": ("prune.prune", "Delete old runs from Dagster that nothing needs any more."),
-    "ui": ("ui.ui", "Start Dagster's UI, sensor and schedule until it is interrupted."),
+    "ui": ("ui.ui", "Start Dagster's UI, sensor and schedule."),
     "config": ("config.config", "Print the settings in effect as a file c4.toml."),
     "backlog": ("backlog.app", "Score all of history: how far it is, and the backfills that do it."),
     "checks": ("checks.app", "Data quality: what is checked, and inspections that are withheld."),

@@ -164,8 +164,8 @@ def _check_span(first: date, last: date, settings: Settings) -> None:
         raise ConfigurationError(f"--from {first} lies after --to {last}: exchange them.")
     if first < settings.runs.start_date:
         raise ConfigurationError(
-            f"--from {first} lies before C4_RUNS_START_DATE ({settings.runs.start_date}), where there are no partitions: "
-            "begin then, or set an earlier C4_RUNS_START_DATE and restart the services."
+            f"--from {first} lies before C4_RUNS_START_DATE ({settings.runs.start_date}), where there are no "
+            "partitions: begin then, or set an earlier C4_RUNS_START_DATE and restart the services."
         )
     if last > datetime.now(UTC).date():
         raise ConfigurationError(f"--to {last} lies in the future, where there are no partitions yet: end today.")

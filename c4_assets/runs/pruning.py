@@ -62,7 +62,7 @@ def prune(
 
     Raises:
         Unavailable: the machine with the folder of Slurm's jobs did not answer; the remaining runs stay.
-        ConfigurationError: that folder, or the site's file, cannot be used.
+        ConfigurationError: that folder cannot be used.
     """
     old = old_runs(instance, before)
     needed = needed_runs(instance)

@@ -10,7 +10,7 @@ from resources.errors import C4Error
 
 log = logging.getLogger("c4.step")
 
-RETRY_DELAY_S = 10
+RETRY_DELAY_S = 10.0
 """Wait before a step is tried again whose database or storage host did not answer; it doubles each time."""
 
 CPU_RETRIES = dg.RetryPolicy(
