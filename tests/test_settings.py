@@ -187,6 +187,7 @@ def test_variables_that_kubernetes_makes_of_a_service_named_c4_are_none_of_its_s
         (f'[database]\nurl = "postgresql://lims/imaging?user=c4&password={SECRET}"', "C4_DATABASE_URL"),
         (f'[store]\nurl = "s3://key:{SECRET}@bucket"', "C4_STORE_URL"),
         (f'[store]\nurl = "ssh://c4:{SECRET}@storage/images"', "C4_STORE_URL"),
+        (f'[store]\nurl = "sftp://c4:a/{SECRET}@storage:22/images"', "C4_STORE_URL"),
     ],
 )
 def test_a_secret_in_the_file_is_refused_and_not_repeated(

@@ -4,7 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
@@ -41,17 +41,16 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_as_in_the_file)]
 LocalPath = Annotated[Path, AfterValidator(_expanded)]
 SharedPath = Annotated[Path, AfterValidator(_absolute)]
 
-# The same as SQLAlchemy's: whatever it takes for a password is one.
+# As SQLAlchemy reads an address: a password may hold a slash. Over ssh, digits before a slash are a port.
 _PASSWORD = re.compile(r"(?<=://)(?P<user>[^:/]*):(?P<password>[^@]*)@")
+_SSH_PASSWORD = re.compile(r"(?<=://)(?P<user>[^:/@]*):(?!\d*/)(?P<password>[^@]*)@")
 _SECRET_PARAMETER = re.compile(r"passw|passphrase|pwd|secret|token|credential|access_?key", re.IGNORECASE)
 
 
 def without_secrets(address: str) -> str:
     """An address with stars in place of every password in it; the same address if it holds none."""
-    if not address.startswith(("ssh://", "sftp://")):
-        address = _PASSWORD.sub(rf"\g<user>:{HIDDEN}@", address)
-    elif urlsplit(address).password is not None:
-        address = re.sub(r"(?<=://)([^:/@]*):[^/]*@", rf"\1:{HIDDEN}@", address)
+    password = _SSH_PASSWORD if address.startswith(("ssh://", "sftp://")) else _PASSWORD
+    address = password.sub(rf"\g<user>:{HIDDEN}@", address)
     before, mark, query = address.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     if not any(_SECRET_PARAMETER.search(name) for name, _ in pairs):
