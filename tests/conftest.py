@@ -247,9 +247,9 @@ def make_facility(tmp_path: Path) -> Generator[Callable[..., Facility], None, No
     """
     made: list[Facility] = []
 
-    def make(own_database: bool = True, **changes: Any) -> Facility:
+    def make(own_database: bool = True, settings: Settings | None = None, **changes: Any) -> Facility:
         changes.setdefault("home", tmp_path / "home")
-        settings = Settings(**changes)
+        settings = settings or Settings(**changes)
         classifier = StandInClassifier(settings)
         resources: dict[str, Any] = {**resources_of(settings), "classifier": classifier}
         Path(settings.store.url).mkdir(parents=True, exist_ok=True)
