@@ -28,8 +28,8 @@ CONFIG, SECRETS = "C4_CONFIG", "C4_SECRETS"
 NO_SETTINGS = (CONFIG, SECRETS, "C4_DEMO_HOME", "C4_REAL_IMAGES")
 """Variables that no key of the file belongs to: where to look, the demo's folder, the images of C4's own tests."""
 
-OF_KUBERNETES = re.compile(r"_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT(_\d+_\w+)?")
-"""Ends of the variables that Kubernetes gives each container for every service; one may be called ``c4``."""
+OF_KUBERNETES = re.compile(r"C4_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)")
+"""Variables that Kubernetes gives each container for a service that is called ``c4`` or ``c4-…``."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,14 @@ def read_secrets(settings: type[BaseSettings], environment: Mapping[str, str]) -
     if not named:
         return Read()
     folder = Path(named).expanduser().absolute()
-    texts: dict[str, str] = {}
     try:
         # Kubernetes keeps the versions of a mounted secret beside it, in folders with a dot.
-        for file in sorted(folder.iterdir()):
-            if not file.name.startswith(".") and file.is_file():
-                texts[f"C4_{file.name.upper()}"] = file.read_text(encoding="utf-8")
+        files = [file for file in sorted(folder.iterdir()) if not file.name.startswith(".") and file.is_file()]
+        texts = {f"C4_{file.name.upper()}": file.read_text(encoding="utf-8") for file in files}
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "one of its files is not text"
         return Read(problems=[f"{SECRETS} names {folder}, which cannot be read: {why}."])
-    names = {f"C4_{name.upper()}": str(folder / name) for name in (file.name for file in folder.iterdir())}
-    return _read_names(settings, texts, names)
+    return _read_names(settings, texts, {f"C4_{file.name.upper()}": str(file) for file in files})
 
 
 def read_variables(settings: type[BaseSettings], environment: Mapping[str, str], also_known: Collection[str]) -> Read:
@@ -115,7 +112,7 @@ def read_variables(settings: type[BaseSettings], environment: Mapping[str, str],
         if name.startswith("C4_")
         and name not in NO_SETTINGS
         and name not in also_known
-        and not (in_kubernetes and OF_KUBERNETES.search(name) and not _is_key(settings, name))
+        and not (in_kubernetes and OF_KUBERNETES.fullmatch(name) and not _is_key(settings, name))
     }
     return _read_names(settings, variables, {name: name for name in variables})
 
