@@ -19,7 +19,7 @@ test: .venv/development
 	$(BIN)/python -m pytest --numprocesses 3 --no-loadscope-reorder
 
 ui: .venv/installed
-	$(BIN)/c4 ui
+	$(BIN)/c4 ui --demo
 
 lint: .venv/development
 	$(BIN)/ruff check .

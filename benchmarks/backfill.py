@@ -201,7 +201,7 @@ def main() -> None:
         type=int,
         help="runs of the backfill at once; otherwise what dagster.yaml says, or deploy/slurm/dagster.yaml",
     )
-    parser.add_argument("--days-a-run", default="1,7", help="C4_BACKFILL_DAYS, one after the other")
+    parser.add_argument("--days-a-run", default="1,7", help="C4_RUNS_BACKFILL_DAYS, one after the other")
     parser.add_argument("--faults", action="store_true", help="kill daemon, run worker, slurmd, database and sshd")
     parser.add_argument("--hourly", type=int, default=0, metavar="N", help="runs of today, timed alone and during it")
     parser.add_argument("--real", action="store_true", help="MARCO and real images (C4_REAL_IMAGES, C4_MODELS)")

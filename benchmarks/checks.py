@@ -80,10 +80,10 @@ def prepare(home: Path, images: int) -> None:
     buffer = io.BytesIO()
     Image.fromarray(rng.integers(0, 255, (90, 120, 3), dtype=np.uint8)).save(buffer, "JPEG")
     settings = Settings.from_environment({"C4_HOME": str(home)})
-    database = ImagingDatabase(settings.imaging_database_url)
+    database = ImagingDatabase(settings.database.url)
     database.upgrade()
     seed_classes(database)
-    store = Path(settings.image_store_url)
+    store = Path(settings.store.url)
     for number in range(0, images, AN_INSPECTION):
         plate = f"P{number // AN_INSPECTION:05d}"
         (store / plate).mkdir(parents=True)

@@ -83,13 +83,13 @@ class Site:
                 "C4_HOME": str(home),
                 "C4_MODELS": str(self.models),
                 "C4_PRECISION": precision,
-                "C4_IMAGE_STORE_URL": f"ssh://{self.server.user}@{self.server.host}:{self.port}{self.images}",
-                "C4_SSH_KEY": str(access.key),
-                "C4_SSH_KNOWN_HOSTS": str(access.known_hosts),
+                "C4_STORE_URL": f"ssh://{self.server.user}@{self.server.host}:{self.port}{self.images}",
+                "C4_STORE_SSH_KEY": str(access.key),
+                "C4_STORE_KNOWN_HOSTS": str(access.known_hosts),
             }
         )
         settings = Settings.from_environment()
-        database = ImagingDatabase(settings.imaging_database_url)
+        database = ImagingDatabase(settings.database.url)
         database.upgrade()
         seed_classes(database)
         new = [
@@ -164,7 +164,7 @@ def paper(site: Site, settings: Settings) -> dict[str, float]:
         str(site.images),
         images,
         str(site.models / "marco"),
-        settings.imaging_database_url,
+        settings.database.url,
     )
     started = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.paper_method"]
@@ -178,7 +178,7 @@ def all_written(site: Site, settings: Settings, scorer_like: str) -> None:
 
     from resources.imaging_database.schema import scores
 
-    database = ImagingDatabase(settings.imaging_database_url)
+    database = ImagingDatabase(settings.database.url)
     with database.reading() as connection:
         count = select(func.count()).where(scores.c.scorer_version.like(scorer_like))
         written = int(connection.execute(count).scalar_one())

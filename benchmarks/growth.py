@@ -89,10 +89,10 @@ def stories(source: dg.DagsterInstance, settings: "Settings", images: Sequence[b
     from resources.imaging_database import ImagingDatabase
     from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 
-    database = ImagingDatabase(settings.imaging_database_url)
+    database = ImagingDatabase(settings.database.url)
     database.upgrade()
     seed_classes(database)
-    store = Path(settings.image_store_url)
+    store = Path(settings.store.url)
     store.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(images):
         (store / f"{number}.jpg").write_bytes(image)

@@ -19,16 +19,15 @@ from statistics import median
 from typing import Any
 
 import dagster as dg
-import yaml
 
 from benchmarks.report import Row, report
 from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.executor import slurm_executor
 from resources.executors.slurm.script import Step
-from resources.executors.slurm.site import Site
 from resources.executors.slurm.tracker import JobTracker
 from resources.executors.slurm.transport import Completed, LocalTransport
 from resources.executors.step_resources import StepResources
+from resources.settings import Settings, Site
 from testing.slurm_cluster import Cluster
 from testing.slurm_configuration import Shape
 
@@ -57,7 +56,7 @@ def chain() -> None:
 
 
 def on_slurm() -> dg.JobDefinition:
-    return chain.to_job(name="on_slurm", executor_def=slurm_executor)
+    return chain.to_job(name="on_slurm", executor_def=slurm_executor(Settings.from_environment))
 
 
 def beside() -> dg.JobDefinition:
@@ -126,23 +125,22 @@ def measure(folder: Path) -> list[Row]:
     environment = folder / "environment"
     environment.write_text(f"PYTHONPATH={PROJECT}\n")
     settings = {"folder": str(folder / "jobs"), "environment_file": str(environment)}
-    site_file = folder / "slurm.yaml"
-    site_file.write_text(yaml.safe_dump(settings))
+    site = Site.model_validate(settings)
     cluster = Cluster(folder / "cluster", Shape(cpus=32))
     try:
         cluster.start()
         os.environ["SLURM_CONF"] = str(cluster.conf)
         with dg.DagsterInstance.get() as instance:
-            config = {"execution": {"config": {"config_file": str(site_file)}}}
+            config = {"execution": {"config": {"site": settings}}}
             slurm, local = seconds_a_step(on_slurm, instance, config), seconds_a_step(beside, instance, {})
-        calls = calls_a_minute(Site.load(site_file), folder)
+        calls = calls_a_minute(site, folder)
     finally:
         cluster.stop()
     rows = [Row(f"{name}, Slurm", round(slurm[name], 2), "s", round(local[name] / slurm[name], 2)) for name in slurm]
     rows += [Row(f"{name}, multiprocess", round(local[name], 2), "s", 1.0) for name in local]
     total = sum(calls.values())
     name = f"questions to Slurm with {IN_FLIGHT} steps in flight ({', '.join(sorted(calls))})"
-    one_a_step = IN_FLIGHT * 60 / Site.load(site_file).poll_seconds
+    one_a_step = IN_FLIGHT * 60 / site.poll_seconds
     return [*rows, Row(name, round(total, 1), "a minute", round(one_a_step / total, 1))]
 
 

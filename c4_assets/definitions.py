@@ -39,5 +39,5 @@ defs = dg.Definitions(
     sensors=[new_inspections],
     schedules=[settle_yesterday, weekly_ashes, daily_coverage, weekly_pruning],
     resources=resources_of(SETTINGS),
-    executor=EXECUTORS[SETTINGS.executor],
+    executor=EXECUTORS[SETTINGS.runs.executor],
 )

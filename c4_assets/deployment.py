@@ -24,7 +24,7 @@ def resources_of(settings: Settings) -> Mapping[str, object]:
     return {
         "settings": settings,
         "imaging_database": ImagingDatabase.of(settings),
-        "image_store": open_image_store(settings.image_store_url, settings.ssh),
+        "image_store": open_image_store(settings.store.url, settings.ssh),
         "staging": Staging(settings.staging, classifier.version.name),
         "score_archive": ScoreArchive(settings.archive, classifier.version.name),
         "classifier": classifier,

@@ -46,7 +46,7 @@ def shipped(name: str) -> Path:
 def ready(settings: Settings) -> ImagingDatabase:
     """The imaging database. The embedded default gets its tables if it is new."""
     database = ImagingDatabase.of(settings)
-    if settings.imaging_database_url.startswith("sqlite"):
+    if settings.database.url.startswith("sqlite"):
         database.upgrade()
         seed_classes(database)
     return database

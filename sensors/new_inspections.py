@@ -45,7 +45,7 @@ def decide(pending: Mapping[date, int], in_flight: Collection[date], today: date
         pending: number of pending images, by day of imaging.
         in_flight: days of queued or running runs.
         today: the newest day that is a partition. An imager whose clock is ahead causes later ones.
-        first_day: the oldest day that is a partition (``C4_START_DATE``).
+        first_day: the oldest day that is a partition (``C4_RUNS_START_DATE``).
     """
     running = sorted(day for day in pending if day in in_flight)
     future = sorted(day for day in pending if day > today)
@@ -61,7 +61,7 @@ def decide(pending: Mapping[date, int], in_flight: Collection[date], today: date
         images = sum(pending[day] for day in future)
         parts.append(f"{images} images are dated in the future ({_listed(future)}): check the imager's clock")
     if past:
-        parts.append(f"{_listed(past)} lies before C4_START_DATE ({first_day})")
+        parts.append(f"{_listed(past)} lies before C4_RUNS_START_DATE ({first_day})")
     return Decision(requests, "; ".join(parts) or "nothing to score")
 
 
@@ -101,7 +101,7 @@ def _about_a_day(run: dg.DagsterRun) -> bool:
 
 @dg.sensor(
     job=score_images,
-    minimum_interval_seconds=SETTINGS.sensor_minutes * 60,
+    minimum_interval_seconds=SETTINGS.runs.poll_minutes * 60,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def new_inspections(
@@ -121,17 +121,17 @@ def new_inspections(
         pending = pending_by_day(
             imaging_database,
             classifier.version.name,
-            settings.max_attempts,
-            since=now - timedelta(days=settings.sensor_window_days),
+            settings.runs.max_attempts,
+            since=now - timedelta(days=settings.runs.window_days),
         )
     except C4Error as error:
         # Skipping keeps the message in the tick's history; the next tick tries again.
         return dg.SkipReason(str(error))
-    decision = decide(pending, days_in_flight(context.instance, pending), now.date(), settings.start_date)
+    decision = decide(pending, days_in_flight(context.instance, pending), now.date(), settings.runs.start_date)
     cursor = json.dumps({"polled_at": now.isoformat(timespec="seconds"), "saw": decision.explanation})
     if not decision.requests:
         context.update_cursor(cursor)
-        return dg.SkipReason(f"{decision.explanation} (last {settings.sensor_window_days} days)")
+        return dg.SkipReason(f"{decision.explanation} (last {settings.runs.window_days} days)")
     context.log.info(decision.explanation)
     return dg.SensorResult(
         run_requests=[

@@ -22,6 +22,7 @@ from c4_assets.models.weights import SAVED_MODEL_FILES
 from resources.errors import ImageError
 
 RATE = "STAND_IN_IMAGES_A_SECOND"
+RETRY_DELAY = "STAND_IN_RETRY_DELAY_SECONDS"
 """Environment variable: how fast the device is that is stood in for; as fast as it goes where it is not set."""
 
 SIDE = 64

@@ -1,12 +1,19 @@
 """C4's own graph over the stand-in: the code location of the trials of orchestration."""
 
+import os
 from typing import Any
 
 import dagster as dg
 
 from c4_assets import definitions
 from c4_assets.deployment import SETTINGS
-from testing.stand_in import StandInClassifier
+from c4_assets.runs import step_failures
+from testing.stand_in import RETRY_DELAY, StandInClassifier
+
+if RETRY_DELAY in os.environ:
+    delay = float(os.environ[RETRY_DELAY])
+    step_failures.RETRY_DELAY_S = delay
+    dg.RetryPolicy.calculate_delay = lambda *_: delay  # pyright: ignore[reportAttributeAccessIssue]
 
 # Dagster wants one Definitions in a module: that of C4 stays in its own.
 _resources: dict[str, Any] = {**definitions.resources_of(SETTINGS), "classifier": StandInClassifier(SETTINGS)}

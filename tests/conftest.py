@@ -7,14 +7,12 @@ what MARCO says is tested with MARCO.
 import hashlib
 import io
 import os
-
-os.environ["C4_RETRY_SECONDS"] = "1"  # read when the definitions are imported: retries are tested, waiting is not
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,17 +26,18 @@ from playwright.sync_api import Browser, sync_playwright
 from c4_assets.checks import data_checks, withholding
 from c4_assets.checks.check import Check, Tables, Verdict
 from c4_assets.checks.expectations import Judgement
-from c4_assets.checks.thresholds import Thresholds
 from c4_assets.definitions import defs
 from c4_assets.deployment import resources_of
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.engine import Classification, Engine, pipeline
 from c4_assets.models.weights import fetch
+from c4_assets.runs import step_failures
 from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 from resources.imaging_database.work import Progress, progress_by_day
 from resources.settings import Settings
+from resources.settings.checks import Thresholds
 from testing.programs import NotInstalled
 from testing.sshd import Sshd
 from tests.databases import database_url, kind, mirrored_server, postgresql_server
@@ -185,7 +184,7 @@ class Facility:
 
     @property
     def images(self) -> Path:
-        return Path(self.settings.image_store_url)
+        return Path(self.settings.store.url)
 
     def add_plate(self, plate: str, files: Mapping[str, bytes | None], imaged_at: datetime | None = None) -> int:
         """Registers an inspection and puts its files into the store; ``None`` registers an image without a file."""
@@ -222,7 +221,7 @@ class Facility:
 
     def progress(self) -> Progress:
         """All days together."""
-        days = progress_by_day(self.database, self.scorer_version, self.settings.max_attempts)
+        days = progress_by_day(self.database, self.scorer_version, self.settings.runs.max_attempts)
         total = Progress(days[0].day, 0, 0, 0, 0, 0)
         for day in days:
             total = Progress(
@@ -279,11 +278,12 @@ def make_facility(tmp_path: Path) -> Generator[Callable[..., Facility], None, No
     """
     made: list[Facility] = []
 
-    def make(own_database: bool = True, **changes: Any) -> Facility:
-        settings = replace(Settings.from_environment({"C4_HOME": str(tmp_path / "home")}), **changes)
+    def make(own_database: bool = True, settings: Settings | None = None, **changes: Any) -> Facility:
+        changes.setdefault("home", tmp_path / "home")
+        settings = settings or Settings(**changes)
         classifier = StandInClassifier(settings)
         resources: dict[str, Any] = {**resources_of(settings), "classifier": classifier}
-        Path(settings.image_store_url).mkdir(parents=True, exist_ok=True)
+        Path(settings.store.url).mkdir(parents=True, exist_ok=True)
         database: ImagingDatabase = resources["imaging_database"]
         if own_database:
             database.upgrade()
@@ -326,6 +326,13 @@ def judged_without_great_expectations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries are tested, waiting for them is not."""
+    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda *_: 1)
+    monkeypatch.setattr(step_failures, "RETRY_DELAY_S", 1)
+
+
+@pytest.fixture(autouse=True)
 def no_site_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps the settings of whoever runs the tests out of them."""
     for name in [name for name in os.environ if name.startswith("C4_") and name != "C4_REAL_IMAGES"]:
@@ -360,10 +367,11 @@ def scored_files(real_images: Path, models: Path, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="session")
 def demo_home(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which the demo has run."""
-    home = tmp_path_factory.mktemp("demo") / "home"
-    (home.parent / "demo.txt").write_text(c4(home, "demo", models=models).stdout)
-    return home
+    """The demo's home, in which it has run. It is the folder ``demo`` of another home."""
+    home = tmp_path_factory.mktemp("homes") / "home"
+    told = c4(home, "demo", models=models).stdout
+    (home / "demo.txt").write_text(told)
+    return home / "demo"
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,7 @@ def test_runs_are_as_many_as_dagster_makes_of_the_days(days: set[date], a_run: i
 @pytest.fixture
 def on_each_database(make_facility: Callable[..., Facility], database_url: str) -> Facility:
     """A facility on each kind of database."""
-    return make_facility(imaging_database_url=database_url)
+    return make_facility(database={"url": database_url})
 
 
 def add_day(facility: Facility, day: date, images: int = 2) -> None:
@@ -299,7 +299,7 @@ def test_the_command_starts_what_a_dry_run_says(facility: Facility, c4: Callable
 @pytest.mark.parametrize(
     ("since", "until", "words"),
     [
-        ("2005-12-31", "2020-01-01", "C4_START_DATE"),
+        ("2005-12-31", "2020-01-01", "C4_RUNS_START_DATE"),
         ("2020-01-01", "2999-01-01", "future"),
         ("2020-01-02", "2020-01-01", "exchange"),
         ("2012-01-01", "2012-12-31", "Nothing is pending"),
@@ -350,7 +350,7 @@ def test_the_report_tells_what_is_done_of_what_and_what_limits_it(
     assert facility.scorer_version in page.read_text()
     words = c4()
     assert "3 days (2019-12-31 to 2020-01-02), 0 done, 5 images pending" in words
-    assert "3 pending images lie before C4_START_DATE" in words
+    assert "3 pending images lie before C4_RUNS_START_DATE" in words
     assert "1999-12" in c4("--months")
     part = json.loads(c4("--json", "--from", "2020-01-01", "--to", "2020-01-01"))
     assert part["total"]["listed"] == 2

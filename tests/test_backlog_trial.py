@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from testing.stand_in import RETRY_DELAY
 from testing.trial.faults import FAULTS
 from testing.trial.history import History
 from testing.trial.scoring_history import Outcome, score_history
@@ -12,9 +13,8 @@ from testing.trial.verdict import verdict
 
 OUTAGE_S = 4.0
 SHORT_WAITS = {
-    "C4_RETRY_SECONDS": "1",
-    "C4_SSH_TIMEOUT_SECONDS": "10",
-    "C4_DATABASE_TIMEOUT_SECONDS": "10",
+    RETRY_DELAY: "1",
+    "C4_TIMEOUT_SECONDS": "10",
     # How often Dagster looks for runs that have failed and are to be tried again; 5 by default.
     "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1",
 }

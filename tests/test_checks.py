@@ -18,12 +18,10 @@ from sqlalchemy import text
 
 from c4_assets.assets import class_predictions, db_scores
 from c4_assets.checks.catalogue import CHECKS
-from c4_assets.checks.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from c4_assets.importing.folder import import_folder
 from c4_assets.models.appearance import appearance_of
 from c4_assets.models.engine import Classification
 from c4_assets.models.marco.preprocessing import pixels
-from resources.errors import ConfigurationError
 from resources.image_store import LocalStore
 from resources.imaging_database.withheld import withheld_inspections
 from resources.imaging_database.write_back import MachineScore, write_back
@@ -256,15 +254,8 @@ def test_a_model_that_says_the_same_of_a_whole_day_stops_the_step(facility: Faci
     assert scored_plates(facility) == {}
 
 
-def site(facility_of: Callable[..., Facility], folder: Path, thresholds: str) -> Facility:
-    """A facility with thresholds of its own."""
-    file = folder / "thresholds.yaml"
-    file.write_text(thresholds)
-    return facility_of(checks_config=file)
-
-
 def test_a_day_unlike_the_days_before_is_a_warning(make_facility: Callable[..., Facility], tmp_path: Path) -> None:
-    facility = site(make_facility, tmp_path, "predictions: {least_images: 20}")
+    facility = make_facility(checks={"predictions": {"least_images": 20}})
     facility.add_plate("P1", PLATE, noon(2))
     assert failed(facility.score(noon(2))) == {}, "there is no day before"
     earlier = facility.archive.predictions(noon(2).date())
@@ -278,7 +269,7 @@ def test_a_day_unlike_the_days_before_is_a_warning(make_facility: Callable[..., 
 
 
 def test_a_day_full_of_crystals_is_a_warning(make_facility: Callable[..., Facility], tmp_path: Path) -> None:
-    facility = site(make_facility, tmp_path, "predictions: {least_images: 20}")
+    facility = make_facility(checks={"predictions": {"least_images": 20}})
     answers(facility, lambda n, each: replace(each, probabilities=(0.1, 0.7 + n / 1000, 0.1, 0.1 - n / 1000)))
     facility.add_plate("P1", PLATE)
     result = facility.score()
@@ -403,39 +394,10 @@ class Published:
 @pytest.mark.parametrize(("plate", "images"), [("xchem_90j8", 192), ("ci022987_subwell_01", 96)])
 def test_a_real_plate_passes_every_check(facility: Facility, real_images: Path, plate: str, images: int) -> None:
     facility.resources["classifier"].stand_in = Published(real_images)
-    store = LocalStore.at(facility.settings.image_store_url)
+    store = LocalStore.at(facility.settings.store.url)
     (imported,) = import_folder(real_images / "plates" / plate, facility.database, store).inspections
     result = facility.score(imported.imaged_at)
     assert failed(result) == {}
     assert list(scored_plates(facility).values()) == [images]
     judged = evaluations(result)["images_exposed"].metadata["judged"].value
     assert judged == images
-
-
-def test_every_default_threshold_is_explained() -> None:
-    lines = DEFAULT_THRESHOLDS.read_text().splitlines()
-    keys = [number for number, line in enumerate(lines) if line.startswith("  ") and line.strip()[0] != "#"]
-    assert len(keys) > 15
-    assert all(lines[number - 1].strip().startswith("#") for number in keys)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("images: {plate_fromat: 96}", "images.plate_fromat"),
-        ("probabilities: {sum_tolerance: -1}", "probabilities.sum_tolerance"),
-        ("[", "cannot be read"),
-    ],
-)
-def test_thresholds_that_cannot_be_used_are_refused_by_name(tmp_path: Path, content: str, words: str) -> None:
-    (tmp_path / "site.yaml").write_text(content)
-    with pytest.raises(ConfigurationError, match=words):
-        Thresholds.load(tmp_path / "site.yaml")
-
-
-def test_a_site_changes_only_what_it_names(tmp_path: Path) -> None:
-    (tmp_path / "site.yaml").write_text("images: {plate_format: 96}")
-    changed, default = Thresholds.load(tmp_path / "site.yaml"), Thresholds.load()
-    assert changed.images.plate_format == 96
-    assert changed.images.settling_hours == default.images.settling_hours
-    assert changed.labels == default.labels

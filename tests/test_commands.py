@@ -94,7 +94,7 @@ def test_days_that_are_no_partition_are_named_and_do_not_stop_the_others(models:
     done = c4(home, "run", "--pending", models=models, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
-    assert "2001-01-01 was left out: it lies before C4_START_DATE (2006-01-01)" in done.stderr
+    assert "2001-01-01 was left out: it lies before C4_RUNS_START_DATE (2006-01-01)" in done.stderr
     assert "was left out: it lies in the future" in done.stderr
     report = json.loads(c4(home, "status", "--json", models=models).stdout)
     (version,) = report["scorer_versions"].values()

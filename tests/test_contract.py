@@ -89,7 +89,7 @@ def site(postgresql_server: Server) -> Site:
 
 @pytest.fixture
 def facility(make_facility: Callable[..., Facility], site: Site) -> Facility:
-    return make_facility(own_database=False, imaging_database_url=site.address)
+    return make_facility(own_database=False, database={"url": site.address})
 
 
 def test_with_views_that_it_can_only_read_and_the_least_rights_c4_scores_and_repeats_nothing(
@@ -173,7 +173,7 @@ def test_a_right_that_is_missing_in_the_middle_of_a_run_says_how_to_find_out_whi
 def test_the_command_prints_what_is_missing_and_says_so_with_its_status(
     site: Site, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("C4_IMAGING_DATABASE_URL", site.address)
+    monkeypatch.setenv("C4_DATABASE_URL", site.address)
     good = c4(tmp_path / "home", "db", "check", models=models)
     assert "keeps the contract" in good.stdout
     site.run("drop table scores")
@@ -205,7 +205,7 @@ def test_deploy_oracles_tables_and_views_are_all_that_c4_needs(
                 for statement in statements((ORACLE / file).read_text()):
                     connection.execute(text(statement))
         engine.dispose()
-        facility = make_facility(own_database=False, imaging_database_url=address)
+        facility = make_facility(own_database=False, database={"url": address})
         imaged_at = noon(1).replace(tzinfo=None)
         for statement in (
             "insert into lims.plate values (7, 'P7')",

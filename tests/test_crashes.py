@@ -70,13 +70,7 @@ def count_writes(reached: Callable[[], None]) -> None:
 
 def prepared(make_facility: Callable[..., Facility], home: Path) -> Facility:
     """A facility with two plates, and no open connection that a forked process would share."""
-    facility = make_facility(
-        home=home,
-        imaging_database_url=f"sqlite:///{home / 'imaging.db'}",
-        image_store_url=str(home / "images"),
-        staging=home / "staging",
-        archive=home / "archive",
-    )
+    facility = make_facility(home=home)
     for plate, files in {**PLATES, "P3": STUCK}.items():
         facility.add_plate(plate, files)
     facility.database.engine.dispose()

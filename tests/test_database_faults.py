@@ -60,7 +60,7 @@ def refusal(address: str, timeout_s: int = 1) -> C4Error:
 @pytest.mark.parametrize("address", [POSTGRESQL, ORACLE])
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [(say_nothing, "was silent for longer than C4_DATABASE_TIMEOUT_SECONDS"), (hang_up, "does not answer")],
+    [(say_nothing, "was silent for longer than C4_TIMEOUT_SECONDS"), (hang_up, "does not answer")],
 )
 def test_a_listener_that_says_nothing_or_hangs_up_is_not_waited_for(
     address: str, answer: Callable[[Any], None], words: str
@@ -95,14 +95,14 @@ def test_a_port_where_nobody_listens_is_an_outage(address: str) -> None:
 def test_a_host_that_nobody_knows_is_a_wrong_setting(address: str) -> None:
     error = refusal(address.replace("127.0.0.1", "lims.invalid").format(9))
     assert isinstance(error, ConfigurationError)
-    assert "is not where C4_IMAGING_DATABASE_URL says" in str(error)
+    assert "is not where C4_DATABASE_URL says" in str(error)
 
 
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
-        (12514, ConfigurationError, "is not where C4_IMAGING_DATABASE_URL says"),
-        (12505, ConfigurationError, "is not where C4_IMAGING_DATABASE_URL says"),
+        (12514, ConfigurationError, "is not where C4_DATABASE_URL says"),
+        (12505, ConfigurationError, "is not where C4_DATABASE_URL says"),
         (12516, Unavailable, "has no connection left"),
         (12528, Unavailable, "does not answer"),
     ],
@@ -159,15 +159,16 @@ def test_a_wallets_folder_has_the_name_of_the_service_and_the_certificates(
             f"LIMS_HIGH = (DESCRIPTION=(ADDRESS=(PROTOCOL={protocol})(HOST=127.0.0.1)(PORT={port}))"
             "(CONNECT_DATA=(SERVICE_NAME=lims)))\n"
         )
-        settings = Connecting(30, password=PASSWORD, wallet=tmp_path)
-        database = ImagingDatabase(f"oracle+oracledb://{USER}@LIMS_HIGH", settings)
+        settings = Connecting(30, password=PASSWORD)
+        url = f"oracle+oracledb://{USER}@LIMS_HIGH?wallet_location={tmp_path}"
+        database = ImagingDatabase(url, settings)
         with database.reading() as connection:
             assert connection.execute(text("select barcode from plates")).all() == []
         database.engine.dispose()
         if encrypted:
             (tmp_path / "ewallet.pem").write_text("no certificate")
-            other = ImagingDatabase(f"oracle+oracledb://{USER}@LIMS_HIGH", settings)
-            with pytest.raises(ConfigurationError, match="C4_ORACLE_WALLET"), other.reading():
+            other = ImagingDatabase(url, settings)
+            with pytest.raises(ConfigurationError, match="wallet_location"), other.reading():
                 pass
             other.engine.dispose()
 
@@ -199,7 +200,7 @@ def relay(database_url: str) -> Generator[Relay, None, None]:
 def relayed(make_facility: Callable[..., Facility], database_url: str, relay: Relay) -> Facility:
     """A facility with four images, whose database is reached through the relay."""
     through = make_url(database_url).set(port=relay.port).render_as_string(hide_password=False)
-    facility = make_facility(imaging_database_url=through, database_timeout_seconds=2)
+    facility = make_facility(database={"url": through}, timeout_seconds=2)
     facility.add_plate("P1", FILES)
     return facility
 
@@ -264,7 +265,7 @@ def test_a_commit_whose_answer_is_lost_is_repeated_without_doubling_anything(rel
 def test_a_database_that_falls_silent_in_the_middle_of_a_statement_is_given_up(relayed: Facility, relay: Relay) -> None:
     statements = count(1)
     at_each_point(relayed, lambda: relay.freeze() if next(statements) == 5 else None)
-    with pytest.raises(Unavailable, match="was silent for longer than C4_DATABASE_TIMEOUT_SECONDS"):
+    with pytest.raises(Unavailable, match="was silent for longer than C4_TIMEOUT_SECONDS"):
         write(relayed)
     relay.up()
     assert write(relayed).scores == 2
@@ -301,7 +302,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server, No
 def breakable(make_facility: Callable[..., Facility], own_server: Server) -> Facility:
     """A facility with four images on a server that may be killed."""
     address = own_server.address(f"imaging-{uuid.uuid4().hex}")
-    facility = make_facility(imaging_database_url=address, database_timeout_seconds=1)
+    facility = make_facility(database={"url": address}, timeout_seconds=1)
     facility.add_plate("P1", FILES)
     return facility
 
@@ -362,7 +363,7 @@ def test_a_server_that_hangs_is_given_up_and_the_run_completes_when_it_wakes(
     heard(breakable, hang_and_wake)
     result = breakable.score()
     (retry,) = (e for e in result.all_events if e.event_type == DagsterEventType.STEP_UP_FOR_RETRY)
-    assert "was silent for longer than C4_DATABASE_TIMEOUT_SECONDS" in str(retry.step_retry_data.error)
+    assert "was silent for longer than C4_TIMEOUT_SECONDS" in str(retry.step_retry_data.error)
     assert_complete(breakable)
 
 
@@ -417,14 +418,14 @@ def test_a_database_that_cannot_write_now_says_what_to_ask_for_and_the_next_run_
 ) -> None:
     name = f"imaging-{uuid.uuid4().hex}"
     url = make_url(own_server.address(name))
-    make_facility(imaging_database_url=url.render_as_string(hide_password=False))
+    make_facility(database={"url": url.render_as_string(hide_password=False)})
     usual = f"usual-{name}"  # a superuser gets in anyway
     own_server.execute(f"create role \"{usual}\" login password 'hush'")
     for rights in ("all on all tables", "all on all sequences"):
         own_server.execute(f'grant {rights} in schema public to "{usual}"', name)
     own_server.execute(f'grant all on schema public to "{usual}"', name)
     address = url.set(username=usual, password="hush").render_as_string(hide_password=False)
-    facility = make_facility(imaging_database_url=address)
+    facility = make_facility(database={"url": address})
     facility.add_plate("P1", FILES)
     with trouble(own_server, name), pytest.raises(Unavailable, match=words) as error:
         write(facility)
@@ -446,7 +447,7 @@ def test_what_oracle_refuses_the_insert_with_is_told_and_the_next_run_completes(
 
     from testing import oracle
 
-    facility = make_facility(imaging_database_url=database_url)
+    facility = make_facility(database={"url": database_url})
     facility.add_plate("P1", FILES)
 
     def refuse(sql: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import typer
 
-from c4_assets.command import app
+from c4_assets.command import COMMANDS, app
 from resources.records import ImageState
 from testing.import_graph import module_arrows, room_arrows
 
@@ -21,10 +21,10 @@ def test_every_command_and_option_that_a_page_shows_exists(page: Path) -> None:
     for text in shown:
         words = text.split()
         command: Any = typer.main.get_command(app)
-        while words and not words[0].startswith("-") and (subcommands := getattr(command, "commands", None)):
+        while words and not words[0].startswith("-") and hasattr(command, "commands"):
             name = words.pop(0)
-            assert name in subcommands, f"{page.name}: c4 {text}"
-            command = subcommands[name]
+            assert name in command.commands, f"{page.name}: c4 {text}"
+            command = command.get_command(None, name)
         options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options, f"{page.name}: c4 {text}"
 
@@ -60,3 +60,9 @@ def test_every_room_imports_only_from_rooms_below_it_in_the_table_of_rooms() -> 
     for room in rooms:
         folder = ROOT / (room if (ROOT / room).is_dir() or "/" in room else f"c4_assets/{room}")
         assert folder.is_dir() or folder.with_suffix(".py").is_file(), room
+
+
+def test_the_list_of_commands_says_of_each_what_it_says_itself() -> None:
+    group: Any = typer.main.get_command(app)
+    for name, (_, summary) in COMMANDS.items():
+        assert group.get_command(None, name).help.startswith(summary.rstrip(".")), name

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from c4_assets.command.run import failure_reason
 from resources.imaging_database.work import failures, forget_failures
 from resources.records import crystal_probability
+from resources.settings import Settings
 from tests.conftest import Facility, noon, photograph
 
 FOUR = {f"{seed}.jpg": photograph(seed) for seed in range(4)}
@@ -172,7 +173,9 @@ def test_a_mended_image_is_scored_and_no_longer_listed_as_failed(facility: Facil
 def test_another_scorer_version_scores_beside_the_first_and_changes_none_of_its_rows(
     make_facility: Callable[..., Facility],
 ) -> None:
-    first, second = make_facility(), make_facility(crystal_threshold=0.1)
+    first = make_facility()
+    of_the_other = {"C4_HOME": str(first.settings.home), "C4_CRYSTAL_THRESHOLD": "0.1"}
+    second = make_facility(settings=Settings.from_environment(of_the_other))
     assert first.scorer_version != second.scorer_version
     first.add_plate("P1", FOUR)
     first.score()
@@ -240,7 +243,7 @@ def test_a_missing_store_fails_the_run_and_no_image(facility: Facility) -> None:
     shutil.move(facility.images, facility.images.with_name("unmounted"))
     result = facility.score(raise_on_error=False)
     assert not result.success
-    assert "C4_IMAGE_STORE_URL" in failure_reason(result)
+    assert "C4_STORE_URL" in failure_reason(result)
     shutil.move(facility.images.with_name("unmounted"), facility.images)
     facility.score()
     assert facility.progress().scored == 4

@@ -128,5 +128,5 @@ def test_a_store_that_is_not_there_is_not_blamed_on_the_images(tmp_path: Path) -
 
 
 def test_an_unknown_kind_of_address_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigurationError, match="C4_IMAGE_STORE_URL"):
+    with pytest.raises(ConfigurationError, match="C4_STORE_URL"):
         list(open_image_store("gopher://example/images").fetch(["a.jpg"]))

@@ -36,7 +36,7 @@ NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
 @pytest.fixture
 def facility(make_facility: Callable[..., Facility], database_url: str) -> Facility:
     """A facility on each kind of database."""
-    return make_facility(imaging_database_url=database_url)
+    return make_facility(database={"url": database_url})
 
 
 def test_an_upgraded_database_keeps_the_contract_and_upgrading_it_again_changes_nothing(facility: Facility) -> None:
@@ -304,7 +304,7 @@ def test_a_database_without_classes_gets_each_once(facility: Facility) -> None:
 
 
 def test_an_address_that_is_none_is_a_configuration_error_that_does_not_repeat_it() -> None:
-    with pytest.raises(ConfigurationError, match="C4_IMAGING_DATABASE_URL") as error:
+    with pytest.raises(ConfigurationError, match="C4_DATABASE_URL") as error:
         ImagingDatabase("postgres secret-password")
     assert "secret-password" not in str(error.value)
 

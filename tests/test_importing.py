@@ -71,7 +71,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def imported(facility: Facility, folder: Path, **options: object) -> ImportResult:
-    store = LocalStore.at(facility.settings.image_store_url)
+    store = LocalStore.at(facility.settings.store.url)
     return import_folder(folder, facility.database, store, **options)  # pyright: ignore[reportArgumentType]
 
 

@@ -201,8 +201,7 @@ def test_images_that_look_the_same_and_are_labelled_otherwise_are_named(facility
 def test_a_near_duplicate_of_a_held_out_image_among_earlier_labels_is_named(
     make_facility: type[Facility], tmp_path: Path
 ) -> None:
-    (tmp_path / "site.yaml").write_text("labels: {held_out_plates: ['HELD-*']}")
-    facility = make_facility(checks_config=tmp_path / "site.yaml")  # pyright: ignore[reportCallIssue]
+    facility = make_facility(checks={"labels": {"held_out_plates": ["HELD-*"]}})  # pyright: ignore[reportCallIssue]
     facility.add_plate("P1", {f"{n:02d}.jpg": photograph(n) for n in range(24)}, noon(21))
     facility.add_plate("HELD-1", {"a.png": repacked(photograph(3)), "b.jpg": photograph(50)}, noon(20))
     facility.score(noon(21))

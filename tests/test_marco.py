@@ -202,7 +202,7 @@ def test_auto_takes_the_gpus_where_there_are_some_and_never_looks_here_for_what_
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert classifier(models, "auto", "fp32").arithmetic.engine == "openvino"
-    assert classifier(models, "auto", "fp32", C4_EXECUTOR="slurm").arithmetic.engine == "tensorflow"
+    assert classifier(models, "auto", "fp32", C4_RUNS_EXECUTOR="slurm").arithmetic.engine == "tensorflow"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     chosen = classifier(models, "auto", "fp32").arithmetic
     assert (chosen.engine, chosen.reason) == ("tensorflow", "this machine has 2 GPU")

@@ -23,7 +23,7 @@ from c4_assets.backlog.backfill import Backfill
 from c4_assets.backlog.coverage import Coverage, Throughput
 from c4_assets.backlog.limits import Limit, Observations
 from c4_assets.backlog.report import BackfillCoverage, Report
-from c4_assets.checks.thresholds import Thresholds
+from c4_assets.demo.home import demo_environment
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.labels.report import write_report
 from c4_assets.models.classifier import Classifier
@@ -35,6 +35,7 @@ from resources.imaging_database.register import NewImage, register_inspection
 from resources.imaging_database.work import pending_by_day, progress_by_day
 from resources.records import CATEGORIES, HumanLabel
 from resources.settings import Settings
+from resources.settings.checks import Thresholds
 from tests.conftest import c4
 
 ASSETS = [
@@ -106,19 +107,39 @@ def test_the_demo_agrees_with_what_was_drawn_and_scores_nothing_twice(demo_home:
     assert min(agreement[category] for category in ("clear", "crystals", "precipitate")) >= 90
     assert "disagreements with people: 5" in told
     assert "rows written now: 96" in told
-    again = c4(demo_home, "demo", models=models).stdout
+    again = c4(demo_home.parent, "demo", models=models).stdout
     assert "nothing was scored twice" in again
     assert "rows written now: 0" in again
 
 
-def test_the_demo_keeps_away_from_a_sites_database(
-    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("C4_IMAGING_DATABASE_URL", f"sqlite:///{tmp_path}/lims.db")
-    done = c4(tmp_path / "home", "demo", models=models, check=False)
+def test_the_demo_takes_nothing_of_a_site_but_its_models(tmp_path: Path) -> None:
+    (tmp_path / "c4.toml").write_text('[runs]\nexecutor = "multiprocess"\n')
+    site = {
+        "PATH": "/bin",
+        "C4_HOME": str(tmp_path),
+        "C4_DATABASE_URL": "sqlite:////srv/lims.db",
+        "C4_STORE_URL": "ssh://c4@storage/images",
+        "C4_ENGINE": "tensorflow",
+        "DAGSTER_HOME": "/srv/dagster",
+    }
+    environment = demo_environment(site)
+    expected = {"PATH": "/bin", "C4_HOME": f"{tmp_path}/demo", "C4_MODELS": f"{tmp_path}/models"}
+    assert environment == expected
+    settings = Settings.from_environment(environment)
+    assert settings.database.url == f"sqlite:///{tmp_path}/demo/imaging.db"
+    assert settings.runs.executor == "in_process"
+    assert demo_environment({**site, "C4_DEMO_HOME": "/tmp/demo"})["C4_HOME"] == "/tmp/demo"
+
+
+def test_the_demo_is_not_written_into_a_database_with_other_plates(tmp_path: Path, models: Path) -> None:
+    home = tmp_path / "home"
+    database = ImagingDatabase(f"sqlite:///{home / 'demo' / 'imaging.db'}")
+    database.upgrade()
+    register_inspection(database, "LIMS-7", datetime.now(UTC), None, [NewImage("A01", 1, "a.jpg")])
+    done = c4(home, "demo", models=models, check=False)
     assert done.returncode == 1
-    assert "unset C4_IMAGING_DATABASE_URL" in done.stderr
-    assert not (tmp_path / "lims.db").exists()
+    assert "has plates that are not the demo's (LIMS-7): nothing was written" in done.stderr
+    assert not (home / "demo" / "images").exists()
 
 
 def free_port() -> int:
@@ -148,7 +169,7 @@ def labels_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             label = HumanLabel(0, image, 1, "P", at, "A01", 1, "p", human, observed, True, observed, at, machine)
             weeks.setdefault(day, []).append(ArchivedLabel(label, None, None))
     page = tmp_path_factory.mktemp("labels") / "report.html"
-    write_report(page, weeks, date(2026, 3, 9), Thresholds.load().labels)
+    write_report(page, weeks, date(2026, 3, 9), Thresholds().labels)
     return page
 
 
@@ -266,7 +287,7 @@ def demo(demo_home: Path, models: Path) -> Settings:
 def test_a_backfill_of_old_days_is_paused_resumed_and_ends(
     dagster: str, demo: Settings, demo_home: Path, models: Path
 ) -> None:
-    database = ImagingDatabase(demo.imaging_database_url)
+    database = ImagingDatabase(demo.database.url)
     for day in (1, 2):
         new = [NewImage("A01", 1, "demo/DEMO-A/0/DEMO-A_01A_1.jpg")]
         register_inspection(database, f"OLD-{day}", datetime(2015, 5, day, 12, tzinfo=UTC), None, new)
@@ -285,7 +306,7 @@ def test_a_backfill_of_old_days_is_paused_resumed_and_ends(
     scorer = Classifier(demo).version.name
     last = date(2015, 12, 31)
     wait_until(
-        lambda: not any(day <= last for day in pending_by_day(database, scorer, demo.max_attempts)),
+        lambda: not any(day <= last for day in pending_by_day(database, scorer, demo.runs.max_attempts)),
         300,
         "the resumed backfill",
     )
@@ -294,11 +315,11 @@ def test_a_backfill_of_old_days_is_paused_resumed_and_ends(
 
 @pytest.mark.timeout(600)
 def test_the_sensor_finds_a_new_inspection_and_its_run_scores_it(dagster: str, demo: Settings) -> None:
-    database = ImagingDatabase(demo.imaging_database_url)
+    database = ImagingDatabase(demo.database.url)
     scorer = Classifier(demo).version.name
 
     def scored() -> bool:
-        days = progress_by_day(database, scorer, demo.max_attempts)
+        days = progress_by_day(database, scorer, demo.runs.max_attempts)
         return sum(day.scored for day in days) >= 99 and not any(day.pending for day in days)
 
     wait_until(scored, 400, "the sensor-driven run")

@@ -19,7 +19,7 @@ def test_the_clusters_dagster_instance_keeps_runs_and_pool_limits_in_postgresql(
 ) -> None:
     name = f"dagster-{uuid.uuid4().hex}"
     postgresql_server.address(name)
-    facility = make_facility(imaging_database_url=postgresql_server.address(f"imaging-{uuid.uuid4().hex}"))
+    facility = make_facility(database={"url": postgresql_server.address(f"imaging-{uuid.uuid4().hex}")})
     for variable, value in (("HOST", "127.0.0.1"), ("PORT", str(postgresql_server.port)), ("USER", "c4"), ("DB", name)):
         monkeypatch.setenv(f"DAGSTER_POSTGRES_{variable}", value)
     monkeypatch.setenv("DAGSTER_POSTGRES_PASSWORD", PASSWORD)

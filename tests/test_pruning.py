@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -281,14 +280,13 @@ def test_what_a_run_deleted_in_the_ui_has_left_goes_too_and_other_files_stay(
 
 
 def test_what_slurm_jobs_of_a_run_have_left_goes_with_it(instance: dg.DagsterInstance, site: Settings) -> None:
-    folder, file = site.home.parent / "jobs of steps", site.home.parent / "slurm.yaml"
-    file.write_text(yaml.safe_dump({"folder": str(folder)}))
+    folder = site.home.parent / "jobs of steps"
     gone, kept = run(instance, KEYS[0]), run(instance, KEYS[0])
     for name in (gone, kept, "check-0123456789ab"):
         (folder / name).mkdir(parents=True)
         (folder / name / "db_scores.1.sh").write_text("x" * 100_000)
     plan = prune(instance, site, now(), dry_run=True)
-    done = prune(instance, replace(site, slurm_config=file), now())
+    done = prune(instance, site.model_copy(update={"slurm": Site(folder=folder)}), now())
     assert done.bytes > plan.bytes + 100_000
     assert {path.name for path in folder.iterdir()} == {kept, "check-0123456789ab"}
 

@@ -70,7 +70,7 @@ def test_a_day_is_told_of_alike_whether_it_is_alone_or_among_others(make_facilit
     facility = make_facility()
     for number in range(3):
         facility.add_plate(f"P{number}", {"a.jpg": photograph(number), "gone.jpg": None}, noon(4 - number))
-    together = make_facility(archive=facility.settings.home / "b", staging=facility.settings.home / "c")
+    together = make_facility(data=facility.settings.home / "b", scratch=facility.settings.home / "c")
     together.database.upgrade()
     for days_ago in (4, 3, 2):
         facility.score(noon(days_ago))
@@ -168,7 +168,7 @@ def test_a_database_that_is_away_is_waited_for_in_a_backfill(
 def test_a_backfills_run_for_which_staging_had_no_room_is_repeated_from_its_first_step(
     make_facility: Callable[..., Facility],
 ) -> None:
-    facility = make_facility(staging_gigabytes=1e-9)
+    facility = make_facility(scratch_gigabytes=1e-9)
     for number in range(3):
         facility.add_plate(f"P{number}", {"a.jpg": photograph(number), "b.jpg": photograph(10 + number)}, noon(3))
     facility.add_plate("P9", {"a.jpg": photograph(20)}, noon(2))
@@ -178,6 +178,6 @@ def test_a_backfills_run_for_which_staging_had_no_room_is_repeated_from_its_firs
         run = facility.instance.get_run_by_id(result.run_id)
         assert run
         assert run.tags["dagster/retry_strategy"] == "ALL_STEPS"
-        assert "C4_STAGING_GIGABYTES" in failure_reason(result)
+        assert "C4_SCRATCH_GIGABYTES" in failure_reason(result)
     assert facility.progress().scored == 7
     assert len(facility.engine.seen) == 7

@@ -405,7 +405,7 @@ class TestHosts:
         self, store_at: Callable[..., SshStore], proxy: DelayingProxy, folder: Path
     ) -> None:
         proxy.hang_after = 0
-        with pytest.raises(Unavailable, match=r"127\.0\.0\.1 does not answer.* within 1 s.*C4_SSH_TIMEOUT_SECONDS"):
+        with pytest.raises(Unavailable, match=r"127\.0\.0\.1 does not answer.* within 1 s.*C4_TIMEOUT_SECONDS"):
             list(store_at(folder, port=proxy.port, timeout=1).fetch(TEN))
 
     @pytest.mark.parametrize("scheme", ["ssh", "sftp"])
@@ -463,7 +463,7 @@ class TestHosts:
         make_key(tmp_path / "other_key")
         other = SshAccess(tmp_path / "other_key", ssh_host.known_hosts)
         store = SshStore(f"ssh://somebody@127.0.0.1:{ssh_host.port}{folder}", other)
-        with pytest.raises(ConfigurationError, match=r"somebody@127\.0\.0\.1 refused the login.*C4_SSH_KEY"):
+        with pytest.raises(ConfigurationError, match=r"somebody@127\.0\.0\.1 refused the login.*C4_STORE_SSH_KEY"):
             list(opened.enter_context(closing(store)).fetch(TEN))
 
     def test_a_key_that_is_missing_or_none_is_a_matter_of_configuration(
@@ -483,7 +483,7 @@ class TestHosts:
         ["ssh://host", "ssh://host/", "ssh:///images", "ssh://host:x/images", "ssh://c4:hunter2@host/i", "ssh://h/i?x"],
     )
     def test_an_address_that_cannot_be_used_is_refused_without_showing_it(self, url: str) -> None:
-        with pytest.raises(ConfigurationError, match=r"C4_IMAGE_STORE_URL.*ssh://\[user@\]host") as refused:
+        with pytest.raises(ConfigurationError, match=r"C4_STORE_URL.*ssh://\[user@\]host") as refused:
             SshStore(url, SshAccess())
         assert "hunter2" not in str(refused.value)
 
@@ -515,9 +515,9 @@ class TestGraph:
         environment = {
             **os.environ,
             "C4_HOME": str(facility.settings.home),
-            "C4_IMAGE_STORE_URL": f"ssh://{ssh_host.user}@127.0.0.1:{proxy.port}{facility.images}",
-            "C4_SSH_KEY": str(access.key),
-            "C4_SSH_KNOWN_HOSTS": str(access.known_hosts),
+            "C4_STORE_URL": f"ssh://{ssh_host.user}@127.0.0.1:{proxy.port}{facility.images}",
+            "C4_STORE_SSH_KEY": str(access.key),
+            "C4_STORE_KNOWN_HOSTS": str(access.known_hosts),
             "DAGSTER_HOME": str(tmp_path / "dagster"),
         }
         (tmp_path / "dagster").mkdir()

@@ -28,7 +28,7 @@ def plate(first: int) -> dict[str, bytes | None]:
 def narrow(make_facility: Callable[..., Facility], monkeypatch: pytest.MonkeyPatch) -> Facility:
     """A facility whose staging area takes one inspection, and whose runs look again at once."""
     monkeypatch.setattr(raw_inspection_images, "POLL_S", 0.02)
-    return make_facility(staging_gigabytes=1e-6)
+    return make_facility(scratch_gigabytes=1e-6)
 
 
 def test_a_day_that_is_larger_than_the_buffer_is_scored_in_parts_and_says_what_is_left(narrow: Facility) -> None:
@@ -73,7 +73,7 @@ def test_a_buffer_that_nobody_empties_fails_the_run_with_what_to_do(
     narrow.add_plate("P1", plate(0))
     result = narrow.score(raise_on_error=False)
     assert not result.success
-    assert "C4_STAGING_GIGABYTES" in failure_reason(result)
+    assert "C4_SCRATCH_GIGABYTES" in failure_reason(result)
     assert "scorer versions that are not used any more" in failure_reason(result)
     assert narrow.progress().retrying == 0, "no image is blamed for it"
     forgotten.unlink()
@@ -92,7 +92,7 @@ def test_c4_run_goes_on_until_a_day_is_done(tmp_path: Path, models: Path, monkey
         file.write_bytes(photograph(number))
         register_inspection(database, f"P{number}", noon(1), None, [NewImage("A01", 1, file.name)])
     database.engine.dispose()
-    monkeypatch.setenv("C4_STAGING_GIGABYTES", "1e-6")
+    monkeypatch.setenv("C4_SCRATCH_GIGABYTES", "1e-6")
     said = c4(home, "run", "--pending", models=models).stdout
     assert "2 scores were written" in said
 

@@ -84,11 +84,11 @@ def db_scores(
         done = write_day(
             day, imaging_database, score_archive, classifier.version, context.run.run_id, data_checks.thresholds
         )
-        left = never_tried(day, imaging_database, score_archive, settings.max_attempts)
+        left = never_tried(day, imaging_database, score_archive, settings.runs.max_attempts)
         if left and in_backfill(context.run.tags):
             context.instance.add_run_tags(context.run.run_id, REPEAT_RUN_TAGS)
             raise StagingFull(
-                f"{left} images of {day} are left, because staging is full (C4_STAGING_GIGABYTES): the run is repeated."
+                f"{left} images of {day} are left, because staging is full (C4_SCRATCH_GIGABYTES): the run is repeated."
             )
         tables = read_back_tables(imaging_database, score_archive.scorer_version, done.predictions)
         checked = evaluate(data_checks, "db_scores", day, tables, thumbnails_in(score_archive, day))

@@ -58,12 +58,12 @@ def raw_inspection_images(
     Staged files are a buffer and leave when their probabilities are durable, so a partition that is up to date holds
     nothing. Images that cannot be fetched are staged with the reason and end up in `c4 status --failures`.
     """
-    room = round(settings.staging_gigabytes * 1e9)
+    room = round(settings.scratch_gigabytes * 1e9)
     days = days_of(context)
 
     def process_day(day: date) -> Result:
         staged = stage_day(
-            day, imaging_database, image_store, staging, score_archive, settings.max_attempts, room, days
+            day, imaging_database, image_store, staging, score_archive, settings.runs.max_attempts, room, days
         )
         listed = inspections_of_day(imaging_database, day)
         files = known_files(day, listed, staging, score_archive)

@@ -175,7 +175,7 @@ def _slowest_limit(observed: Observations) -> Limit:
     if observed.load_per_core is not None and observed.load_per_core >= BUSY_LOAD_PER_CORE:
         most += f"; the cores of this machine are busy ({observed.load_per_core:.1f} processes a core)"
     if name == "overhead":
-        most += ". More days a run (C4_BACKFILL_DAYS) cost less of it"
+        most += ". More days a run (C4_RUNS_BACKFILL_DAYS) cost less of it"
     return Limit(name, f"{most[0].upper()}{most[1:]}.")
 
 

@@ -36,7 +36,7 @@ class Report:
     counted_at: datetime
     months: Sequence[Coverage]
     pending_outside_partitions: int
-    """Pending images of days that are no partition: before ``C4_START_DATE``, or in the future."""
+    """Pending images of days that are no partition: before ``C4_RUNS_START_DATE``, or in the future."""
     throughput: Throughput
     backfills: Sequence[BackfillCoverage]
     observed: Observations
@@ -128,9 +128,9 @@ def report(
     Raises:
         Unavailable: the database does not answer.
     """
-    days = count_days(database, scorer_version, settings.max_attempts, since, until, counted)
+    days = count_days(database, scorer_version, settings.runs.max_attempts, since, until, counted)
     now = datetime.now(UTC)
-    pending = sum(day.pending for day in days if settings.start_date <= day.day <= now.date())
+    pending = sum(day.pending for day in days if settings.runs.start_date <= day.day <= now.date())
     observed = observe(pending)
     return Report(
         scorer_version,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from c4_assets.checks.thresholds import Thresholds
+from resources.settings.checks import Thresholds
 
 if TYPE_CHECKING:
     import pandas as pd

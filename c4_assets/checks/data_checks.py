@@ -9,7 +9,6 @@ from c4_assets.checks.catalogue import checks_of
 from c4_assets.checks.check import Tables, Verdict
 from c4_assets.checks.data_docs import write_pages
 from c4_assets.checks.expectations import judge
-from c4_assets.checks.thresholds import Thresholds
 from resources.settings import Settings
 
 
@@ -25,20 +24,7 @@ class DataChecks:
     """Judges tables at a site's thresholds. Making one reads no file."""
 
     def __init__(self, settings: Settings) -> None:
-        self._site = settings.checks_config
-        self.docs = settings.data_docs
-        self._thresholds: Thresholds | None = None
-
-    @property
-    def thresholds(self) -> Thresholds:
-        """The site's thresholds.
-
-        Raises:
-            ConfigurationError: the site's file cannot be used.
-        """
-        if self._thresholds is None:
-            self._thresholds = Thresholds.load(self._site)
-        return self._thresholds
+        self.thresholds, self.docs = settings.checks, settings.data_docs
 
     def judge(self, asset: str, partition: date, tables: Tables) -> Judged:
         """Judges an asset's tables by its checks, and writes Data Docs of tables in which a row offends.

@@ -6,13 +6,13 @@ from c4_assets.checks import images, predictions, probabilities, rows
 from c4_assets.checks.catalogue import checks_of
 from c4_assets.checks.check import Tables
 from c4_assets.checks.expectations import Judgement, judge
-from c4_assets.checks.thresholds import Thresholds
 from c4_assets.models.classifier import Classifier
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.inspections import inspections_of_day
 from resources.imaging_database.withheld import withheld_inspections
+from resources.settings.checks import Thresholds
 
 
 def tables_of_day(

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from c4_assets.checks.check import Check, Expect, Tables, Verdict
-from c4_assets.checks.thresholds import Thresholds
+from resources.settings.checks import Thresholds
 
 if TYPE_CHECKING:
     import pandas as pd

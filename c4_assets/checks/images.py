@@ -7,10 +7,10 @@ from datetime import date, datetime, timedelta
 from statistics import median
 
 from c4_assets.checks.check import Check, Tables, absent, between, unique
-from c4_assets.checks.thresholds import ImageThresholds
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedFile, Staging
 from resources.records import ImageOutcome, Inspection
+from resources.settings.checks import ImageThresholds
 
 ASSET = "raw_inspection_images"
 

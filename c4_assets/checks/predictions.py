@@ -7,9 +7,9 @@ from math import log
 
 from c4_assets.checks.check import Check, Tables, between, one_of
 from c4_assets.checks.images import DROP_COLUMNS
-from c4_assets.checks.thresholds import PredictionThresholds
 from resources.archive.score_archive import ScoreArchive
 from resources.records import CATEGORIES, Prediction, likeliest
+from resources.settings.checks import PredictionThresholds
 
 ASSET = "class_predictions"
 

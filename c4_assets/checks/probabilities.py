@@ -6,9 +6,9 @@ from itertools import groupby
 
 from c4_assets.checks.check import Check, Tables, absent, between, one_of, present, unique
 from c4_assets.checks.images import DROP_COLUMNS, INSPECTION_COLUMNS
-from c4_assets.checks.thresholds import Thresholds
 from c4_assets.models.scorer_version import ScorerVersion
 from resources.records import PROBABILITY_COLUMNS, ImageOutcome
+from resources.settings.checks import Thresholds
 
 ASSET = "marco_probabilities"
 

@@ -30,7 +30,7 @@ CHECKS = (
         severity="blocking",
         stops="step",
         holds="Category and probabilities read back from the database are those that were predicted.",
-        remedy="somebody or a trigger has changed the rows, or a column rounds: see rows in C4_CHECKS_CONFIG.",
+        remedy="somebody or a trigger has changed the rows, or a column rounds: see checks.rows in the settings.",
         expectations=lambda t: [
             one_of("same_category", [True]),
             between("difference", most=t.rows.probability_tolerance),

@@ -12,13 +12,13 @@ from c4_assets.checks import images, predictions, probabilities
 from c4_assets.checks.catalogue import withholding_checks
 from c4_assets.checks.check import Tables, Verdict, format_value
 from c4_assets.checks.expectations import judge
-from c4_assets.checks.thresholds import Thresholds
 from c4_assets.models.scorer_version import ScorerVersion
 from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.inspections import inspections_of_day
 from resources.imaging_database.withheld import FailedCheck, withhold
 from resources.records import ImageOutcome, Inspection, Prediction
+from resources.settings.checks import Thresholds
 
 MAX_ROWS_IN_REASON = 10
 """Most images that a reason names."""

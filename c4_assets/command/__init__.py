@@ -1,29 +1,78 @@
 """The ``c4`` command: what an operator does outside Dagster's UI."""
 
-import typer
+from importlib import import_module
+from typing import Any
 
-from c4_assets.command import backlog, checks, database, demo, importing, model, prune, run, score, slurm, status, ui
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
+
 from c4_assets.command.console import reporting_errors
+
+COMMANDS = {
+    "demo": ("demo.demo", "Render plates of drops, score them with MARCO through the Dagster asset graph."),
+    "score": ("score.score", "Score image files, ranked by the probability of crystals. No database is needed."),
+    "import": ("importing.import_", "Register a folder's images: each plate as one inspection."),
+    "run": ("run.run", "Score images now, without a daemon."),
+    "status": ("status.status", "Show how many images are listed, scored, failed and pending."),
+    "retry": ("status.retry", "Give the images that failed for good their attempts back."),
+    "prune": ("prune.prune", "Delete old runs from Dagster that nothing needs any more."),
+    "ui": ("ui.ui", "Start Dagster's UI, sensor and schedule."),
+    "config": ("config.config", "Print the settings in effect as a file c4.toml."),
+    "backlog": ("backlog.app", "Score all of history: how far it is, and the backfills that do it."),
+    "checks": ("checks.app", "Data quality: what is checked, and inspections that are withheld."),
+    "db": ("database.app", "Create, fill and check C4's tables in the imaging database."),
+    "model": ("model.app", "Fetch and list models."),
+    "slurm": ("slurm.app", "Look after runs on a Slurm cluster."),
+}
+"""Of each command: where it is in this package, and what ``c4 --help`` says of it."""
+
+
+class Commands(TyperGroup):
+    """Imports a command when it is called: most need libraries whose import takes longer than others work."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = dict.fromkeys(COMMANDS)  # what «Did you mean …?» looks through
+        self._in_help = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        place, summary = COMMANDS[cmd_name]
+        if self._in_help:
+            return TyperCommand(cmd_name, help=summary)
+        module, name = place.split(".")
+        found = getattr(import_module(f"{__name__}.{module}"), name)
+        around = typer.Typer(add_completion=False)
+        if isinstance(found, typer.Typer):
+            around.add_typer(found, name=cmd_name)
+        else:
+            around.command(cmd_name)(found)
+        return get_group(around).commands[cmd_name]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self._in_help = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._in_help = False
+
 
 app = typer.Typer(
     name="c4",
-    help="Score images of crystallisation drops. Settings are read from the environment (docs/configuration.md).",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # locals may hold a database address with its password
 )
-app.command("demo")(demo.demo)
-app.command("score")(score.score)
-app.command("import")(importing.import_)
-app.command("run")(run.run)
-app.command("status")(status.status)
-app.command("retry")(status.retry)
-app.command("prune")(prune.prune)
-app.command("ui")(ui.ui)
-app.add_typer(backlog.app, name="backlog")
-app.add_typer(checks.app, name="checks")
-app.add_typer(database.app, name="db")
-app.add_typer(model.app, name="model")
-app.add_typer(slurm.app, name="slurm")
+
+
+@app.callback()
+def c4() -> None:
+    """Score images of crystallisation drops. Settings are in c4.toml and C4_ variables (docs/configuration.md)."""
 
 
 def main() -> None:

@@ -123,8 +123,8 @@ def _print_state(counted: Report) -> None:
     console.print(f"What limits it now: {counted.limit.name}. {counted.limit.why}", soft_wrap=True)
     if counted.pending_outside_partitions:
         console.print(
-            f"{counted.pending_outside_partitions:,} pending images lie before C4_START_DATE or in the future, where "
-            "no run reaches: set an earlier one, or correct the inspections.",
+            f"{counted.pending_outside_partitions:,} pending images lie before C4_RUNS_START_DATE or in the "
+            "future, where no run reaches: set an earlier one, or correct the inspections.",
             soft_wrap=True,
         )
 
@@ -162,10 +162,10 @@ def start(
 def _check_span(first: date, last: date, settings: Settings) -> None:
     if last < first:
         raise ConfigurationError(f"--from {first} lies after --to {last}: exchange them.")
-    if first < settings.start_date:
+    if first < settings.runs.start_date:
         raise ConfigurationError(
-            f"--from {first} lies before C4_START_DATE ({settings.start_date}), where there are no partitions: begin "
-            "then, or set an earlier C4_START_DATE and restart the services."
+            f"--from {first} lies before C4_RUNS_START_DATE ({settings.runs.start_date}), where there are no "
+            "partitions: begin then, or set an earlier C4_RUNS_START_DATE and restart the services."
         )
     if last > datetime.now(UTC).date():
         raise ConfigurationError(f"--to {last} lies in the future, where there are no partitions yet: end today.")
@@ -174,7 +174,7 @@ def _check_span(first: date, last: date, settings: Settings) -> None:
 def _pending(settings: Settings, first: date, last: date) -> dict[date, int]:
     span = day_bounds(first)[0], day_bounds(last)[1]
     with errors.status("asking which days have pending images"):
-        return pending_by_day(ready(settings), Classifier(settings).version.name, settings.max_attempts, *span)
+        return pending_by_day(ready(settings), Classifier(settings).version.name, settings.runs.max_attempts, *span)
 
 
 def _expected(settings: Settings, pending: dict[date, int]) -> str:

@@ -101,10 +101,9 @@ def run(
 def _judge_day(day: date, settings: Settings, database: ImagingDatabase, archive: ScoreArchive) -> "list[Verdict]":
     from c4_assets.checks.data_docs import write_pages
     from c4_assets.checks.day import judge_tables, tables_of_day
-    from c4_assets.checks.thresholds import Thresholds
     from resources.archive.staging import Staging
 
-    thresholds = Thresholds.load(settings.checks_config)
+    thresholds = settings.checks
     with errors.status(f"judging {day}"):
         staging = Staging(settings.staging, archive.scorer_version)
         tables = tables_of_day(day, database, staging, archive, Classifier(settings), thresholds)
@@ -123,12 +122,11 @@ def _judge_labels(day: date, settings: Settings, database: ImagingDatabase, arch
     from c4_assets.checks.data_docs import write_pages
     from c4_assets.checks.expectations import judge
     from c4_assets.checks.labels import ASSET
-    from c4_assets.checks.thresholds import Thresholds
     from c4_assets.labels.collect import collect_labels, without_left_out
     from c4_assets.labels.report import report_page, write_report
     from resources.archive.label_archive import read_labels
 
-    thresholds = Thresholds.load(settings.checks_config)
+    thresholds = settings.checks
     monday = day - timedelta(days=day.weekday())
     start = datetime.combine(monday, datetime.min.time(), UTC)
     with errors.status(f"judging the labels of the week of {monday}"):

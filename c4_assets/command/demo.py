@@ -1,6 +1,5 @@
 """``c4 demo``: rendered plates through the whole graph, with the real model."""
 
-import os
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from c4_assets.command.model import model_at_hand
 from c4_assets.command.run import execute, failure_reason, score_days
 from c4_assets.deployment_home import dagster_instance, ready
 from c4_assets.models.classifier import Classifier
-from resources.errors import C4Error, ConfigurationError
+from resources.errors import C4Error
 from resources.image_store import LocalStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import pending_by_day
@@ -25,27 +24,25 @@ from resources.settings import Settings
 if TYPE_CHECKING:
     import dagster as dg
 
-SITE_SETTINGS = ("C4_IMAGING_DATABASE_URL", "C4_IMAGE_STORE_URL", "C4_STAGING", "C4_ARCHIVE", "DAGSTER_HOME")
-
 
 def demo(
     plates: Annotated[int, typer.Option(min=1, max=3, help="How many plates are rendered and scored.")] = 3,
 ) -> None:
-    """Render plates of drops, score them with MARCO through the Dagster asset graph, and show what came out."""
-    if named := [name for name in SITE_SETTINGS if os.environ.get(name)]:
-        raise ConfigurationError(
-            "The demo fills a database and folders of its own below C4_HOME and never touches a site's: unset "
-            f"{' and '.join(named)}."
-        )
+    """Render plates of drops, score them with MARCO through the Dagster asset graph, and show what came out.
+
+    All of it is in a home of its own: the folder demo in C4's home, or what C4_DEMO_HOME says.
+    """
+    from c4_assets.demo.home import enter_demo_home, refuse_other_plates
     from c4_assets.demo.plates import register
 
     started = time.monotonic()
-    settings = Settings.from_environment()
+    settings = enter_demo_home()
     database = ready(settings)
+    refuse_other_plates(database)
     model_at_hand(settings)
-    _render(LocalStore.at(settings.image_store_url), plates)
+    _render(LocalStore.at(settings.store.url), plates)
     register(database, plates, datetime.now(UTC))
-    waiting = pending_by_day(database, Classifier(settings).version.name, settings.max_attempts)
+    waiting = pending_by_day(database, Classifier(settings).version.name, settings.runs.max_attempts)
     if not waiting:
         console.print("Every image has its score already: nothing was scored twice.")
     written = score_days(settings, waiting) if waiting else {}
@@ -126,7 +123,7 @@ def _show(database: ImagingDatabase, scorer_version: str, disagreements: int, ro
     for name, value in summary.items():
         console.print(f"  {name}: {value}")
     console.print(
-        "\nLook at it: `make ui` (lineage, contact sheets, runs). Then your own images: `c4 import FOLDER` and "
+        "\nLook at it: `c4 ui --demo` (lineage, contact sheets, runs). Then your own images: `c4 import FOLDER` and "
         "`c4 run --pending`.",
     )
 

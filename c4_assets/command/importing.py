@@ -30,9 +30,9 @@ def import_(
 ) -> None:
     """Register a folder's images: each plate as one inspection. Doing it again adds only what is new."""
     settings = Settings.from_environment()
-    store = open_image_store(settings.image_store_url, settings.ssh)
+    store = open_image_store(settings.store.url, settings.ssh)
     if not isinstance(store, LocalStore):
-        raise ConfigurationError("c4 import registers folders; C4_IMAGE_STORE_URL is not one.")
+        raise ConfigurationError("c4 import registers folders; C4_STORE_URL is not one.")
     result = import_folder(
         folder, ready(settings), store, csv=csv, imaged_at=_time(imaged_at), timezone=_zone(timezone)
     )

@@ -10,7 +10,7 @@ from c4_assets.command.console import console
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.marco.network import frozen_graph
 from c4_assets.models.weights import RELEASES, fetch, fetched, locate, weights_sha256
-from resources.settings import Settings
+from resources.settings import LegacyModel, Settings
 
 app = typer.Typer(help="Fetch and list models.", no_args_is_help=True)
 
@@ -36,12 +36,13 @@ def list_() -> None:
     from rich.table import Table
 
     settings = Settings.from_environment()
+    model = (settings.legacy_model or LegacyModel()).model
     have = fetched(settings.models)
     table = Table("model", "weights", "folder")
     for name in sorted({*RELEASES, *have}):
         table.add_row(name, weights_sha256(name, settings.models)[:12], str(have.get(name, "not fetched")))
     console.print(table)
-    console.print(f"{settings.model} is run by {Classifier(settings).arithmetic}.", soft_wrap=True)
+    console.print(f"{model} is run by {Classifier(settings).arithmetic}.", soft_wrap=True)
 
 
 def model_at_hand(settings: Settings) -> Path:
@@ -50,7 +51,8 @@ def model_at_hand(settings: Settings) -> Path:
     Raises:
         ConfigurationError, Unavailable: see :func:`c4_assets.models.weights.fetch`.
     """
-    if settings.model in RELEASES and settings.model not in fetched(settings.models):
-        console.print(f"Fetching the weights of {settings.model} (43 MB), once …")
-        return fetch(settings.model, settings.models)
-    return locate(settings.model, settings.models)
+    model = (settings.legacy_model or LegacyModel()).model
+    if model in RELEASES and model not in fetched(settings.models):
+        console.print(f"Fetching the weights of {model} (43 MB), once …")
+        return fetch(model, settings.models)
+    return locate(model, settings.models)

@@ -12,7 +12,7 @@ from resources.settings import Settings
 
 def prune(
     days: Annotated[
-        int | None, typer.Option(min=1, help="Keep the runs of so many days instead of C4_KEEP_RUNS_DAYS.")
+        int | None, typer.Option(min=1, help="Keep the runs of so many days instead of C4_RUNS_KEEP_DAYS.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
 ) -> None:
@@ -20,7 +20,7 @@ def prune(
     from c4_assets.runs.pruning import prune as prune_instance
 
     settings = Settings.from_environment()
-    kept = days or settings.keep_runs_days
+    kept = days or settings.runs.keep_days
     before = datetime.now(UTC) - timedelta(days=kept)
     with dagster_instance(settings) as instance, progress() as bar:
         task = bar.add_task("counting runs" if dry_run else "deleting runs", total=0)

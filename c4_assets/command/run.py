@@ -29,7 +29,7 @@ def run(
     settings = Settings.from_environment()
     asked = sorted(_date(text) for text in day or ())
     span = (day_bounds(asked[0])[0], day_bounds(asked[-1])[1]) if asked else (None, None)
-    waiting = pending_by_day(ready(settings), Classifier(settings).version.name, settings.max_attempts, *span)
+    waiting = pending_by_day(ready(settings), Classifier(settings).version.name, settings.runs.max_attempts, *span)
     days = dict.fromkeys(asked, 0) if asked else dict(waiting)
     chosen = {each: waiting.get(each, 0) for each in days}
     if not any(chosen.values()):
@@ -89,8 +89,9 @@ def _score_day(job: "dg.JobDefinition", day: date, instance: "dg.DagsterInstance
 
 
 def _no_partition(day: date, settings: Settings) -> str | None:
-    if day < settings.start_date:
-        return f"it lies before C4_START_DATE ({settings.start_date}). Set an earlier one, or correct the inspection."
+    if day < settings.runs.start_date:
+        first = settings.runs.start_date
+        return f"it lies before C4_RUNS_START_DATE ({first}). Set an earlier one, or correct the inspection."
     if day > datetime.now(UTC).date():
         return "it lies in the future. Check the imager's clock; it is scored when its day has come."
     return None

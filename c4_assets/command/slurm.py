@@ -1,6 +1,5 @@
 """``c4 slurm``: checks whether the cluster can run C4's steps."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,7 +16,6 @@ def slurm() -> None:
 
 @app.command()
 def check(
-    config: Annotated[Path | None, typer.Option(help="The site's file instead of C4_SLURM_CONFIG.")] = None,
     gpu: Annotated[bool, typer.Option(help="Also send a job to a GPU node.")] = True,
     patience: Annotated[int, typer.Option(help="Seconds that each of the jobs may wait and run.")] = 180,
 ) -> None:
@@ -25,10 +23,10 @@ def check(
     import dagster as dg
 
     from resources.executors.slurm.check import check_site
-    from resources.executors.slurm.site import Site
+    from resources.executors.slurm.site import configured_site
 
     settings = Settings.from_environment()
-    site = Site.load(config or settings.slurm_config)
+    site = configured_site(settings.slurm)
     failed = 0
     with dg.DagsterInstance.get() as instance:
         for finding in check_site(site, settings, instance, ("cpu", "gpu") if gpu else ("cpu",), patience):

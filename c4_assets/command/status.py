@@ -54,7 +54,7 @@ def status(
     current = Classifier(settings).version.name
     since = None if everything else _since(database, days)
     versions = sorted({*scorer_versions(database), current}, key=lambda name: (name != current, name))
-    progress = {name: progress_by_day(database, name, settings.max_attempts, since) for name in versions}
+    progress = {name: progress_by_day(database, name, settings.runs.max_attempts, since) for name in versions}
     failed = {name: failures(database, name) for name in versions}
     if as_json:
         report = {name: _as_json(progress[name], failed[name], name == current) for name in versions}
@@ -63,7 +63,7 @@ def status(
     for name in versions:
         _print_progress(name, progress[name], name == current)
         if show_failures:
-            _print_failures(failed[name], settings.max_attempts)
+            _print_failures(failed[name], settings.runs.max_attempts)
     _print_hints(progress[current], failed[current], settings, show_failures)
     if not (everything or days) and len(progress[current]) == SHOWN_DAYS:
         console.print(f"These are the {SHOWN_DAYS} newest days; --all counts all of history.")
@@ -131,11 +131,11 @@ def _print_failures(failed: Sequence[ImageFailure], max_attempts: int) -> None:
 
 
 def _print_hints(progress: Sequence[Progress], failed: Sequence[ImageFailure], settings: Settings, shown: bool) -> None:
-    oldest = datetime.now(UTC).date() - timedelta(days=settings.sensor_window_days)
+    oldest = datetime.now(UTC).date() - timedelta(days=settings.runs.window_days)
     outside = sum(day.pending for day in progress if day.day < oldest)
     if outside:
         console.print(
-            f"{outside} pending images are older than the sensor's window of {settings.sensor_window_days} days: score "
+            f"{outside} pending images are older than the sensor's window of {settings.runs.window_days} days: score "
             "them with `c4 run --pending` or a backfill.",
         )
     if failed and not shown:

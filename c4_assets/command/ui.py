@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from c4_assets.command.console import console
+from c4_assets.demo.home import enter_demo_home
 from c4_assets.deployment_home import prepare_dagster_home, ready, shipped
 from resources.settings import Settings
 
@@ -22,9 +23,10 @@ def ui(
         str, typer.Option(help="Address to listen on. Dagster's UI has no login: keep it local.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
+    demo: Annotated[bool, typer.Option("--demo", help="Over what `c4 demo` has made, not over the site.")] = False,
 ) -> None:
     """Start Dagster's UI, sensor and schedule (dagster dev) until it is interrupted."""
-    settings = Settings.from_environment()
+    settings = enter_demo_home() if demo else Settings.from_environment()
     ready(settings)
     prepare_dagster_home(settings)
     console.print(f"Lineage: http://{host}:{port}/asset-groups — stop with Ctrl-C.")

@@ -7,7 +7,6 @@ from fnmatch import fnmatch
 from itertools import groupby
 
 from c4_assets.checks.check import Tables, Verdict
-from c4_assets.checks.thresholds import LabelThresholds
 from c4_assets.labels.agreement import (
     agreement,
     between_people,
@@ -26,6 +25,7 @@ from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.labels import human_labels
 from resources.imaging_database.work import scorer_versions
 from resources.records import CATEGORIES, HumanLabel
+from resources.settings.checks import LabelThresholds
 
 
 def collect_labels(

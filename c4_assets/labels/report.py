@@ -6,7 +6,6 @@ from datetime import date
 from pathlib import Path
 
 from c4_assets.checks.labels import ASSET
-from c4_assets.checks.thresholds import LabelThresholds
 from c4_assets.labels.agreement import (
     agreement,
     between_people,
@@ -22,6 +21,7 @@ from c4_assets.pictures.contact_sheet import CATEGORY_COLOURS
 from c4_assets.pictures.html_page import write_html
 from resources.archive.label_archive import ArchivedLabel
 from resources.records import CATEGORIES, HumanLabel
+from resources.settings.checks import LabelThresholds
 
 WIDTH, HEIGHT, MARGIN = 640, 180, 44
 """Size and margin of the plot, in its own units; the page scales it."""

@@ -14,7 +14,7 @@ from c4_assets.models.marco.preprocessing import PREPROCESSING
 from c4_assets.models.scorer_version import ScorerVersion
 from c4_assets.models.weights import files_sha256, locate, weights_sha256
 from resources.errors import ConfigurationError
-from resources.settings import Settings
+from resources.settings import LegacyModel, Settings
 
 PRECISIONS = {
     tensorflow_engine.NAME: tensorflow_engine.PRECISIONS,
@@ -43,7 +43,7 @@ def choose_arithmetic(engine: str, precision: str, executor: str) -> Arithmetic:
 
     Args:
         engine, precision: ``C4_ENGINE`` and ``C4_PRECISION``.
-        executor: ``C4_EXECUTOR``.
+        executor: ``C4_RUNS_EXECUTOR``.
 
     Raises:
         ConfigurationError: the engine cannot compute in that precision.
@@ -67,7 +67,7 @@ class Classifier:
     """MARCO as the settings describe it. Making one costs nothing; the model is loaded once a process."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._settings, self._model = settings, settings.legacy_model or LegacyModel()
 
     @cached_property
     def arithmetic(self) -> Arithmetic:
@@ -76,8 +76,7 @@ class Classifier:
         Raises:
             ConfigurationError: ``C4_ENGINE`` and ``C4_PRECISION`` do not go together.
         """
-        settings = self._settings
-        return choose_arithmetic(settings.engine, settings.precision, settings.executor)
+        return choose_arithmetic(self._model.engine, self._model.precision, self._settings.runs.executor)
 
     @cached_property
     def version(self) -> ScorerVersion:
@@ -87,12 +86,12 @@ class Classifier:
             ConfigurationError: ``C4_MODEL`` names no model, or see :attr:`arithmetic`.
         """
         return ScorerVersion(
-            model=re.sub(r"[^a-z0-9]+", "-", Path(self._settings.model).name.lower()).strip("-") or "model",
-            weights_sha256=weights_sha256(self._settings.model, self._settings.models),
+            model=re.sub(r"[^a-z0-9]+", "-", Path(self._model.model).name.lower()).strip("-") or "model",
+            weights_sha256=weights_sha256(self._model.model, self._settings.models),
             preprocessing=PREPROCESSING,
             engine=self.arithmetic.engine,
             precision=self.arithmetic.precision,
-            crystal_threshold=self._settings.crystal_threshold,
+            crystal_threshold=self._model.crystal_threshold,
         )
 
     def weights_on_disk(self) -> str:
@@ -101,7 +100,7 @@ class Classifier:
         Raises:
             ConfigurationError: the model has not been fetched.
         """
-        return files_sha256(locate(self._settings.model, self._settings.models))
+        return files_sha256(locate(self._model.model, self._settings.models))
 
     @property
     def engine(self) -> Engine:
@@ -112,18 +111,15 @@ class Classifier:
                 the precision.
         """
         return _load(
-            locate(self._settings.model, self._settings.models),
+            locate(self._model.model, self._settings.models),
             self.version.weights_sha256,
             self._settings.models,
             self.arithmetic,
-            self._settings.batch_size,
         )
 
 
 @lru_cache(maxsize=1)
-def _load(saved_model: Path, weights: str, models: Path, arithmetic: Arithmetic, batch_size: int | None) -> Engine:
+def _load(saved_model: Path, weights: str, models: Path, arithmetic: Arithmetic) -> Engine:
     if arithmetic.engine == openvino_engine.NAME:
-        graph = openvino_graph(saved_model, weights)
-        return openvino_engine.OpenVinoEngine(graph, arithmetic.precision, batch_size)
-    graph_file = frozen_graph(saved_model, weights, models)
-    return tensorflow_engine.TensorFlowEngine(graph_file, arithmetic.precision, batch_size)
+        return openvino_engine.OpenVinoEngine(openvino_graph(saved_model, weights), arithmetic.precision)
+    return tensorflow_engine.TensorFlowEngine(frozen_graph(saved_model, weights, models), arithmetic.precision)

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from c4_assets.deployment import SETTINGS
 from resources.executors.slurm.executor import slurm_executor
 
 # The steps of a run follow one another, so a process per step is not faster: a run on one machine is one process, which
@@ -19,5 +20,5 @@ FORKSERVER = {"start_method": {"forkserver": {"preload_modules": PRELOADED_MODUL
 EXECUTORS = {
     "in_process": dg.in_process_executor,
     "multiprocess": dg.multiprocess_executor.configured(FORKSERVER, name="multiprocess"),
-    "slurm": slurm_executor,
+    "slurm": slurm_executor(lambda: SETTINGS),
 }

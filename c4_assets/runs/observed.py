@@ -71,9 +71,9 @@ def observe(
         model_computed=computed,
         pools=_pools(instance),
         staged=staging.size(),
-        staging_room=round(settings.staging_gigabytes * 1e9),
-        slurm=settings.executor == "slurm",
-        load_per_core=None if settings.executor == "slurm" else os.getloadavg()[0] / (os.cpu_count() or 1),
+        staging_room=round(settings.scratch_gigabytes * 1e9),
+        slurm=settings.runs.executor == "slurm",
+        load_per_core=None if settings.runs.executor == "slurm" else os.getloadavg()[0] / (os.cpu_count() or 1),
     )
 
 

@@ -11,8 +11,8 @@ from resources.settings import Settings
 
 @dg.op
 def forget_old_runs(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
-    """Deletes runs that ended long ago (C4_KEEP_RUNS_DAYS) and that nothing which Dagster shows depends on."""
-    before = datetime.now(UTC) - timedelta(days=settings.keep_runs_days)
+    """Deletes runs that ended long ago (C4_RUNS_KEEP_DAYS) and that nothing which Dagster shows depends on."""
+    before = datetime.now(UTC) - timedelta(days=settings.runs.keep_days)
     with translate_errors(context):
         done = prune(
             context.instance,

@@ -19,7 +19,6 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 from c4_assets.checks.catalogue import CHECKS
 from c4_assets.runs import dagster_storage
 from resources.executors.slurm.job_folders import JobFolders
-from resources.executors.slurm.site import Site
 from resources.settings import Settings
 
 RUNS_PER_BATCH = 50
@@ -63,7 +62,7 @@ def prune(
 
     Raises:
         Unavailable: the machine with the folder of Slurm's jobs did not answer; the remaining runs stay.
-        ConfigurationError: that folder, or the site's file, cannot be used.
+        ConfigurationError: that folder cannot be used.
     """
     old = old_runs(instance, before)
     needed = needed_runs(instance)
@@ -71,7 +70,7 @@ def prune(
     found = Pruned(old=len(old))
     outputs = settings.home / "slurm_jobs"
     with ExitStack() as stack:
-        jobs = stack.enter_context(JobFolders(Site.load(settings.slurm_config))) if settings.slurm_config else None
+        jobs = stack.enter_context(JobFolders(settings.slurm)) if settings.slurm else None
         for start in range(0, len(going), RUNS_PER_BATCH):
             some = going[start : start + RUNS_PER_BATCH]
             beside = [path for run_id in some for path in (outputs / run_id).glob("*.out")]

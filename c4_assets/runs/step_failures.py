@@ -6,19 +6,21 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from c4_assets.deployment import SETTINGS
 from resources.errors import C4Error
 from resources.extras import naming_extras
 
 log = logging.getLogger("c4.step")
 
+RETRY_DELAY_S = 10.0
+"""Wait before a step is tried again whose database or storage host did not answer; it doubles each time."""
+
 CPU_RETRIES = dg.RetryPolicy(
-    max_retries=3, delay=SETTINGS.retry_seconds, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+    max_retries=3, delay=RETRY_DELAY_S, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
 """Retries of steps on CPUs: a database or storage host that fails is usually back within a minute (10 + 20 + 40 s)."""
 
 
-GPU_RETRIES = dg.RetryPolicy(max_retries=1, delay=SETTINGS.retry_seconds)
+GPU_RETRIES = dg.RetryPolicy(max_retries=1, delay=RETRY_DELAY_S)
 """Retries of steps on GPUs: one, on another node. Finished inspections are not classified again."""
 
 BACKFILL_TAG = "dagster/backfill"
@@ -47,6 +49,6 @@ def translate_errors(context: dg.AssetExecutionContext | dg.OpExecutionContext) 
     except C4Error as error:
         log.warning("%s", error)
         if error.retryable and in_backfill(context.run.tags):
-            wait = min(SETTINGS.retry_seconds * 2 ** min(context.retry_number, 10), MAX_RETRY_WAIT_S)
+            wait = min(RETRY_DELAY_S * 2 ** min(context.retry_number, 10), MAX_RETRY_WAIT_S)
             raise dg.RetryRequested(max_retries=BACKFILL_ATTEMPTS, seconds_to_wait=wait) from error
         raise dg.Failure(description=str(error), allow_retries=error.retryable) from error

@@ -101,16 +101,16 @@ def stage_day(
 
 
 def _wait_for_room(staging: Staging, room: int) -> None:
-    log.info("waiting: %.1f GB are staged, and C4_STAGING_GIGABYTES allows %.1f", staging.size() / 1e9, room / 1e9)
+    log.info("waiting: %.1f GB are staged, and C4_SCRATCH_GIGABYTES allows %.1f", staging.size() / 1e9, room / 1e9)
     least, since = staging.size(), time.monotonic()
     while (size := staging.size()) >= room:
         if size < least:
             least, since = size, time.monotonic()
         if time.monotonic() - since > PATIENCE_S:
             raise Unavailable(
-                f"{size / 1e9:.1f} GB are staged, C4_STAGING_GIGABYTES allows {room / 1e9:.1f}, and nothing was taken "
+                f"{size / 1e9:.1f} GB are staged, C4_SCRATCH_GIGABYTES allows {room / 1e9:.1f}, and nothing was taken "
                 f"out for {PATIENCE_S / 3600:.0f} hours: see why classification stands still, and remove folders of "
-                "scorer versions that are not used any more from C4_STAGING."
+                "scorer versions that are not used any more from the folder staging of C4_SCRATCH."
             )
         time.sleep(POLL_S)
 

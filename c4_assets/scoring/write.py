@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import date
 
-from c4_assets.checks.thresholds import Thresholds
 from c4_assets.checks.withholding import withhold_day
 from c4_assets.models.scorer_version import ScorerVersion
 from resources.archive.score_archive import ScoreArchive
@@ -11,6 +10,7 @@ from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import pending_images
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
 from resources.records import Prediction
+from resources.settings.checks import Thresholds
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ CREATE VIEW inspections AS
 SELECT t.task_id AS id, t.plate_id AS plate_id, t.date_imaged AS imaged_at, t.imager_name AS imager
 FROM lims.imaging_task t;
 
--- The path is relative to C4_IMAGE_STORE_URL, with forward slashes.
+-- The path is relative to C4_STORE_URL, with forward slashes.
 CREATE VIEW images AS
 SELECT
     d.image_id AS id,

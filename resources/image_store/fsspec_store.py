@@ -21,7 +21,7 @@ class FsspecStore:
         try:
             return url_to_fs(self._url)
         except (ImportError, ValueError) as error:
-            raise ConfigurationError(f"C4_IMAGE_STORE_URL cannot be used: {error}.") from error
+            raise ConfigurationError(f"C4_STORE_URL cannot be used: {error}.") from error
 
     def fetch(self, paths: Sequence[str]) -> Iterator[FetchedImage]:
         """See :meth:`ImageStore.fetch`."""
@@ -32,7 +32,7 @@ class FsspecStore:
             raise Unavailable(f"The image store at {root!r} does not answer: {error}.") from error
         if not there:
             raise Unavailable(
-                f"The image store has nothing at {root!r}: correct C4_IMAGE_STORE_URL. No image was marked as failed."
+                f"The image store has nothing at {root!r}: correct C4_STORE_URL. No image was marked as failed."
             )
         return fetch_each(paths, self._read)
 

@@ -25,7 +25,7 @@ class LocalStore:
         """See :meth:`ImageStore.fetch`."""
         if not self.root.is_dir():
             raise Unavailable(
-                f"The image store {self.root} is not there: mount it, or correct C4_IMAGE_STORE_URL. No image was "
+                f"The image store {self.root} is not there: mount it, or correct C4_STORE_URL. No image was "
                 "marked as failed."
             )
         return fetch_each(paths, self._read)

@@ -103,7 +103,7 @@ class SftpFiles:
                 raise ConnectionLost(f"The connection was lost ({error.reason})") from error
             raise NoSftp(
                 f"{self._host} lets this account use neither tar nor sftp ({error.reason}): allow one of them there, "
-                "or name another account in C4_IMAGE_STORE_URL."
+                "or name another account in C4_STORE_URL."
             ) from error
         async with asyncio.timeout(self._timeout):
             root = bytes(await client.realpath(encoded(self._root)))
@@ -111,7 +111,7 @@ class SftpFiles:
         if not there:
             raise Unavailable(
                 f"The image store {self._host} has no folder {self._root}: mount it there, or correct "
-                "C4_IMAGE_STORE_URL. No image was marked as failed."
+                "C4_STORE_URL. No image was marked as failed."
             )
         return client, root
 

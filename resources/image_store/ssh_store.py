@@ -76,7 +76,7 @@ class SshStore:
             user,
             port,
             access,
-            when_refused="Name an account that may read the images in C4_IMAGE_STORE_URL and its key in C4_SSH_KEY "
+            when_refused="Name an account that may read the images in C4_STORE_URL and its key in C4_STORE_SSH_KEY "
             "(or load the key into the agent), and add the public key to its authorized_keys there.",
         )
         self._look = f"See whether it is up and lets you in (ssh -p {port} {self._connection.name})"
@@ -116,7 +116,7 @@ class SshStore:
     def _given_up(self, error: Unavailable) -> Unavailable:
         return Unavailable(
             f"The image store {self._connection.name} does not answer: {str(error).rstrip('.')}. {self._look}, or "
-            "raise C4_SSH_TIMEOUT_SECONDS. No image was marked as failed."
+            "raise C4_TIMEOUT_SECONDS. No image was marked as failed."
         )
 
     def _by_tar(self, wanted: list[Wanted], first: int) -> Iterator[FetchedImage]:
@@ -267,14 +267,14 @@ async def _bytes_of(one: Wanted, files: "SftpFiles", connection: "asyncssh.SSHCl
 
 def _parsed(url: str) -> tuple[str, str | None, int, str, bool]:
     """Parses an address: host, user, port, folder, and whether tar may be tried."""
-    rule = "C4_IMAGE_STORE_URL cannot be used: an address over ssh is ssh://[user@]host[:port]/folder"
+    rule = "C4_STORE_URL cannot be used: an address over ssh is ssh://[user@]host[:port]/folder"
     try:
         parts = urlsplit(url)
         port = parts.port or 22
     except ValueError as error:
         raise ConfigurationError(f"{rule} ({error}).") from None
     if parts.password is not None:
-        raise ConfigurationError(f"{rule}, without a password: log in with a key (C4_SSH_KEY) or an agent.")
+        raise ConfigurationError(f"{rule}, without a password: log in with a key (C4_STORE_SSH_KEY) or an agent.")
     folder = unquote(parts.path)
     if not parts.hostname or folder in ("", "/") or "\0" in folder or parts.query or parts.fragment:
         raise ConfigurationError(f"{rule}.")

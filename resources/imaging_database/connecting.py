@@ -8,7 +8,6 @@ import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from queue import Empty, Queue
 from threading import Event, Thread, Timer
 from typing import TYPE_CHECKING, Any
@@ -42,12 +41,12 @@ class Connecting:
     Args:
         timeout_s: longest wait for one answer of the database, in seconds; ``None`` waits for ever.
         password: replaces the one in the address.
-        wallet: folder with ``tnsnames.ora`` and, for TLS, ``ewallet.pem`` (Oracle).
+        wallet_password: of the folder that Oracle's address names in ``wallet_location``, with ``tnsnames.ora`` and,
+            for TLS, ``ewallet.pem``.
     """
 
     timeout_s: int | None = None
     password: str | None = field(default=None, repr=False)
-    wallet: Path | None = None
     wallet_password: str | None = field(default=None, repr=False)
 
 
@@ -167,9 +166,8 @@ def _oracle(url: URL, connecting: Connecting) -> Engine:
         import oracledb
 
         options = dict(engine.dialect.create_connect_args(url)[1])
-        if connecting.wallet is not None:
-            folder = str(connecting.wallet)
-            options |= {"config_dir": folder, "wallet_location": folder, "wallet_password": connecting.wallet_password}
+        if wallet := options.get("wallet_location"):
+            options = {"config_dir": wallet, "wallet_password": connecting.wallet_password, **options}
         # A peer that is gone answers no probe (expire_time, in minutes).
         options |= {"tcp_connect_timeout": CONNECT_S, "expire_time": 1, "program": PROGRAM}
         connection = _in_time(lambda: oracledb.connect(**options), CONNECT_S, oracledb.OperationalError)

@@ -31,7 +31,7 @@ class ImagingDatabase:
             self._url.get_dialect()
         except (ArgumentError, NoSuchModuleError, ValueError) as error:
             raise ConfigurationError(
-                "C4_IMAGING_DATABASE_URL is not a SQLAlchemy address such as sqlite:////data/imaging.db, "
+                "C4_DATABASE_URL is not a SQLAlchemy address such as sqlite:////data/imaging.db, "
                 "postgresql+psycopg2://user@host/database or oracle+oracledb://user@host/?service_name=name."
             ) from error
         self._connecting = connecting or Connecting()
@@ -39,13 +39,11 @@ class ImagingDatabase:
     @classmethod
     def of(cls, settings: Settings) -> "ImagingDatabase":
         """The imaging database of a deployment."""
-        connecting = Connecting(
-            timeout_s=settings.database_timeout_seconds,
-            password=settings.imaging_database_password,
-            wallet=settings.oracle_wallet,
-            wallet_password=settings.oracle_wallet_password,
+        password, wallet_password = (
+            secret.get_secret_value() if secret else None
+            for secret in (settings.database.password, settings.database.wallet_password)
         )
-        return cls(settings.imaging_database_url, connecting)
+        return cls(settings.database.url, Connecting(settings.timeout_seconds, password, wallet_password))
 
     @property
     def address(self) -> str:
@@ -110,5 +108,5 @@ def _make_folder(folder: Path) -> None:
     except OSError as error:
         raise ConfigurationError(
             f"The folder {folder} of the imaging database cannot be made ({error.strerror}): set C4_HOME or "
-            "C4_IMAGING_DATABASE_URL to a place where C4 may write."
+            "C4_DATABASE_URL to a place where C4 may write."
         ) from error

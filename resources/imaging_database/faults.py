@@ -32,11 +32,11 @@ _CARRIES_ON = "Nothing is half-written; the next run carries on."
 UNREACHABLE = Fault(
     Unavailable,
     "does not answer",
-    f"If it stays so, ask its administrator, and check C4_IMAGING_DATABASE_URL. {_CARRIES_ON}",
+    f"If it stays so, ask its administrator, and check C4_DATABASE_URL. {_CARRIES_ON}",
 )
 SILENT = Fault(
     Unavailable,
-    "was silent for longer than C4_DATABASE_TIMEOUT_SECONDS",
+    "was silent for longer than C4_TIMEOUT_SECONDS",
     f"It hangs, is overloaded, or another session holds what C4 waits for. {_CARRIES_ON}",
 )
 FULL_UP = Fault(
@@ -47,7 +47,7 @@ FULL_UP = Fault(
 READ_ONLY = Fault(
     Unavailable,
     "is read-only",
-    f"It is being maintained, or C4_IMAGING_DATABASE_URL leads to a standby. {_CARRIES_ON}",
+    f"It is being maintained, or C4_DATABASE_URL leads to a standby. {_CARRIES_ON}",
 )
 NO_SPACE = Fault(
     Unavailable,
@@ -63,17 +63,17 @@ OTHER = Fault(Unavailable, "did not do what was asked", _CARRIES_ON)
 LOGIN = Fault(
     ConfigurationError,
     "refuses C4's login",
-    "Check the user in C4_IMAGING_DATABASE_URL and C4_IMAGING_DATABASE_PASSWORD; the account may be locked or expired.",
+    "Check the user in C4_DATABASE_URL and C4_DATABASE_PASSWORD; the account may be locked or expired.",
 )
 NOT_THERE = Fault(
     ConfigurationError,
-    "is not where C4_IMAGING_DATABASE_URL says",
+    "is not where C4_DATABASE_URL says",
     "Check its host, its service, its database's or its file's name.",
 )
 ENCRYPTION = Fault(
     ConfigurationError,
     "and C4 do not agree on encryption",
-    "Check C4_ORACLE_WALLET, its password, and the certificates in it.",
+    "Check the folder that wallet_location in C4_DATABASE_URL names, its password, and the certificates in it.",
 )
 NOT_ALLOWED = Fault(
     ConfigurationError,

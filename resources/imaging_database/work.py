@@ -13,7 +13,7 @@ from resources.imaging_database.withheld import is_withheld, judged_and_withheld
 from resources.records import Image
 
 HISTORY_SPAN = timedelta(days=100)
-"""Span of imaging times that one statement counts, so that it ends well within ``C4_DATABASE_TIMEOUT_SECONDS``."""
+"""Span of imaging times that one statement counts, so that it ends well within ``C4_TIMEOUT_SECONDS``."""
 
 END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 

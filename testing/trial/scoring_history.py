@@ -94,7 +94,7 @@ def score_history(
             outcome.struck = strike(site, faults, outage, backfill_id, spread)
         wait_until("the backfill has ended", lambda of=backfill_id: state(site, of).ended, LONGEST_S)
         outcome.passes += 1
-        pending = pending_by_day(site.database, site.scorer_version, site.settings.max_attempts)
+        pending = pending_by_day(site.database, site.scorer_version, site.settings.runs.max_attempts)
         days = sorted(day.isoformat() for day in pending)
     outcome.wall_s, outcome.cpu_s = time.monotonic() - started, machine_cpu_seconds() - cpu
     outcome.instance_bytes = site.instance_bytes() - before_bytes

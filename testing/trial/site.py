@@ -33,7 +33,7 @@ class Plan:
 
     Args:
         executor: ``in_process``, ``multiprocess`` or ``slurm``.
-        days_a_run: ``C4_BACKFILL_DAYS``; the deployment's own default if None.
+        days_a_run: ``C4_RUNS_BACKFILL_DAYS``; the deployment's own default if None.
         at_once: how many runs of a backfill may work at once; what ``dagster.yaml`` says if None.
         rate: images a second of the device that is stood in for.
         real: MARCO itself and real images.
@@ -103,10 +103,10 @@ def running_site(folder: Path, plan: Plan, cluster: Cluster | None = None) -> Ge
         storage = stack.enter_context(Sshd(folder / "sshd"))
         environment = {
             **_settings(folder, plan),
-            "C4_IMAGING_DATABASE_URL": server.address("imaging"),
-            "C4_IMAGE_STORE_URL": f"ssh://{storage.user}@{storage.host}:{storage.port}{images}",
-            "C4_SSH_KEY": str(storage.key),
-            "C4_SSH_KNOWN_HOSTS": str(storage.known_hosts),
+            "C4_DATABASE_URL": server.address("imaging"),
+            "C4_STORE_URL": f"ssh://{storage.user}@{storage.host}:{storage.port}{images}",
+            "C4_STORE_SSH_KEY": str(storage.key),
+            "C4_STORE_KNOWN_HOSTS": str(storage.known_hosts),
         }
         instance_server = None
         if plan.executor == "slurm":
@@ -114,11 +114,11 @@ def running_site(folder: Path, plan: Plan, cluster: Cluster | None = None) -> Ge
             instance_server = stack.enter_context(running_server(folder / "instance"))
             instance_server.address("dagster")
             environment |= _on_slurm(folder, cluster, instance_server)
-            names = {"C4_EXECUTOR", "C4_SLURM_CONFIG", "SLURM_CONF"}
+            names = {"C4_RUNS_EXECUTOR", "SLURM_CONF"}
             write_environment(folder / "environment", {k: v for k, v in environment.items() if k not in names})
         settings = Settings.from_environment(environment)
         # A server that is stopped must not keep the observer's connections.
-        database = ImagingDatabase(settings.imaging_database_url, Connecting(timeout_s=60))
+        database = ImagingDatabase(settings.database.url, Connecting(timeout_s=60))
         database.upgrade()
         plan.history.register(database)
         if plan.real:
@@ -137,29 +137,26 @@ def _settings(folder: Path, plan: Plan) -> dict[str, str]:
     return {
         **model,
         **({"C4_MODELS": str(plan.models)} if plan.models else {}),
-        **({"C4_BACKFILL_DAYS": str(plan.days_a_run)} if plan.days_a_run else {}),
+        **({"C4_RUNS_BACKFILL_DAYS": str(plan.days_a_run)} if plan.days_a_run else {}),
         **({RATE: str(plan.rate)} if plan.rate else {}),
         "C4_HOME": str(folder / "home"),
-        "C4_START_DATE": plan.history.dates[0].isoformat(),
-        "C4_EXECUTOR": plan.executor,
+        "C4_RUNS_START_DATE": plan.history.dates[0].isoformat(),
+        "C4_RUNS_EXECUTOR": plan.executor,
         # An image is given up at its first failure: one that a fault made fail would show.
-        "C4_MAX_ATTEMPTS": "1",
+        "C4_RUNS_MAX_ATTEMPTS": "1",
         **(plan.settings or {}),
     }
 
 
 def _on_slurm(folder: Path, cluster: Cluster, instance: Server) -> dict[str, str]:
-    site = {
-        "folder": str(folder / "jobs"),
-        "environment_file": str(folder / "environment"),
-        "poll_seconds": 2,
-        "grace_seconds": 20,
-        "kinds": {"gpu": {"partition": "gpu"}},
-        "backfill": {"kinds": {"gpu": {"partition": "backlog"}, "cpu": {"partition": "backlog"}}},
-    }
-    (folder / "slurm.yaml").write_text(yaml.safe_dump(site))
     return {
-        "C4_SLURM_CONFIG": str(folder / "slurm.yaml"),
+        "C4_SLURM_FOLDER": str(folder / "jobs"),
+        "C4_SLURM_ENVIRONMENT_FILE": str(folder / "environment"),
+        "C4_SLURM_POLL_SECONDS": "2",
+        "C4_SLURM_GRACE_SECONDS": "20",
+        "C4_SLURM_GPU__PARTITION": "gpu",
+        "C4_SLURM_BACKFILL__PARTITION": "backlog",
+        "C4_SLURM_BACKFILL__GPU__PARTITION": "backlog",
         "SLURM_CONF": str(cluster.conf),
         "PYTHONPATH": str(PROJECT),
         "DAGSTER_POSTGRES_HOST": "127.0.0.1",

@@ -59,7 +59,7 @@ class Verdict:
 
 def verdict(site: Site) -> Verdict:
     """Counts at the end of a trial, over all days that the database lists."""
-    progress = progress_by_day(site.database, site.scorer_version, site.settings.max_attempts)
+    progress = progress_by_day(site.database, site.scorer_version, site.settings.runs.max_attempts)
     with site.database.reading() as connection:
         counted = _counted(connection, site.scorer_version)
     rows = [row.image.image_id for day in progress for row in site.archive.rows(day.day)]

@@ -24,8 +24,9 @@ keep_exit_code() {
 }
 trap 'keep_exit_code $?' EXIT
 
-export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1 C4_EXECUTOR=slurm
+export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1 C4_RUNS_EXECUTOR=slurm
 export DAGSTER_HOME=/shared/c4/dagster
+export C4_CONFIG=/shared/c4/c4.toml
 set -a
 . /shared/c4/environment || { echo 'The environment file of C4 cannot be read here:' /shared/c4/environment >&2; exit 78; }
 set +a

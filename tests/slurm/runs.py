@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import yaml
 from dagster._core.execution.api import execute_run
 from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
 
@@ -21,20 +20,15 @@ from tests.slurm.cluster import PROJECT
 
 @dataclass
 class Workplace:
-    """A deployment for a test: a Dagster instance, a site's file and a shared folder."""
+    """A deployment for a test: a Dagster instance, a Slurm site and a shared folder."""
 
     folder: Path
     instance: dg.DagsterInstance
     site: dict[str, Any] = field(default_factory=dict[str, Any])
 
-    @property
-    def site_file(self) -> Path:
-        return self.folder / "slurm.yaml"
-
     def configure(self, **changes: Any) -> None:
-        """Changes keys of the site's file."""
+        """Changes keys of the section ``slurm``, which every run is given."""
         self.site |= changes
-        self.site_file.write_text(yaml.safe_dump(self.site))
 
     def add_to_environment(self, **variables: str) -> None:
         """Adds lines to the site's environment file."""
@@ -77,7 +71,7 @@ class Workplace:
         """Configuration of a run: its steps' :class:`tests.slurm.steps.Work`."""
         return {
             "ops": {op: {"config": {"folder": str(self.folder), **work}} for op in ops},
-            "execution": {"config": {"config_file": str(self.site_file), "check_seconds": 1}},
+            "execution": {"config": {"site": self.site, "check_seconds": 1}},
         }
 
 

@@ -9,6 +9,9 @@ import dagster as dg
 
 from resources.executors.slurm.executor import slurm_executor
 from resources.executors.step_resources import StepResources
+from resources.settings import Settings
+
+on_slurm = slurm_executor(Settings.from_environment)
 
 RETRY_ONCE = dg.RetryPolicy(max_retries=1)
 
@@ -81,31 +84,31 @@ def mapped(number: int) -> int:
     return number
 
 
-@dg.job(executor_def=slurm_executor)
+@dg.job(executor_def=on_slurm)
 def two_steps() -> None:
     beside_the_run_worker(on_a_gpu())
 
 
-@dg.job(executor_def=slurm_executor)
+@dg.job(executor_def=on_slurm)
 def one_step() -> None:
     alone()
 
 
-@dg.job(executor_def=slurm_executor)
+@dg.job(executor_def=on_slurm)
 def one_step_tried_twice() -> None:
     tried_twice()
 
 
-@dg.job(executor_def=slurm_executor)
+@dg.job(executor_def=on_slurm)
 def one_impossible_step() -> None:
     impossible()
 
 
-@dg.job(executor_def=slurm_executor)
+@dg.job(executor_def=on_slurm)
 def one_step_here() -> None:
     here()
 
 
-@dg.job(executor_def=slurm_executor)
+@dg.job(executor_def=on_slurm)
 def mapped_steps() -> None:
     numbers().map(mapped)

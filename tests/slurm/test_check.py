@@ -4,13 +4,19 @@ import pytest
 from typer.testing import CliRunner
 
 from c4_assets.command.slurm import app
+from resources.settings.keys import flat, variable_of
 from tests.slurm.runs import Workplace
+
+
+def variables(place: Workplace) -> dict[str, str]:
+    """The variables that configure the place's site."""
+    return {variable_of(key): str(value) for key, value in flat({"slurm": place.site}).items()}
 
 
 def test_a_deployment_that_works_passes_every_line(place: Workplace) -> None:
     place.add_to_environment(C4_HOME=str(place.folder / "c4"))
-    place.configure(backfill={"defaults": {"partition": "backlog", "nice": 100}})
-    answer = CliRunner().invoke(app, ["check", "--config", str(place.site_file)])
+    place.configure(backfill={"partition": "backlog", "nice": 100})
+    answer = CliRunner().invoke(app, ["check"], env=variables(place))
     assert answer.exit_code == 0, answer.output
     assert "FIX" not in answer.output
     for line in ("partitions: main, gpu", "cpu node", "gpu node", "reaches the Dagster instance", "hands out GPU 0"):
@@ -23,15 +29,15 @@ def test_each_thing_that_is_wrong_has_a_line_that_says_what_to_fix(
     place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.add_to_environment(C4_HOME="/proc/nowhere", DAGSTER_HOME=str(place.folder))
-    place.configure(kinds={"gpu": {"partition": "moon"}}, backfill={"defaults": {"partition": "far-side"}})
-    answer = CliRunner().invoke(app, ["check", "--config", str(place.site_file)])
+    place.configure(gpu={"partition": "moon"}, backfill={"partition": "far-side"})
+    answer = CliRunner().invoke(app, ["check"], env=variables(place))
     assert answer.exit_code == 1, answer.output
     for line in (
-        "FIX   partition of gpu: There is no partition moon",
-        "FIX   partition of backfill.defaults: There is no partition far-side",
+        "FIX   partition of slurm.gpu: There is no partition moon",
+        "FIX   partition of slurm.backfill: There is no partition far-side",
         "FIX   a cpu job of a backfill: sbatch: error: invalid partition specified: far-side",
         "FIX   a gpu job: Slurm refused the job",
-        "C4_ARCHIVE: It is /proc/nowhere/archive there",
+        "archive (C4_DATA): It is /proc/nowhere/archive there",
         "the Dagster instance: It is another one than here",
     ):
         assert line in answer.output, answer.output

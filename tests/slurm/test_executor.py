@@ -37,7 +37,7 @@ def test_each_step_runs_where_its_tag_says_and_the_event_log_tells_its_story(pla
 
 def test_the_job_script_holds_no_secret_but_the_step_has_it(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANOTHER_SECRET_OF_THE_TEST", "hunter3")
-    place.configure(defaults={"prologue": [f"echo $SECRET_OF_THE_TEST >{place.folder}/seen"]})
+    place.configure(prologue=[f"echo $SECRET_OF_THE_TEST >{place.folder}/seen"])
     run = Run(place, steps.one_step, place.run_config("alone"))
     assert run.status() == "SUCCESS", run.messages()
     assert (place.folder / "seen").read_text() == "hunter2\n"
@@ -47,8 +47,8 @@ def test_the_job_script_holds_no_secret_but_the_step_has_it(place: Workplace, mo
 
 
 def test_steps_run_through_a_login_node(place: Workplace, login_node: Sshd) -> None:
-    ssh = {"kind": "ssh", "host": "127.0.0.1", "port": login_node.port, "user": "root"}
-    place.configure(transport={**ssh, "key": str(login_node.key), "known_hosts": str(login_node.known_hosts)})
+    ssh = {"host": "127.0.0.1", "port": login_node.port, "user": "root"}
+    place.configure(login={**ssh, "key": str(login_node.key), "known_hosts": str(login_node.known_hosts)})
     run = Run(place, steps.two_steps, place.run_config(*BOTH))
     assert run.status() == "SUCCESS", run.messages()
 
@@ -64,7 +64,7 @@ def test_a_site_decides_where_a_step_runs(place: Workplace) -> None:
 
 def test_an_hourly_runs_job_overtakes_a_backfills_in_the_queue(place: Workplace, client: SlurmClient) -> None:
     one_at_a_time = {"cpus": 8, "options": ["--nodelist=n1"]}
-    place.configure(steps={"alone": one_at_a_time}, backfill={"defaults": {"partition": "backlog"}})
+    place.configure(steps={"alone": one_at_a_time}, backfill={"partition": "backlog"})
     blocker = client.submit(job_script(place.folder, "sleep 120", "--nodelist=n1", "--cpus-per-task=8"))
     backfill = RunWorker(place, steps.one_step, place.run_config("alone"), {"dagster/backfill": "abcdefgh"})
     wait_until(lambda: "is waiting" in backfill.messages(), 90, "the backfill's job waits")

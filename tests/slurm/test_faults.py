@@ -15,10 +15,10 @@ import pytest
 
 from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.script import Step, write_script
-from resources.executors.slurm.site import Site
 from resources.executors.slurm.tracker import JobTracker
 from resources.executors.slurm.transport import LocalTransport
 from resources.executors.step_resources import StepResources
+from resources.settings import Site
 from testing.slurm_cluster import Cluster
 from tests.slurm import steps
 from tests.slurm.cluster import wait_until
@@ -122,7 +122,7 @@ def test_a_job_that_nobody_noted_is_found_by_its_name_and_its_twin_is_cancelled(
     sleeper = tmp_path / "sleeper"
     sleeper.write_text("#!/bin/sh\nexec sleep 60\n")
     sleeper.chmod(0o755)
-    site = Site.load(None, {"folder": str(tmp_path / "jobs"), "poll_seconds": 0.2})
+    site = Site(folder=tmp_path / "jobs", poll_seconds=0.2)
     client = SlurmClient(LocalTransport())
     step = Step("run", "step", 1, "step", "job", StepResources(), "", str(sleeper), str(tmp_path))
     script = write_script(step, site)
@@ -149,7 +149,7 @@ def test_a_job_that_somebody_cancels_fails_its_run_and_says_so(place: Workplace)
 
 
 def test_a_waiting_job_that_somebody_cancels_is_tried_again_by_the_steps_retry_policy(place: Workplace) -> None:
-    place.configure(defaults={"options": ["--hold"]})
+    place.configure(options=["--hold"])
     run = Run(place, steps.one_step_tried_twice, place.run_config("tried_twice"))
     wait_until(lambda: "is waiting: somebody holds it" in run.messages(), 60, "the operator reads why it waits")
     slurm("scancel", "--state=PENDING", "--user=root")

@@ -3,12 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
@@ -43,19 +39,23 @@ class Home:
     def database(self) -> ImagingDatabase:
         return ImagingDatabase(f"sqlite:///{self.folder / 'imaging.db'}")
 
-    def site_file(self, transport: Mapping[str, Any]) -> str:
-        """A site whose jobs run in this home and leave the environment of the GPU step in it."""
+    def settings_file(self, login: str = "") -> str:
+        """A ``c4.toml`` whose jobs run in this home and leave the environment of the GPU step in it."""
         environment = {"C4_HOME": self.folder, "C4_MODELS": self.models, "PYTHONPATH": PROJECT}
         (self.folder / "environment").write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
-        site = {
-            "transport": dict(transport),
-            "folder": str(self.folder / "jobs"),
-            "environment_file": str(self.folder / "environment"),
-            "poll_seconds": 1,
-            "kinds": {"gpu": {"partition": "gpu", "prologue": [f"env >{self.folder}/environment_of_the_step"]}},
-        }
-        file = self.folder / "slurm.yaml"
-        file.write_text(yaml.safe_dump(site))
+        file = self.folder / "site.toml"
+        file.write_text(f"""
+            [runs]
+            executor = "slurm"
+            [slurm]
+            folder = "{self.folder}/jobs"
+            environment_file = "{self.folder}/environment"
+            poll_seconds = 1
+            [slurm.gpu]
+            partition = "gpu"
+            prologue = ["env >{self.folder}/environment_of_the_step"]
+            {login}
+        """)
         return str(file)
 
     def start(self, **settings: str) -> None:
@@ -90,15 +90,22 @@ def test_a_real_plate_gets_the_same_scores_on_slurm_through_either_transport(
     local, here, over_ssh = homes = [Home(tmp_path / name, models) for name in ("local", "here", "over_ssh")]
     for home in homes:
         home.fill(real_images)
-    ssh = {"kind": "ssh", "host": "127.0.0.1", "port": login_node.port, "user": "root"}
-    ssh |= {"key": str(login_node.key), "known_hosts": str(login_node.known_hosts)}
-    local.start(C4_EXECUTOR="in_process", C4_ENGINE="tensorflow")  # which Slurm's nodes take by themselves
-    here.start(C4_EXECUTOR="slurm", C4_SLURM_CONFIG=here.site_file({"kind": "local"}))
-    over_ssh.start(C4_EXECUTOR="slurm", C4_SLURM_CONFIG=over_ssh.site_file(ssh))
+    login = f"""[slurm.login]
+            host = "127.0.0.1"
+            port = {login_node.port}
+            user = "root"
+            key = "{login_node.key}"
+            known_hosts = "{login_node.known_hosts}"
+    """
+    local.start(C4_RUNS_EXECUTOR="in_process", C4_ENGINE="tensorflow")  # which Slurm's nodes take by themselves
+    here.start(C4_CONFIG=here.settings_file())
+    over_ssh.start(C4_CONFIG=over_ssh.settings_file(login))
     expected = local.scores()
     assert len(expected) == 96
     for home in (here, over_ssh):
         assert home.scores() == expected
         steps = {script.name for script in (home.folder / "jobs").rglob("*.sh")}
         assert steps == {"raw_inspection_images.1.sh", "marco_probabilities.1.sh", "class_predictions.1.sh"}
-        assert "CUDA_VISIBLE_DEVICES=0" in (home.folder / "environment_of_the_step").read_text()
+        of_the_step = (home.folder / "environment_of_the_step").read_text()
+        assert "CUDA_VISIBLE_DEVICES=0" in of_the_step
+        assert f"C4_CONFIG={home.folder}/site.toml" in of_the_step

@@ -15,10 +15,24 @@ from resources.executors.slurm.executor import StragglerFilter
 from resources.executors.slurm.job import Job, JobEnd, describe_waiting
 from resources.executors.slurm.script import Step, write_script
 from resources.executors.slurm.shared_files import file_system_of
-from resources.executors.slurm.site import Site
+from resources.executors.slurm.site import configured_site, plan_step
 from resources.executors.step_resources import StepResources
+from resources.settings import Site
 
-SITE = Path(__file__).parents[2] / "deploy" / "slurm" / "slurm.yaml"
+SITE = Site.model_validate(
+    {
+        "folder": "/shared/c4/slurm",
+        "python": "/shared/c4/venv/bin/python",
+        "environment_file": "/shared/c4/environment",
+        "account": "crystals",
+        "partition": "cpu",
+        "gpu": {
+            "partition": "gpu",
+            "prologue": ["source /etc/profile.d/modules.sh", "module load cuda/12"],
+        },
+        "steps": {"marco_probabilities": {"minutes": 480}},
+    }
+)
 GOLDEN = Path(__file__).parent / "job_script.golden.sh"
 
 STEP = Step(
@@ -32,20 +46,20 @@ STEP = Step(
     python="/opt/c4/bin/python",
     dagster_home="/shared/c4/dagster",
     working_directory="/shared/c4/code",
+    settings_file=Path("/shared/c4/c4.toml"),
 )
 
 
 def test_the_job_script_of_the_example_site_is_the_golden_file() -> None:
-    text = write_script(STEP, Site.load(SITE)).text
+    text = write_script(STEP, SITE).text
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text(), "UPDATE_GOLDEN=1 writes the file anew; read the difference first."
 
 
 def test_keys_of_mapped_steps_make_names_that_stay_apart() -> None:
-    site = Site.load(SITE)
     keys = ["marco[a/b]", "marco[a_b]", "group.marco", "group_marco"]
-    scripts = [write_script(replace(STEP, key=key), site) for key in keys]
+    scripts = [write_script(replace(STEP, key=key), SITE) for key in keys]
     assert len({script.name for script in scripts}) == len({script.path for script in scripts}) == 4
     assert all(script.path.parent.name == STEP.run_id for script in scripts)
 
@@ -54,33 +68,35 @@ def test_keys_of_mapped_steps_make_names_that_stay_apart() -> None:
     ("settings", "named"),
     [
         ({"folder": "jobs"}, "folder: value error, must be an absolute path"),
-        ({"folder": "/s", "kinds": {"gpu": {"partitoin": "a"}}}, "kinds.gpu.partitoin"),
-        ({"folder": "/s", "backfill": {"defaults": {"nice": -5}}}, "backfill.defaults.nice"),
+        ({"folder": "/s", "gpu": {"partitoin": "a"}}, "gpu.partitoin"),
+        ({"folder": "/s", "backfill": {"nice": -5}}, "backfill.nice"),
         ({"folder": "/s", "poll_seconds": "often"}, "poll_seconds"),
-        ({"folder": "/s", "transport": {"kind": "ssh"}}, "transport.ssh.host"),
-        ({"folder": "/s", "defaults": {"options": ["--requeue"]}}, "--requeue is set by C4"),
+        ({"folder": "/s", "login": {"user": "c4"}}, "login.host"),
+        ({"folder": "/s", "options": ["--requeue"]}, "--requeue is set by C4"),
         ({}, "No Slurm site is configured"),
     ],
 )
-def test_a_wrong_setting_is_named(settings: dict[str, object], named: str) -> None:
+def test_a_wrong_key_of_a_runs_configuration_is_named(settings: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigurationError) as error:
-        Site.load(None, settings)
+        configured_site(None, settings)
     assert named in str(error.value)
 
 
 def test_a_runs_configuration_replaces_single_keys_of_the_file() -> None:
-    site = Site.load(SITE, {"kinds": {"gpu": {"qos": "urgent"}}, "poll_seconds": 9})
-    assert (site.kinds["gpu"].qos, site.kinds["gpu"].partition, site.poll_seconds) == ("urgent", "gpu", 9)
+    site = configured_site(SITE, {"gpu": {"qos": "urgent"}, "poll_seconds": 9})
+    assert (site.gpu.qos, site.gpu.partition, site.poll_seconds) == ("urgent", "gpu", 9)
 
 
 def test_a_sites_words_for_a_step_come_before_those_for_its_kind_and_the_defaults() -> None:
     settings = {
         "folder": "/s",
-        "defaults": {"partition": "all", "account": "c4", "options": ["--nice"]},
-        "kinds": {"cpu": {"partition": "cpu", "minutes": 7}},
+        "partition": "all",
+        "account": "c4",
+        "options": ["--nice"],
+        "cpu": {"partition": "cpu", "minutes": 7},
         "steps": {"slow": {"minutes": 99, "options": ["--exclude=n7"]}},
     }
-    resources, options = Site.load(None, settings).plan("slow", StepResources(minutes=1))
+    resources, options = plan_step(Site.model_validate(settings), "slow", StepResources(minutes=1))
     assert (resources.minutes, options.partition, options.account) == (99, "cpu", "c4")
     assert options.options == ("--nice", "--exclude=n7")
 
@@ -88,19 +104,21 @@ def test_a_sites_words_for_a_step_come_before_those_for_its_kind_and_the_default
 def test_the_rules_of_backfills_come_after_all_others_and_hold_for_them_alone() -> None:
     settings = {
         "folder": "/s",
-        "defaults": {"partition": "all", "account": "c4", "options": ["--exclude=n7"]},
+        "partition": "all",
+        "account": "c4",
+        "options": ["--exclude=n7"],
         "steps": {"slow": {"minutes": 99, "partition": "long"}},
         "backfill": {
-            "defaults": {"partition": "low", "nice": 100, "options": ["--signal=B:TERM@60"]},
-            "kinds": {"gpu": {"qos": "scavenger"}},
+            "partition": "low",
+            "nice": 100,
+            "options": ["--signal=B:TERM@60"],
+            "gpu": {"qos": "scavenger"},
             "steps": {"slow": {"minutes": 200}},
         },
     }
-    site = Site.load(None, settings)
-    assert site.plan("slow", StepResources()) == Site.load(None, {**settings, "backfill": {}}).plan(
-        "slow", StepResources(), backfill=True
-    )
-    resources, options = site.plan("slow", StepResources(gpus=1), backfill=True)
+    site, without = Site.model_validate(settings), Site.model_validate({**settings, "backfill": {}})
+    assert plan_step(site, "slow", StepResources()) == plan_step(without, "slow", StepResources(), backfill=True)
+    resources, options = plan_step(site, "slow", StepResources(gpus=1), backfill=True)
     assert (resources.minutes, options.partition, options.account, options.qos) == (200, "low", "c4", "scavenger")
     assert options.options == ("--exclude=n7", "--signal=B:TERM@60")
     script = write_script(replace(STEP, name="slow", backfill=True), site).text
@@ -108,17 +126,6 @@ def test_the_rules_of_backfills_come_after_all_others_and_hold_for_them_alone() 
     assert "#SBATCH --nice=100\n" in script
     assert "exec nice -n 19 " in script
     assert "nice " not in write_script(replace(STEP, name="slow"), site).text
-
-
-def test_a_section_under_its_old_name_still_holds_and_a_warning_says_the_new_one(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    rules = {"defaults": {"partition": "low"}}
-    old, new = (Site.load(None, {"folder": "/s", name: rules}) for name in ("backlog", "backfill"))
-    assert old == new
-    assert [record.getMessage() for record in caplog.records] == [
-        "The section `backlog` of the site's Slurm settings is called `backfill` now: rename it."
-    ]
 
 
 def test_an_unreadable_resource_tag_names_the_step_and_the_key() -> None:

@@ -31,7 +31,7 @@ class OpenVinoEngine:
         ConfigurationError: bf16 on a CPU that has no such arithmetic.
     """
 
-    def __init__(self, graph: Any, precision: str, batch_size: int | None) -> None:
+    def __init__(self, graph: Any, precision: str, batch_size: int | None = None) -> None:
         import openvino as ov
 
         if precision == "bf16" and not machine.has_bf16():

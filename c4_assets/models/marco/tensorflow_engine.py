@@ -31,7 +31,7 @@ class TensorFlowEngine:
         ConfigurationError: fp16 without a GPU.
     """
 
-    def __init__(self, graph_file: Path, precision: str, batch_size: int | None) -> None:
+    def __init__(self, graph_file: Path, precision: str, batch_size: int | None = None) -> None:
         tf = tensorflow()
 
         gpus: list[Any] = tf.config.list_physical_devices("GPU")

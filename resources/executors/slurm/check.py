@@ -15,9 +15,9 @@ from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.probe import SharedView, shared_view
 from resources.executors.slurm.script import JobScript, Step, write_script
 from resources.executors.slurm.shared_files import refuse_sqlite_on_network_file_system
-from resources.executors.slurm.site import Site, SubmitRules
+from resources.executors.slurm.site import open_transport, plan_step
 from resources.executors.step_resources import StepResources
-from resources.settings import Settings
+from resources.settings import JobOptions, Settings, Site, SubmitRules
 
 PROBE_RESOURCES = {"cpu": StepResources(minutes=5), "gpu": StepResources(gpus=1, minutes=5)}
 
@@ -39,12 +39,12 @@ def check_site(
         kinds: of :data:`PROBE_RESOURCES`, those to send a job to.
         patience: seconds that each job may take, waiting included.
     """
-    client = SlurmClient(site.transport.open())
+    client = SlurmClient(open_transport(site))
     try:
         yield from _check_from_here(client, site, instance)
         if site.backfill != SubmitRules():
             for kind in kinds:
-                yield _check_backfill_job(client, site, instance, kind)
+                yield _check_backfill_job(client, site, settings, instance, kind)
         for kind in kinds:
             yield from _check_from_a_node(client, site, settings, instance, kind, patience)
     except C4Error as error:
@@ -61,9 +61,9 @@ def _check_from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstan
     gpus = sum(partition.gpus for partition in partitions.values())
     yield SiteFinding(f"partitions: {', '.join(partitions)}" + ("" if gpus else "; none has GPUs"))
     rules = {
-        f"{prefix}{key}": options
-        for prefix, each in (("", site), ("backfill.", site.backfill))
-        for key, options in {"defaults": each.defaults, **each.kinds, **each.steps}.items()
+        ".".join(("slurm", *above, *key)): options
+        for above, each in (((), site), (("backfill",), site.backfill))
+        for key, options in _rules(each)
     }
     for key, options in rules.items():
         name = options.partition
@@ -71,9 +71,9 @@ def _check_from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstan
             yield SiteFinding(f"partition of {key}", f"There is no partition {name}; set it to one of those above.")
         elif name and not partitions[name].up:
             yield SiteFinding(f"partition of {key}", f"Partition {name} is down: ask the cluster's administrators.")
-    gpu_partition = partitions.get(site.plan("", PROBE_RESOURCES["gpu"])[1].partition or "")
+    gpu_partition = partitions.get(plan_step(site, "", PROBE_RESOURCES["gpu"])[1].partition or "")
     if gpu_partition and not gpu_partition.gpus:
-        yield SiteFinding("GPUs", f"Partition {gpu_partition.name} has none: set kinds.gpu.partition to one that has.")
+        yield SiteFinding("GPUs", f"Partition {gpu_partition.name} has none: set slurm.gpu.partition to one that has.")
     accounts = client.keeps_accounts()
     yield SiteFinding(
         "accounts (sacct)" if accounts else "no accounts (sacct): max memory and who cancelled stay unknown"
@@ -85,13 +85,22 @@ def _check_from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstan
         yield SiteFinding("the Dagster instance", str(error))
 
 
-def _check_backfill_job(client: SlurmClient, site: Site, instance: dg.DagsterInstance, kind: str) -> SiteFinding:
+def _rules(rules: SubmitRules) -> Iterator[tuple[tuple[str, ...], JobOptions]]:
+    yield (), rules
+    yield ("cpu",), rules.cpu
+    yield ("gpu",), rules.gpu
+    yield from ((("steps", name), options) for name, options in rules.steps.items())
+
+
+def _check_backfill_job(
+    client: SlurmClient, site: Site, settings: Settings, instance: dg.DagsterInstance, kind: str
+) -> SiteFinding:
     """Checks whether Slurm would accept a backfill's job. None is submitted: it might wait long behind hourly ones."""
-    script = _probe_script(site, instance, kind, backfill=True)
-    _, options = site.plan("", PROBE_RESOURCES[kind], backfill=True)
+    script = _probe_script(site, settings.file, instance, kind, backfill=True)
+    _, options = plan_step(site, "", PROBE_RESOURCES[kind], backfill=True)
     client.write_file(script.path, script.text)
     if refusal := client.refusal(script.path):
-        return SiteFinding(f"a {kind} job of a backfill", f"{refusal} See backfill in the site's file.")
+        return SiteFinding(f"a {kind} job of a backfill", f"{refusal} See slurm.backfill in the settings.")
     said = options.model_dump(include={"partition", "account", "qos", "nice"}, exclude_none=True)
     where = ", ".join(f"{name} {value}" for name, value in said.items())
     return SiteFinding(f"a {kind} job of a backfill would be taken ({where or 'as any other'})")
@@ -100,12 +109,12 @@ def _check_backfill_job(client: SlurmClient, site: Site, instance: dg.DagsterIns
 def _check_from_a_node(
     client: SlurmClient, site: Site, settings: Settings, instance: dg.DagsterInstance, kind: str, patience: float
 ) -> Iterator[SiteFinding]:
-    script = _probe_script(site, instance, kind)
+    script = _probe_script(site, settings.file, instance, kind)
     client.write_file(script.path, script.text)
     try:
         job_id = client.submit(script.path)
     except C4Error as error:
-        yield SiteFinding(f"a {kind} job", f"{error} See kinds.{kind} and defaults of the site's file.")
+        yield SiteFinding(f"a {kind} job", f"{error} See slurm.{kind} and slurm in the settings.")
         return
     state = _wait(client, job_id, patience)
     answer = client.read_files([script.out, script.err])
@@ -145,7 +154,9 @@ def _compare_views(kind: str, there: SharedView, here: SharedView) -> Iterator[S
         yield SiteFinding(f"{node} hands out GPU {there.gpus}")
 
 
-def _probe_script(site: Site, instance: dg.DagsterInstance, kind: str, backfill: bool = False) -> JobScript:
+def _probe_script(
+    site: Site, settings_file: Path | None, instance: dg.DagsterInstance, kind: str, backfill: bool = False
+) -> JobScript:
     step = Step(
         run_id=f"check-{uuid.uuid4().hex[:12]}",
         key=kind,
@@ -158,6 +169,7 @@ def _probe_script(site: Site, instance: dg.DagsterInstance, kind: str, backfill:
         dagster_home=instance.root_directory,
         working_directory=str(Path.cwd()) if (Path.cwd() / "resources").is_dir() else None,
         backfill=backfill,
+        settings_file=settings_file,
     )
     return write_script(step, site, ("-m", "resources.executors.slurm.probe"))
 

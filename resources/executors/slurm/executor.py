@@ -5,8 +5,7 @@ and what such a first attempt writes into the event log must not end the second 
 """
 
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import dagster as dg
@@ -32,10 +31,10 @@ from resources.executors.local_steps import LocalSteps
 from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.script import ARGUMENTS_VARIABLE, Step
 from resources.executors.slurm.shared_files import refuse_sqlite_on_network_file_system
-from resources.executors.slurm.site import Site
+from resources.executors.slurm.site import configured_site, open_transport, plan_step
 from resources.executors.slurm.tracker import JobTracker
 from resources.executors.step_resources import StepResources
-from resources.settings import Settings
+from resources.settings import Settings, Site
 
 CLOSE_TIMEOUT_S = 20.0
 """Seconds that the end of a run waits for its jobs to leave Slurm, so that the last one is reported as well."""
@@ -45,13 +44,15 @@ class SlurmStepHandler(StepHandler):
     """Dagster's side of the steps: reads what a step is, and writes what became of it into the event log.
 
     Args:
-        local: folder of this machine for records of jobs and the output of steps that run here.
+        settings: their home has a folder for records of jobs and the output of steps that run on this machine.
     """
 
-    def __init__(self, site: Site, instance: dg.DagsterInstance, local: Path) -> None:
+    def __init__(self, site: Site, instance: dg.DagsterInstance, settings: Settings) -> None:
+        local = settings.home / "slurm_jobs"
+        self._settings_file = settings.file
         self._site, self._instance = site, instance
         self._run: DagsterRun | None = None
-        self._jobs = JobTracker(site, SlurmClient(site.transport.open()), self._report, local)
+        self._jobs = JobTracker(site, SlurmClient(open_transport(site)), self._report, local)
         self._local_steps = LocalSteps(local)
         self._cancelled_locally: list[Step] = []
         self._failed: set[tuple[str, int]] = set()
@@ -123,7 +124,7 @@ class SlurmStepHandler(StepHandler):
         self._jobs.close(CLOSE_TIMEOUT_S)
 
     def _runs_locally(self, step: Step) -> bool:
-        resources, _ = self._site.plan(step.name, step.resources, step.backfill)
+        resources, _ = plan_step(self._site, step.name, step.resources, step.backfill)
         return resources.where == "here"
 
     def _step(self, context: StepHandlerContext) -> Step:
@@ -145,6 +146,7 @@ class SlurmStepHandler(StepHandler):
             dagster_home=os.environ.get("DAGSTER_HOME") or self._instance.root_directory,
             working_directory=getattr(origin.repository_origin.code_pointer, "working_directory", None),
             backfill=BACKFILL_ID_TAG in self._run.tags,
+            settings_file=self._settings_file,
         )
 
     def _report(self, step: Step, message: str, facts: Mapping[str, Any]) -> None:
@@ -234,34 +236,37 @@ class SlurmExecutor(StepDelegatingExecutor):
         return events
 
 
-@dg.executor(
-    name="slurm",
-    config_schema={
-        "config_file": dg.Field(
-            dg.Noneable(str), default_value=None, description="The site's file; C4_SLURM_CONFIG names it otherwise."
-        ),
-        "site": dg.Field(dg.Permissive(), default_value={}, description="Keys of the site's file to replace."),
-        "check_seconds": dg.Field(int, default_value=5, description="How often a step's fate is looked at."),
-        "retries": get_retries_config(),
-        "max_concurrent": dg.Field(dg.Noneable(int), default_value=None, description="Steps of a run at a time."),
-        "tag_concurrency_limits": get_tag_concurrency_limits_config(),
-    },
-    requirements=multiple_process_executor_requirements(),
-)
-def slurm_executor(context: dg.InitExecutorContext) -> SlurmExecutor:
-    """Runs each step as a Slurm job. ``docs/slurm.md`` tells how a site configures it.
+def slurm_executor(read_settings: Callable[[], Settings]) -> dg.ExecutorDefinition:
+    """An executor that runs each step as a Slurm job. ``docs/slurm.md`` tells how a site configures it.
 
-    Raises:
-        ConfigurationError: the site's settings cannot be used, or the Dagster instance cannot be shared with a cluster.
+    Args:
+        read_settings: gives the deployment's settings when a run starts. The run raises :class:`ConfigurationError` if
+            they cannot be used, or if the Dagster instance cannot be shared with a cluster.
     """
-    config, settings = context.executor_config, Settings.from_environment()
-    refuse_sqlite_on_network_file_system(context.instance)
-    named = cast("str | None", config["config_file"])
-    site = Site.load(Path(named) if named else settings.slurm_config, cast("Mapping[str, Any]", config["site"]))
-    return SlurmExecutor(
-        SlurmStepHandler(site, context.instance, settings.home / "slurm_jobs"),
-        retries=RetryMode.from_config(cast("Mapping[str, Any]", config["retries"])),
-        check_step_health_interval_seconds=config["check_seconds"],
-        max_concurrent=config["max_concurrent"],
-        tag_concurrency_limits=config.get("tag_concurrency_limits"),
+
+    @dg.executor(
+        name="slurm",
+        config_schema={
+            "site": dg.Field(
+                dg.Permissive(), default_value={}, description="Keys of the section slurm to replace in this run."
+            ),
+            "check_seconds": dg.Field(int, default_value=5, description="How often a step's fate is looked at."),
+            "retries": get_retries_config(),
+            "max_concurrent": dg.Field(dg.Noneable(int), default_value=None, description="Steps of a run at a time."),
+            "tag_concurrency_limits": get_tag_concurrency_limits_config(),
+        },
+        requirements=multiple_process_executor_requirements(),
     )
+    def slurm(context: dg.InitExecutorContext) -> SlurmExecutor:
+        config, settings = context.executor_config, read_settings()
+        refuse_sqlite_on_network_file_system(context.instance)
+        site = configured_site(settings.slurm, cast("Mapping[str, Any]", config["site"]))
+        return SlurmExecutor(
+            SlurmStepHandler(site, context.instance, settings),
+            retries=RetryMode.from_config(cast("Mapping[str, Any]", config["retries"])),
+            check_step_health_interval_seconds=config["check_seconds"],
+            max_concurrent=config["max_concurrent"],
+            tag_concurrency_limits=config.get("tag_concurrency_limits"),
+        )
+
+    return slurm

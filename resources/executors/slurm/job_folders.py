@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from resources.errors import ConfigurationError
-from resources.executors.slurm.site import Site
+from resources.executors.slurm.site import open_transport
+from resources.settings import Site
 
 FILE_COMMAND_TIMEOUT_S = 300.0
 """Seconds that a shared file system may take to measure or remove a few dozen folders."""
@@ -16,7 +17,7 @@ class JobFolders:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._transport = site.transport.open()
+        self._transport = open_transport(site)
 
     def __enter__(self) -> "JobFolders":
         return self

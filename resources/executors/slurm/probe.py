@@ -31,7 +31,11 @@ class SharedView:
 
 def shared_view(settings: Settings, instance: dg.DagsterInstance | None = None) -> SharedView:
     """Collects what this machine sees. Never raises: what does not work is part of the result."""
-    folders = {"C4_STAGING": settings.staging, "C4_ARCHIVE": settings.archive, "C4_MODELS": settings.models}
+    folders = {
+        "staging (C4_SCRATCH)": settings.staging,
+        "archive (C4_DATA)": settings.archive,
+        "models (C4_MODELS)": settings.models,
+    }
     identity, error = "", ""
     try:
         identity = _identity(instance or dg.DagsterInstance.get())

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resources.executors.slurm.site import JobOptions, Site
+from resources.executors.slurm.site import plan_step
 from resources.executors.step_resources import BACKFILL_COMMAND_PREFIX, StepResources
+from resources.settings import JobOptions, Site
 
 ARGUMENTS_VARIABLE = "DAGSTER_COMPRESSED_EXECUTE_STEP_ARGS"
 """The variable in which Dagster passes a step its arguments, compressed: they may be too long for a command line."""
@@ -46,6 +47,8 @@ class Step:
     working_directory: str | None = None
     backfill: bool = False
     """Whether the run belongs to a backfill, whose steps a site may submit with other options."""
+    settings_file: Path | None = None
+    """The site's ``c4.toml``, which the step reads as well: compute nodes must see it."""
 
     @property
     def command_prefix(self) -> tuple[str, ...]:
@@ -78,7 +81,7 @@ class JobScript:
 
 def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECUTE_STEP) -> JobScript:
     """Writes the job script of a step. The same step and attempt always get the same name and paths."""
-    resources, options = site.plan(step.name, step.resources, step.backfill)
+    resources, options = plan_step(site, step.name, step.resources, step.backfill)
     name = f"{_safe(step.key)}.{step.attempt}.{step.run_id}"
     path = site.folder / step.run_id / f"{_safe(step.key)}.{step.attempt}.sh"
     script = JobScript(name, path, "", resources)
@@ -89,14 +92,14 @@ def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECU
         "",
         f"# Dagster run {step.run_id} of job {step.job}: step {step.key}, attempt {step.attempt}.",
         *(
-            ["# The run belongs to a backfill: the rules of `backfill` in the site's file hold."]
+            ["# The run belongs to a backfill: the rules of `backfill` of the section slurm hold."]
             if step.backfill
             else []
         ),
         "",
         KEEP_EXIT_CODE.format(file=shlex.quote(str(script.exit_code))),
         # The step must know that it runs as a job: the engine «auto» depends on it.
-        "export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1 C4_EXECUTOR=slurm",
+        "export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1 C4_RUNS_EXECUTOR=slurm",
         *_environment(step, site),
         *([f"cd {shlex.quote(step.working_directory)} || exit 78"] if step.working_directory else []),
         *options.prologue,
@@ -138,6 +141,8 @@ def _directives(script: JobScript, options: JobOptions) -> list[str]:
 
 def _environment(step: Step, site: Site) -> list[str]:
     lines = [f"export DAGSTER_HOME={shlex.quote(step.dagster_home)}"]
+    if step.settings_file:
+        lines.append(f"export C4_CONFIG={shlex.quote(str(step.settings_file))}")
     if site.environment_file:
         file = shlex.quote(str(site.environment_file))
         lines += [

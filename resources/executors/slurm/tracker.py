@@ -17,7 +17,7 @@ from resources.errors import C4Error, Unavailable
 from resources.executors.slurm.client import SlurmClient, SubmissionRefused
 from resources.executors.slurm.job import Job, JobEnd
 from resources.executors.slurm.script import JobScript, Step, write_script
-from resources.executors.slurm.site import Site
+from resources.settings import Site
 
 log = logging.getLogger("c4.slurm")
 

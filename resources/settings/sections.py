@@ -1,0 +1,69 @@
+"""The sections ``database``, ``store`` and ``runs``."""
+
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from resources.settings.types import LocalPath, Section
+
+
+class Database(Section):
+    """The imaging database."""
+
+    url: str = Field(
+        default="sqlite:///{home}/imaging.db",
+        repr=False,
+        description="Its SQLAlchemy address. Without: SQLite, imaging.db in home. For Oracle with a wallet, end it "
+        "with ?wallet_location=FOLDER, which has tnsnames.ora and, for TLS, ewallet.pem.",
+        examples=["postgresql+psycopg2://c4@lims.facility.org/imaging"],
+    )
+    password: SecretStr | None = Field(default=None, description="Its password, in place of one in the address.")
+    wallet_password: SecretStr | None = Field(default=None, description="The password of Oracle's wallet.")
+
+
+class Store(Section):
+    """Where the images are."""
+
+    url: str = Field(
+        default="{home}/images",
+        repr=False,
+        description="Where the paths of the table images begin: a folder, ssh://[user@]host[:port]/folder, sftp://… "
+        "(the same, without ever trying tar), or an address that fsspec knows, such as s3://bucket/images. Without: "
+        "images in home.",
+        examples=["ssh://c4@storage.facility.org/images"],
+    )
+    ssh_key: LocalPath | None = Field(
+        default=None,
+        description="Private key for ssh:// and sftp://. Without: the keys of the ssh agent and those in ~/.ssh.",
+        examples=["~/.ssh/c4"],
+    )
+    known_hosts: LocalPath | None = Field(
+        default=None,
+        description="File with the storage host's key. Without: ~/.ssh/known_hosts.",
+        examples=["/etc/c4/known_hosts"],
+    )
+
+
+class Runs(Section):
+    """What runs when, and how."""
+
+    executor: Literal["in_process", "multiprocess", "slurm"] = Field(
+        default="in_process",
+        description="What runs the steps: the run's own process, a process each, or a Slurm job each (section slurm).",
+    )
+    start_date: date = Field(default=date(2006, 1, 1), description="The first day of imaging that is scored.")
+    poll_minutes: int = Field(default=60, ge=1, description="Minutes between two polls of the imaging database.")
+    window_days: int = Field(
+        default=30,
+        ge=1,
+        description="How far back the sensor looks. Older days are scored by `c4 backlog` and `c4 run`.",
+    )
+    backfill_days: int = Field(default=7, ge=1, description="Most days that one run of a backfill takes.")
+    max_attempts: int = Field(default=3, ge=1, description="How often an image that fails is tried.")
+    keep_days: int = Field(default=30, ge=1, description="How long Dagster keeps runs that nothing needs any more.")
+    dagster_home: LocalPath = Field(
+        default=Path("{home}/dagster"),
+        description="Dagster's own folder. The variable DAGSTER_HOME comes before this key.",
+    )
