@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class OpenVinoEngine:
             )
         streams = machine.cores()
         core = ov.Core()
-        model = core.read_model(graph_file)
+        model: ov.Model = cast("Any", core).read_model(graph_file)
         model.reshape([-1, INPUT_SIDE, INPUT_SIDE, 3])
         compiled = core.compile_model(
             model,
