@@ -95,7 +95,7 @@ class Prediction:
     """What is made of an image's probabilities. ``rank`` counts from 1, the likeliest crystal of the inspection."""
 
     outcome: ImageOutcome
-    category: str
+    category: Category
     crystal: bool
     rank: int
 

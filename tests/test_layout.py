@@ -31,6 +31,7 @@ PRIVATE_NAMES_OF_DAGSTER = {
     "dagster._core.definitions.asset_checks.asset_check_evaluation": ["AssetCheckEvaluationTargetMaterializationData"],
     "dagster._core.definitions.assets.graph.base_asset_graph": ["BaseAssetGraph"],
     "dagster._core.definitions.executor_definition": ["multiple_process_executor_requirements"],
+    "dagster._core.definitions.unresolved_asset_job_definition": ["UnresolvedAssetJobDefinition"],
     "dagster._core.errors": ["DagsterDefinitionChangedDeserializationError"],
     "dagster._core.events": ["DagsterEvent", "DagsterEventType", "EngineEventData"],
     "dagster._core.execution.backfill": [

@@ -2,24 +2,39 @@
 
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from c4_assets.checks.check import Check, Expect, Tables, Verdict
 from resources.settings.checks import Thresholds
 
 if TYPE_CHECKING:
     import pandas as pd
-    from great_expectations.core.expectation_validation_result import (
-        ExpectationSuiteValidationResult,
-        ExpectationValidationResult,
-    )
     from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
 
 # Great Expectations reports its use to its makers unless this is set before it is imported.
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
+
+
+class _Expectation(Protocol):
+    meta: Mapping[str, str]
+
+
+class _Result(Protocol):
+    """What is read of an ``ExpectationValidationResult``. Its own types say `dict`, and not of what."""
+
+    expectation_config: _Expectation
+    exception_info: Mapping[str, Any] | None
+    result: Mapping[str, Any]
+
+
+class _Validated(Protocol):
+    """What is read of an ``ExpectationSuiteValidationResult``."""
+
+    success: bool
+    results: Sequence[_Result]
 
 
 @dataclass(frozen=True)
@@ -54,21 +69,14 @@ def judge(checks: Sequence[Check], tables: Tables, thresholds: Thresholds) -> Ju
         table = table.reset_index(drop=True)
         validated = _validated(name, table, about, thresholds)
         for check in about:
-            results = [r for r in validated.results if r.expectation_config and _check_of(r) == check.name]
+            results = [r for r in validated.results if r.expectation_config.meta["check"] == check.name]
             verdicts[check.name] = _verdict(check, table, results)
         if not validated.success:
             pages[name] = _page(validated)
     return Judgement(tuple(verdicts[check.name] for check in checks), pages)
 
 
-def _check_of(result: "ExpectationValidationResult") -> str:
-    meta = result.expectation_config.meta if result.expectation_config else None
-    return str((meta or {})["check"])
-
-
-def _validated(
-    name: str, table: "pd.DataFrame", checks: Sequence[Check], thresholds: Thresholds
-) -> "ExpectationSuiteValidationResult":
+def _validated(name: str, table: "pd.DataFrame", checks: Sequence[Check], thresholds: Thresholds) -> _Validated:
     expected = [(expect, check) for check in checks for expect in check.expectations(thresholds)]
     context = _context()
     import great_expectations as gx
@@ -76,7 +84,7 @@ def _validated(
     suite = gx.ExpectationSuite(name, expectations=[_expectation(expect, check) for expect, check in expected])
     table = _harmless(table[list(dict.fromkeys(column for expect, _ in expected for column in expect.columns))])
     batch = context.data_sources.pandas_default.read_dataframe(table)
-    return batch.validate(suite, result_format={"result_format": "COMPLETE"})
+    return cast("Any", batch).validate(suite, result_format={"result_format": "COMPLETE"})
 
 
 def _harmless(table: "pd.DataFrame") -> "pd.DataFrame":
@@ -107,7 +115,7 @@ def _context() -> "EphemeralDataContext":
         progress_bars=ProgressBarsConfig(globally=False),
         analytics_enabled=False,
     )
-    return gx.get_context(mode="ephemeral", project_config=config)
+    return cast("Any", gx).get_context(mode="ephemeral", project_config=config)
 
 
 def _expectation(expect: Expect, check: Check) -> Any:
@@ -117,7 +125,7 @@ def _expectation(expect: Expect, check: Check) -> Any:
     return ExpectationConfiguration(type=expect.kind, kwargs=dict(expect.arguments), meta=meta).to_domain_obj()
 
 
-def _verdict(check: Check, table: "pd.DataFrame", results: "Sequence[ExpectationValidationResult]") -> Verdict:
+def _verdict(check: Check, table: "pd.DataFrame", results: Sequence[_Result]) -> Verdict:
     offending: set[int] = set()
     judged = 0
     for result in results:
@@ -132,8 +140,9 @@ def _records(table: "pd.DataFrame") -> tuple[dict[str, Any], ...]:
     return tuple({str(name): value for name, value in row.items()} for row in table.to_dict("records"))
 
 
-def _page(validated: "ExpectationSuiteValidationResult") -> str:
+def _page(validated: _Validated) -> str:
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view.view import DefaultJinjaPageView
 
-    return DefaultJinjaPageView().render(ValidationResultsPageRenderer(run_info_at_end=True).render(validated))
+    content = cast("Any", ValidationResultsPageRenderer(run_info_at_end=True)).render(validated)
+    return cast("Any", DefaultJinjaPageView()).render(content)

@@ -36,13 +36,11 @@ def cohens_kappa(table: Counts) -> float | None:
         ``None`` if it is undefined: without images, or if both raters name only one and the same category.
     """
     import numpy as np
-    from statsmodels.stats import inter_rater
 
     if not any(any(row) for row in table):
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
-        kappa: Any = inter_rater.cohens_kappa(np.array(table), return_results=False)
-    kappa = float(kappa)
+        kappa = float(_inter_rater().cohens_kappa(np.array(table), return_results=False))
     return kappa if isfinite(kappa) else None
 
 
@@ -53,7 +51,6 @@ def fleiss_kappa(opinions: Iterable[Mapping[str, str]]) -> float | None:
         opinions: for each image, category by person. Only images with the commonest number of people count.
     """
     import numpy as np
-    from statsmodels.stats import inter_rater
 
     several = [tuple(each.values()) for each in opinions if len(each) > 1]
     if not several:
@@ -61,8 +58,15 @@ def fleiss_kappa(opinions: Iterable[Mapping[str, str]]) -> float | None:
     usual = Counter(map(len, several)).most_common(1)[0][0]
     table = np.array([[each.count(category) for category in CATEGORIES] for each in several if len(each) == usual])
     with np.errstate(invalid="ignore", divide="ignore"):
-        kappa = float(inter_rater.fleiss_kappa(table))
+        kappa = float(_inter_rater().fleiss_kappa(table))
     return kappa if isfinite(kappa) else None
+
+
+def _inter_rater() -> Any:
+    """Statsmodels' statistics of raters, which have no types. Imported when needed: it takes a second."""
+    from statsmodels.stats import inter_rater
+
+    return inter_rater
 
 
 def crossed(pairs: Iterable[tuple[str, str]]) -> list[list[int]]:

@@ -3,6 +3,8 @@
 They are computed from the pixels that the classifier has decoded: decoding again would cost more than all checks.
 """
 
+from typing import Any, cast
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,4 +50,5 @@ def _perceptual_hash(levels: NDArray[np.float32]) -> bytes:
     from PIL import Image
 
     picture = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
-    return np.packbits(imagehash.phash(picture, HASH_SIDE).hash).tobytes()
+    bits: NDArray[np.bool_] = cast("Any", imagehash.phash(picture, HASH_SIDE)).hash
+    return np.packbits(bits).tobytes()

@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
@@ -74,10 +74,11 @@ def days_of(backfill: PartitionBackfill) -> frozenset[date]:
         names = backfill.partition_names if backfill.job_name == SCORING_JOB else ()
         return frozenset(map(date.fromisoformat, names or ()))
     try:
-        target = backfill.get_asset_backfill_data(_asset_graph()).target_subset
+        # The graph's type parameter is missing in Dagster's signature, here and in `start`.
+        target = cast("Any", backfill).get_asset_backfill_data(_asset_graph()).target_subset
     except DagsterDefinitionChangedDeserializationError:
         return frozenset()  # of a release with another first day; Dagster cannot continue it either
-    keys = {
+    keys: set[str] = {
         key
         for asset in DAILY_ASSETS
         if asset in target.asset_keys
@@ -131,7 +132,7 @@ def start(
     Raises:
         IntegrityError: a backfill of that number exists already.
     """
-    backfill = PartitionBackfill.from_asset_partitions(
+    backfill: PartitionBackfill = cast("Any", PartitionBackfill).from_asset_partitions(
         backfill_id=backfill_id or make_new_backfill_id(),
         asset_graph=_asset_graph(),
         partition_names=[day.isoformat() for day in sorted(days)],
@@ -178,7 +179,7 @@ def _cancel(instance: dg.DagsterInstance, backfill: Backfill) -> None:
     if stored and stored.status is BulkActionStatus.REQUESTED:
         tags = {**stored.tags, PAUSED_TAG: backfill.span}
         # Dagster's own `with_…` methods use `_replace` as well; there is none for tags.
-        instance.update_backfill(stored.with_status(BulkActionStatus.CANCELING)._replace(tags=tags))
+        instance.update_backfill(stored._replace(status=BulkActionStatus.CANCELING, tags=tags))
 
 
 def _status(instance: dg.DagsterInstance, backfill_id: str) -> BulkActionStatus | None:

@@ -64,7 +64,7 @@ def _result(verdict: Verdict, pages: Mapping[str, Path], pictures: Pictures) -> 
             "judged": verdict.judged,
             "offending": len(verdict.rows),
             **_offending(verdict, pictures),
-            **({"data docs": dg.MetadataValue.path(page)} if (page := pages.get(check.table)) else {}),
+            **({"data docs": dg.PathMetadataValue(page)} if (page := pages.get(check.table)) else {}),
         },
     )
 

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
@@ -25,6 +25,11 @@ Events = Iterator[Result | dg.AssetMaterialization | dg.AssetCheckEvaluation]
 
 ProcessDay = Callable[[date], Result]
 """Processes one day and returns its result."""
+
+
+def metadata_of(result: Result) -> Mapping[str, Any]:
+    """What a result says of its day, by label. Dagster's own type of it leaves a parameter open."""
+    return cast("Any", result).metadata or {}
 
 
 def days_of(context: dg.AssetExecutionContext) -> list[date]:
@@ -51,12 +56,12 @@ def process_days(context: dg.AssetExecutionContext, process_day: ProcessDay) -> 
     done, failed = _process_each(days, process_day)
     if failed and not _is_waited_for(context, failed):
         for day, result in done.items():
-            yield dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=result.metadata)
+            yield dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=metadata_of(result))
         yield from _evaluations(context, done)
     if failed:
         raise _step_error(failed, done)
     for day, result in done.items():
-        context.add_asset_metadata(result.metadata or {}, partition_key=day.isoformat())
+        context.add_asset_metadata(metadata_of(result), partition_key=day.isoformat())
     yield dg.MaterializeResult(check_results=_summary(done))
     yield from _evaluations(context, done)
 

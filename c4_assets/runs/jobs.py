@@ -1,8 +1,11 @@
 """The jobs and their schedules. Runs for new inspections are requested by the sensor in ``sensors/``."""
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any, cast
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from c4_assets.runs.partitions import DAYS, WEEKS
 
@@ -10,27 +13,43 @@ PRIORITY_RUN_TAGS = {"dagster/priority": "10", "dagster/retry_on_asset_or_op_fai
 """Run tags of jobs that somebody waits for: they overtake backfills, which have no priority, in queue and pools.
 Dagster repeats a run whose process dies. One that fails is not repeated; the sensor requests it again."""
 
-score_images = dg.define_asset_job(
+# Dagster's signatures of what declares jobs and schedules leave the parameter of a generic type open (``PathLike``).
+_dagster = cast("Any", dg)
+
+
+def _asset_job(name: str, assets: Sequence[str], description: str) -> UnresolvedAssetJobDefinition:
+    return _dagster.define_asset_job(name, selection=assets, description=description, tags=PRIORITY_RUN_TAGS)
+
+
+def schedule(
+    job: dg.JobDefinition | UnresolvedAssetJobDefinition, cron_schedule: str
+) -> Callable[[Callable[..., dg.RunRequest]], dg.ScheduleDefinition]:
+    """Decorates a function that asks for a run of the job.
+
+    The schedule's times are UTC, and it is on until an operator turns it off.
+    """
+    return _dagster.schedule(
+        job=job,
+        cron_schedule=cron_schedule,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+
+
+score_images = _asset_job(
     "score_images",
-    selection=["raw_inspection_images", "marco_probabilities", "class_predictions", "db_scores"],
-    description="Scores every image of a day that has no score yet.",
-    tags=PRIORITY_RUN_TAGS,
+    ["raw_inspection_images", "marco_probabilities", "class_predictions", "db_scores"],
+    "Scores every image of a day that has no score yet.",
 )
 
-collect_disagreements = dg.define_asset_job(
+collect_disagreements = _asset_job(
     "collect_disagreements",
-    selection=["human_labels", "ashes_disagreements"],
-    description="Collects what people scored in a week and see otherwise than the machine.",
-    tags=PRIORITY_RUN_TAGS,
+    ["human_labels", "ashes_disagreements"],
+    "Collects what people scored in a week and see otherwise than the machine.",
 )
 
 
-@dg.schedule(
-    job=score_images,
-    cron_schedule="0 6 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-)
+@schedule(score_images, "0 6 * * *")
 def settle_yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """In the morning, runs the day before once more: images that were still uploading in its last run are judged now.
 
@@ -40,29 +59,16 @@ def settle_yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(partition_key=DAYS.get_partition_key_for_timestamp(yesterday.timestamp()))
 
 
-count_backlog = dg.define_asset_job(
-    "count_backlog",
-    selection=["backlog_coverage"],
-    description="Counts how much of history is scored.",
-    tags=PRIORITY_RUN_TAGS,
-)
-
-daily_coverage = dg.ScheduleDefinition(
-    name="daily_coverage",
-    job=count_backlog,
-    cron_schedule="0 7 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="In the morning, how far history is scored, so that Dagster plots it over time.",
-)
+count_backlog = _asset_job("count_backlog", ["backlog_coverage"], "Counts how much of history is scored.")
 
 
-@dg.schedule(
-    job=collect_disagreements,
-    cron_schedule="0 5 * * 1",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-)
+@schedule(count_backlog, "0 7 * * *")
+def daily_coverage() -> dg.RunRequest:
+    """In the morning, how far history is scored, so that Dagster plots it over time."""
+    return dg.RunRequest()
+
+
+@schedule(collect_disagreements, "0 5 * * 1")
 def weekly_ashes(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """On Monday morning, runs Ashes for the week that has just ended."""
     last_week = context.scheduled_execution_time - timedelta(weeks=1)

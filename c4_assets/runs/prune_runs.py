@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from c4_assets.runs.jobs import schedule
 from c4_assets.runs.pruning import prune
 from c4_assets.runs.step_failures import translate_errors
 from resources.settings import Settings
@@ -33,18 +34,14 @@ def forget_old_runs(context: dg.OpExecutionContext, settings: dg.ResourceParam[S
     )
 
 
-@dg.job(executor_def=dg.in_process_executor)
-def prune_runs() -> None:
-    """Deletes runs that ended long ago and that nothing needs any more. Runs where the run worker does."""
-    forget_old_runs()
-
-
-@dg.schedule(
-    job=prune_runs,
-    cron_schedule="0 3 * * 0",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+prune_runs = dg.JobDefinition(
+    graph_def=dg.GraphDefinition("prune_runs", node_defs=[forget_old_runs]),
+    executor_def=dg.in_process_executor,
+    description="Deletes runs that ended long ago and that nothing needs any more. Runs where the run worker does.",
 )
+
+
+@schedule(prune_runs, "0 3 * * 0")
 def weekly_pruning() -> dg.RunRequest:
     """In the night to Sunday, deletes runs that Dagster need not keep any longer."""
     return dg.RunRequest()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from resources.errors import ConfigurationError, ImageError, Unavailable
 from resources.image_store.base import FetchedImage, checked_size, fetch_each, safe_path
@@ -16,10 +16,10 @@ class FsspecStore:
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
-        from fsspec.core import url_to_fs
+        from fsspec import core
 
         try:
-            return url_to_fs(self._url)
+            return cast("Any", core).url_to_fs(self._url)
         except (ImportError, ValueError) as error:
             raise ConfigurationError(f"C4_STORE_URL cannot be used: {error}.") from error
 

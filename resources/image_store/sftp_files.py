@@ -2,6 +2,7 @@
 
 import asyncio
 import stat
+from typing import cast
 
 import asyncssh
 
@@ -76,7 +77,7 @@ class SftpFiles:
             # One byte more than expected shows a file that grows.
             while arrived <= size:
                 async with asyncio.timeout(self._timeout):
-                    block = bytes(await file.read(min(most, size + 1 - arrived), arrived))
+                    block = cast("bytes", await file.read(min(most, size + 1 - arrived), arrived))
                 blocks.append(block)
                 arrived += len(block)
                 if not block or arrived == size:

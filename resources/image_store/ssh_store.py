@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from resources.errors import ConfigurationError, ImageError, Unavailable
@@ -162,7 +162,7 @@ class SshStore:
 
         async def begin(connection: asyncssh.SSHClientConnection) -> None:
             try:
-                opening = connection.create_session(
+                opening: Coroutine[Any, Any, object] = cast("Any", connection).create_session(
                     lambda: tar, tar_command(self._root), encoding=None, window=CHANNEL_WINDOW_BYTES
                 )
                 await asyncio.wait_for(opening, self._timeout)

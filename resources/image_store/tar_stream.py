@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import asyncssh
 from asyncssh.constants import EXTENDED_DATA_STDERR
@@ -105,7 +105,7 @@ class ArrivingTar(asyncssh.SSHClientSession[bytes]):
     def session_started(self) -> None:
         assert self._channel is not None  # noqa: S101 (was made before)
         self.begun = True
-        self._channel.write(self._names)
+        cast("Any", self._channel).write(self._names)  # its type is lost on the way through asyncssh's base classes
         self._channel.write_eof()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:

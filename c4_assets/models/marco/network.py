@@ -7,7 +7,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from c4_assets.models.weights import files_sha256
 from resources.atomic_write import atomic_write
@@ -92,8 +92,9 @@ def tensorflow() -> Any:
         import tensorflow
 
         # That functions of TensorFlow 1 are deprecated is no news: MARCO is a model of TensorFlow 1.
-        tensorflow.get_logger().setLevel("ERROR")
-        return tensorflow
+        untyped = cast("Any", tensorflow)
+        untyped.get_logger().setLevel("ERROR")
+        return untyped
 
 
 _importing = threading.Lock()

@@ -40,6 +40,10 @@ CLOSE_TIMEOUT_S = 20.0
 """Seconds that the end of a run waits for its jobs to leave Slurm, so that the last one is reported as well."""
 
 
+_dagster_event = cast("Any", DagsterEvent)
+"""What makes Dagster's events, without its types, which leave parameters open."""
+
+
 class SlurmStepHandler(StepHandler):
     """Dagster's side of the steps: reads what a step is, and writes what became of it into the event log.
 
@@ -64,7 +68,7 @@ class SlurmStepHandler(StepHandler):
     def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
         step = self._step(step_handler_context)
         locally = self._runs_locally(step)
-        yield DagsterEvent.step_worker_starting(
+        yield _dagster_event.step_worker_starting(
             step_handler_context.get_step_context(step.key),
             message=f"Starting step {step.key} beside the run worker."
             if locally
@@ -97,7 +101,7 @@ class SlurmStepHandler(StepHandler):
         if failure.retry:
             return CheckStepHealthResult.unhealthy(failure.reason)
         # A retry policy is for what may go better next time. Dagster has no word for that in a health check.
-        DagsterEvent.step_failure_event(
+        _dagster_event.step_failure_event(
             step_handler_context.get_step_context(step.key),
             StepFailureData(error=SerializableErrorInfo(failure.reason, [], None), user_failure_data=None),
         )

@@ -69,5 +69,8 @@ def _merged(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[s
     merged = dict(settings)
     for key, value in overrides.items():
         below = merged.get(key)
-        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+        if isinstance(below, dict) and isinstance(value, Mapping):
+            merged[key] = _merged(cast("Mapping[str, Any]", below), cast("Mapping[str, Any]", value))
+        else:
+            merged[key] = value
     return merged
