@@ -17,6 +17,19 @@ ENGINES = ("auto", "tensorflow", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
+LEGACY_MODEL_VARIABLES = ("C4_MODEL", "C4_ENGINE", "C4_PRECISION", "C4_CRYSTAL_THRESHOLD")
+
+
+@dataclass(frozen=True)
+class LegacyModel:
+    """The one model of release 0.1, which variables described. Models stand in the imaging database now."""
+
+    model: str
+    engine: str
+    precision: str
+    crystal_threshold: float
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a deployment decides. Passwords, and the addresses that may hold one, are left out of ``repr``."""
@@ -32,19 +45,16 @@ class Settings:
     archive: Path
     models: Path
     dagster_home: Path
-    model: str
+    legacy_model: "LegacyModel | None"
     executor: str
     slurm_config: Path | None
     checks_config: Path | None
     data_docs: Path
-    crystal_threshold: float
     start_date: date
     sensor_minutes: int
     sensor_window_days: int
     backfill_days: int
     max_attempts: int
-    engine: str
-    precision: str
     batch_size: int | None
     staging_gigabytes: float
     retry_seconds: int
@@ -81,6 +91,16 @@ class Settings:
         def file(name: str) -> Path | None:
             return Path(value).expanduser() if (value := text(name, "")) else None
 
+        def legacy_model() -> LegacyModel | None:
+            threshold = ("C4_CRYSTAL_THRESHOLD", "0.25", float, "a probability above 0 and up to 1")
+            model = LegacyModel(
+                text("C4_MODEL", "marco"),
+                one_of("C4_ENGINE", ENGINES),
+                one_of("C4_PRECISION", PRECISIONS),
+                read(*threshold, lambda p: 0 < p <= 1),
+            )
+            return model if any(environment.get(name) for name in LEGACY_MODEL_VARIABLES) else None
+
         home = Path(text("C4_HOME", "~/.c4")).expanduser().absolute()
         return cls(
             home=home,
@@ -94,18 +114,11 @@ class Settings:
             archive=Path(text("C4_ARCHIVE", str(home / "archive"))).expanduser().absolute(),
             models=Path(text("C4_MODELS", str(home / "models"))).expanduser().absolute(),
             dagster_home=Path(text("DAGSTER_HOME", str(home / "dagster"))).expanduser().absolute(),
-            model=text("C4_MODEL", "marco"),
+            legacy_model=legacy_model(),
             executor=one_of("C4_EXECUTOR", EXECUTORS),
             slurm_config=file("C4_SLURM_CONFIG"),
             checks_config=file("C4_CHECKS_CONFIG"),
             data_docs=Path(text("C4_DATA_DOCS", str(home / "data-docs"))).expanduser().absolute(),
-            crystal_threshold=read(
-                "C4_CRYSTAL_THRESHOLD",
-                "0.25",
-                float,
-                "a probability above 0 and up to 1",
-                lambda p: 0 < p <= 1,
-            ),
             start_date=read(
                 "C4_START_DATE", "2006-01-01", date.fromisoformat, "a date like 2006-01-01", lambda _: True
             ),
@@ -113,8 +126,6 @@ class Settings:
             sensor_window_days=whole("C4_SENSOR_WINDOW_DAYS", "30"),
             backfill_days=whole("C4_BACKFILL_DAYS", "7"),
             max_attempts=whole("C4_MAX_ATTEMPTS", "3"),
-            engine=one_of("C4_ENGINE", ENGINES),
-            precision=one_of("C4_PRECISION", PRECISIONS),
             batch_size=None if text("C4_BATCH_SIZE", "auto") == "auto" else whole("C4_BATCH_SIZE", "auto"),
             staging_gigabytes=read("C4_STAGING_GIGABYTES", "50", float, "a number above 0", lambda size: size > 0),
             retry_seconds=whole("C4_RETRY_SECONDS", "10"),

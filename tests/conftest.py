@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ from c4_assets.checks.expectations import Judgement
 from c4_assets.checks.thresholds import Thresholds
 from c4_assets.definitions import defs
 from c4_assets.deployment import resources_of
+from c4_assets.models.active import ActiveModels, model_without_database
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.engine import Classification, Engine, pipeline
+from c4_assets.models.scorer_version import ScorerVersion
 from c4_assets.models.weights import fetch
 from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database import ImagingDatabase
@@ -73,7 +76,7 @@ def models() -> Path:
 @pytest.fixture(scope="session")
 def marco(models: Path) -> Classifier:
     """The real classifier."""
-    return Classifier(Settings.from_environment({"C4_HOME": str(models.parent), "C4_MODELS": str(models)}))
+    return model_without_database(Settings.from_environment({"C4_HOME": str(models.parent), "C4_MODELS": str(models)}))
 
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -112,11 +115,11 @@ def small_picture(data: bytes) -> Any:
 
 
 class StandInClassifier(Classifier):
-    """A classifier whose engine is a stand-in; its scorer version is its own."""
+    """A classifier whose engine is a stand-in."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.stand_in = StandIn()
+    def __init__(self, name: str, source: str, version: ScorerVersion, stand_in: StandIn) -> None:
+        super().__init__(name, source, version, Path("nowhere"))
+        self.stand_in = stand_in
 
     def weights_on_disk(self) -> str:
         return self.version.weights_sha256
@@ -133,22 +136,23 @@ class Facility:
     settings: Settings
     resources: dict[str, Any]
     instance: dg.DagsterInstance
+    engine: StandIn
 
     @property
     def database(self) -> ImagingDatabase:
         return self.resources["imaging_database"]
 
     @property
+    def models(self) -> ActiveModels:
+        return self.resources["models"]
+
+    @property
     def archive(self) -> ScoreArchive:
-        return self.resources["score_archive"]
+        return self.models.archive(self.models.current)
 
     @property
     def scorer_version(self) -> str:
-        return self.resources["classifier"].version.name
-
-    @property
-    def engine(self) -> StandIn:
-        return self.resources["classifier"].stand_in
+        return self.models.current.version.name
 
     @property
     def images(self) -> Path:
@@ -250,14 +254,15 @@ def make_facility(tmp_path: Path) -> Generator[Callable[..., Facility], None, No
 
     def make(own_database: bool = True, **changes: Any) -> Facility:
         settings = replace(Settings.from_environment({"C4_HOME": str(tmp_path / "home")}), **changes)
-        classifier = StandInClassifier(settings)
-        resources: dict[str, Any] = {**resources_of(settings), "classifier": classifier}
+        engine = StandIn()
+        resources: dict[str, Any] = dict(resources_of(settings))
         Path(settings.image_store_url).mkdir(parents=True, exist_ok=True)
         database: ImagingDatabase = resources["imaging_database"]
+        resources["models"] = ActiveModels(settings, database, partial(StandInClassifier, stand_in=engine))
         if own_database:
             database.upgrade()
             seed_classes(database)
-        made.append(Facility(settings, resources, dg.DagsterInstance.ephemeral()))
+        made.append(Facility(settings, resources, dg.DagsterInstance.ephemeral(), engine))
         return made[-1]
 
     yield make

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from c4_assets.command.console import console, print_error, progress
-from c4_assets.command.model import model_at_hand
+from c4_assets.command.model import models_at_hand
 from c4_assets.command.run import execute, failure_reason, score_days
 from c4_assets.deployment_home import dagster_instance, ready
-from c4_assets.models.classifier import Classifier
+from c4_assets.models.active import ActiveModels
 from resources.errors import C4Error, ConfigurationError
 from resources.image_store import LocalStore
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.work import pending_by_day
+from resources.imaging_database.work import pending_of_all
 from resources.records import CATEGORIES
 from resources.settings import Settings
 
@@ -39,10 +39,11 @@ def demo() -> None:
     started = time.monotonic()
     settings = Settings.from_environment()
     database = ready(settings)
-    model_at_hand(settings)
+    models = ActiveModels(settings, database).read()
+    models_at_hand(settings, models)
     _render(LocalStore.at(settings.image_store_url))
     register(database, datetime.now(UTC))
-    waiting = pending_by_day(database, Classifier(settings).version.name, settings.max_attempts)
+    waiting = pending_of_all(database, [model.version.name for model in models], settings.max_attempts)
     if not waiting:
         console.print("Every image has its score already: nothing was scored twice.")
     written = score_days(settings, waiting) if waiting else {}
@@ -50,7 +51,7 @@ def demo() -> None:
         raise C4Error("A day of the demo failed; the reason is above. Run the demo again: it carries on.")
     disagreements = _ashes(settings)
     rows = sum(count or 0 for count in written.values())
-    _show(database, Classifier(settings).version.name, disagreements, rows, time.monotonic() - started)
+    _show(database, models[0].version.name, disagreements, rows, time.monotonic() - started)
 
 
 def _render(store: LocalStore) -> None:

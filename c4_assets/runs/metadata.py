@@ -37,6 +37,8 @@ COLUMN_DESCRIPTIONS = {
     "drop_number": "Number of the drop in its well.",
     "path": "File below the image store's root.",
     "sha256": "Digest of the file that was scored.",
+    "image_sha256": "Digest of the file that was scored.",
+    "image_path": "Where that file was below the image store's root.",
     "p_clear": "Probability that the drop is clear.",
     "p_crystals": "Probability that the drop holds crystals.",
     "p_other": "Probability of anything else.",

@@ -1,4 +1,4 @@
-"""The score archive: every probability that a scorer version gave, as Parquet, for ever.
+"""The score archive: every probability that a model gave, as Parquet, for ever, and what was concluded from it.
 
 ``probabilities`` and ``predictions`` are datasets with one file a day, so that
 ``pandas.read_parquet(".../probabilities")`` or DuckDB's ``read_parquet(".../probabilities/**/*.parquet")`` is all it
@@ -8,7 +8,7 @@ takes to read them. While a day is being classified, its finished inspections li
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from datetime import date
+from datetime import date, datetime
 from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,30 +36,36 @@ LOCK_WAIT_S = 600
 
 
 class ScoreArchive:
-    """The archive of one scorer version. All its writes are atomic and can be repeated or made twice at once."""
+    """The archive of one model. All its writes are atomic and can be repeated or made twice at once.
 
-    def __init__(self, root: Path, scorer_version: str) -> None:
+    Probabilities belong to the model version, whatever its operating point; predictions, disagreements and labels to
+    the scorer version.
+    """
+
+    def __init__(self, root: Path, model_version: str, scorer_version: str) -> None:
         self._root = root
+        self.model_version = model_version
         self.scorer_version = scorer_version
 
     def _day_file(self, dataset: str, day: date) -> Path:
-        return self._root / dataset / f"scorer={self.scorer_version}" / f"day={day.isoformat()}" / f"{dataset}.parquet"
+        return self._root / dataset / f"model={self.model_version}" / f"day={day.isoformat()}" / f"{dataset}.parquet"
+
+    def _predictions_file(self, day: date) -> Path:
+        of_version = self._root / "predictions" / f"scorer={self.scorer_version}"
+        return of_version / f"day={day.isoformat()}" / "predictions.parquet"
 
     def _checkpoints(self, day: date) -> Path:
-        return self._root / "checkpoints" / self.scorer_version / day.isoformat()
+        return self._root / "checkpoints" / self.model_version / day.isoformat()
 
     def checkpoint(self, day: date, inspection_id: int, outcomes: Sequence[ImageOutcome]) -> None:
         """Puts an inspection's outcomes on disk. Every call adds a file: two attempts cannot undo each other."""
         file = self._checkpoints(day) / f"{inspection_id}-{uuid.uuid4().hex}.parquet"
         rows = [{**_row(outcome), "thumbnail": outcome.thumbnail} for outcome in outcomes]
-        _write(file, _schema(thumbnail="binary"), rows)
+        _write(file, _schema(thumbnail=True), rows)
 
     def outcomes(self, day: date) -> list[ImageOutcome]:
-        """One outcome an image, of the day's file and of checkpoints that are not merged yet, by image.
-
-        A score wins over a failure, the first score over a later one, the last failure over an earlier one.
-        """
-        return self._union(day, sorted(self._checkpoints(day).glob("*.parquet")))
+        """One outcome an image, of the day's file and of checkpoints that are not merged yet: see :func:`current`."""
+        return current(self._all(day, sorted(self._checkpoints(day).glob("*.parquet"))))
 
     def rows(self, day: date) -> list[ImageOutcome]:
         """What is in the day's file, row by row as it stands there."""
@@ -76,7 +82,7 @@ class ScoreArchive:
             kept: list[ImageOutcome] = []
             gone = 0
             checkpoints = sorted(self._checkpoints(day).glob("*.parquet"))
-            for outcome in self._union(day, checkpoints):
+            for outcome in current(self._all(day, checkpoints)):
                 if outcome.image.image_id in image_ids:
                     gone += 1
                 else:
@@ -87,7 +93,7 @@ class ScoreArchive:
 
     def category_counts(self, day: date) -> dict[str, int]:
         """How many images of each category the day's predictions hold."""
-        return dict(Counter(_read_columns(self._day_file("predictions", day), "category")["category"]))
+        return dict(Counter(_read_columns(self._predictions_file(day), "category")["category"]))
 
     def fingerprints(self, day: date) -> dict[int, bytes]:
         """The perceptual hash of every image of the day that has one (:class:`resources.records.Appearance`)."""
@@ -103,8 +109,10 @@ class ScoreArchive:
         """
         with self._lock(day):
             checkpoints = sorted(self._checkpoints(day).glob("*.parquet"))
-            merged = self._union(day, checkpoints)
+            outcomes = self._all(day, checkpoints)
+            merged = current(outcomes)
             if checkpoints:
+                self._keep_superseded(day, outcomes, merged)
                 self._replace(day, merged, checkpoints)
         return merged
 
@@ -113,7 +121,16 @@ class ScoreArchive:
 
         locks = self._root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(locks / f"{self.scorer_version}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S)
+        return FileLock(locks / f"{self.model_version}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S)
+
+    def _keep_superseded(self, day: date, outcomes: Sequence[ImageOutcome], merged: Sequence[ImageOutcome]) -> None:
+        """Keeps the scores of files that were replaced: nothing that a model gave is lost."""
+        file = self._day_file("superseded", day)
+        kept = {_content(outcome) for outcome in merged}
+        gone = {_content(o): o for o in outcomes if o.error is None and _content(o) not in kept}
+        if gone:
+            before = {_content(outcome): outcome for outcome in map(_outcome, _read(file))}
+            _write(file, _schema(), [_row(outcome) for outcome in {**gone, **before}.values()])
 
     def _replace(self, day: date, outcomes: Sequence[ImageOutcome], checkpoints: Sequence[Path]) -> None:
         """Puts the day's one file down and removes the checkpoints that are in it. The caller holds the lock."""
@@ -126,14 +143,28 @@ class ScoreArchive:
 
     def write_predictions(self, day: date, predictions: Iterable[Prediction]) -> None:
         """Replaces the day's predictions."""
-        rows = [{**_row(p.outcome), "category": p.category, "crystal": p.crystal, "rank": p.rank} for p in predictions]
-        _write(self._day_file("predictions", day), _schema(category="string", crystal="bool", rank="int32"), rows)
+        rows = [
+            {
+                "image_id": p.outcome.image.image_id,
+                "sha256": p.outcome.sha256,
+                "category": p.category,
+                "crystal": p.crystal,
+                "rank": p.rank,
+            }
+            for p in predictions
+        ]
+        _write(self._predictions_file(day), _prediction_schema(), rows)
 
     def predictions(self, day: date) -> list[Prediction]:
-        """The day's predictions, or none where no image of the day has been scored."""
+        """The day's predictions, or none where no image of the day has been scored.
+
+        One whose file was replaced since is left out: the next prediction is of the new file.
+        """
+        scored = {(o.image.image_id, o.sha256): o for o in self.outcomes(day) if o.error is None}
         return [
-            Prediction(_outcome(row), row["category"], row["crystal"], row["rank"])
-            for row in _read(self._day_file("predictions", day))
+            Prediction(scored[key], row["category"], row["crystal"], row["rank"])
+            for row in _read(self._predictions_file(day))
+            if (key := (row["image_id"], row["sha256"])) in scored
         ]
 
     def write_disagreements(self, week: date, disagreements: Iterable[ScorePair]) -> None:
@@ -157,22 +188,42 @@ class ScoreArchive:
         """A dataset's rows of the week that begins on this day, or none."""
         return _read(self._week_file(dataset, week))
 
-    def _union(self, day: date, checkpoints: Sequence[Path]) -> list[ImageOutcome]:
+    def _all(self, day: date, checkpoints: Sequence[Path]) -> list[ImageOutcome]:
         # The day's file comes last: a checkpoint that has gone meanwhile was merged into it before.
         rows = [row for file in (*checkpoints, self._day_file("probabilities", day)) for row in _read(file)]
         thumbnails = {row["image_id"]: row["jpeg"] for row in _read(self._day_file("thumbnails", day))}
-        best: dict[int, ImageOutcome] = {}
-        for row in rows:
-            outcome = _outcome({"thumbnail": thumbnails.get(row["image_id"]), **row})
-            other = best.get(outcome.image.image_id)
-            if other is None or _preference(outcome) < _preference(other):
-                best[outcome.image.image_id] = outcome
-        return [best[key] for key in sorted(best)]
+        return [_outcome({"thumbnail": thumbnails.get(row["image_id"]), **row}) for row in rows]
 
 
-def _preference(outcome: ImageOutcome) -> tuple[bool, float]:
-    failed = outcome.error is not None
-    return failed, -outcome.at.timestamp() if failed else outcome.at.timestamp()
+def current(outcomes: Iterable[ImageOutcome]) -> list[ImageOutcome]:
+    """One outcome an image number: of the image that it is now, and of the file that this image has now. By number.
+
+    Both are told by the newest attempt. Attempts at the same file of the same image are equals, however they came to be
+    twice: a score wins over a failure, the first score over a later one, the last failure over an earlier one. An
+    attempt that could not get at the file says nothing of it, so the score of an earlier one stays.
+    """
+    attempts: dict[int, list[ImageOutcome]] = {}
+    for outcome in outcomes:
+        attempts.setdefault(outcome.image.image_id, []).append(outcome)
+    return [_current(attempts[image_id]) for image_id in sorted(attempts)]
+
+
+def _current(attempts: Sequence[ImageOutcome]) -> ImageOutcome:
+    image = max(attempts, key=_time).image
+    of_image = [outcome for outcome in attempts if outcome.image == image]
+    of_image = [outcome for outcome in of_image if outcome.sha256 or outcome.error is None] or of_image
+    sha256 = max(of_image, key=_time).sha256
+    of_file = [outcome for outcome in of_image if outcome.sha256 == sha256]
+    scored = [outcome for outcome in of_file if outcome.error is None]
+    return min(scored, key=_time) if scored else max(of_file, key=_time)
+
+
+def _time(outcome: ImageOutcome) -> datetime:
+    return outcome.at
+
+
+def _content(outcome: ImageOutcome) -> tuple[Image, str | None]:
+    return outcome.image, outcome.sha256
 
 
 def _row(outcome: ImageOutcome) -> dict[str, Any]:
@@ -208,7 +259,7 @@ def _outcome(row: dict[str, Any]) -> ImageOutcome:
 _APPEARANCE = tuple(Appearance.__dataclass_fields__)
 
 
-def _schema(**more: str) -> "pa.Schema":
+def _schema(thumbnail: bool = False) -> "pa.Schema":
     import pyarrow as pa
 
     return pa.schema(
@@ -227,7 +278,7 @@ def _schema(**more: str) -> "pa.Schema":
             "taken_at": pa.timestamp("us", tz="UTC"),
             **dict.fromkeys(("brightness", "black", "saturated", "sharpness"), pa.float32()),
             "perceptual_hash": pa.binary(),
-            **{name: pa.type_for_alias(alias) for name, alias in more.items()},
+            **({"thumbnail": pa.binary()} if thumbnail else {}),
         }
     )
 
@@ -250,6 +301,20 @@ def _disagreement_schema() -> "pa.Schema":
             "human_scored_at": pa.timestamp("us", tz="UTC"),
             "machine_category": pa.string(),
             **{name: pa.float32() for name in PROBABILITY_COLUMNS},
+        }
+    )
+
+
+def _prediction_schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema(
+        {
+            "image_id": pa.int64(),
+            "sha256": pa.string(),
+            "category": pa.string(),
+            "crystal": pa.bool_(),
+            "rank": pa.int32(),
         }
     )
 

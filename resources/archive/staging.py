@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resources.atomic_write import atomic_write
 from resources.records import Image
@@ -57,15 +57,14 @@ class StagedInspection:
 
 
 class Staging:
-    """The staged inspections of one scorer version, a folder a day."""
+    """The staged inspections, a folder a day: an image is fetched once, however many models classify it."""
 
-    def __init__(self, root: Path, scorer_version: str) -> None:
-        self._everyones = root
-        self._root = root / scorer_version
+    def __init__(self, root: Path) -> None:
+        self._root = root
 
     def size(self) -> int:
-        """Bytes that are staged, of every scorer version: they share the disk."""
-        return sum(_size(file) for file in self._everyones.glob("*/*/*.arrow"))
+        """Bytes that are staged."""
+        return sum(_size(file) for file in self._root.glob("*/*.arrow"))
 
     def _file(self, day: date, inspection_id: int) -> Path:
         return self._root / day.isoformat() / f"{inspection_id}.arrow"
@@ -96,37 +95,25 @@ class Staging:
                 size += sum(len(row.data or b"") for row in rows)
         return StagedInspection(images, failed, size)
 
-    def image_ids(self, day: date, inspection_id: int) -> set[int]:
-        """Identifiers of the images that are staged of an inspection; none if it is not staged."""
-        import pyarrow as pa
-
-        try:
-            with pa.memory_map(str(self._file(day, inspection_id))) as source:
-                reader = pa.ipc.open_file(source)
-                return {
-                    key
-                    for i in range(reader.num_record_batches)
-                    for key in reader.get_batch(i).column("image_id").to_pylist()
-                }
-        except FileNotFoundError:
-            return set()
+    def images(self, day: date, inspection_id: int) -> set[Image]:
+        """The images that are staged of an inspection, as they were listed then; none if it is not staged."""
+        return {_image(row) for row in self._without_data(day, inspection_id)}
 
     def files(self, day: date, inspection_id: int) -> list[StagedFile]:
         """What is known of an inspection's staged images; none if it is not staged."""
+        names = StagedFile.__dataclass_fields__
+        return [StagedFile(**{name: row[name] for name in names}) for row in self._without_data(day, inspection_id)]
+
+    def _without_data(self, day: date, inspection_id: int) -> list[dict[str, Any]]:
+        """An inspection's rows without the bytes of the images: of a mapped file, these are not read."""
         import pyarrow as pa
 
-        names = StagedFile.__dataclass_fields__
         try:
             with pa.memory_map(str(self._file(day, inspection_id))) as source:
                 reader = pa.ipc.open_file(source)
-                # What an earlier release has staged lacks some of the columns.
-                present = [name for name in reader.schema.names if name in names]
-                batches = (reader.get_batch(i).select(present) for i in range(reader.num_record_batches))
-                return [
-                    StagedFile(**{name: row.get(name) for name in names})
-                    for batch in batches
-                    for row in batch.to_pylist()
-                ]
+                columns = [name for name in reader.schema.names if name != "data"]
+                batches = (reader.get_batch(i).select(columns) for i in range(reader.num_record_batches))
+                return [row for batch in batches for row in batch.to_pylist()]
         except FileNotFoundError:
             return []
 
@@ -146,14 +133,17 @@ class Staging:
             reader = pa.ipc.open_file(source)
             for i in range(reader.num_record_batches):
                 for row in reader.get_batch(i).to_pylist():
-                    image = Image(**{name: row[name] for name in Image.__dataclass_fields__})
                     yield StagedImage(
-                        image, row["fetched_at"], row["data"], row["error"], row["sha256"], row.get("taken_at")
+                        _image(row), row["fetched_at"], row["data"], row["error"], row["sha256"], row["taken_at"]
                     )
 
     def remove(self, day: date, inspection_id: int) -> None:
         """Gives an inspection's space back."""
         self._file(day, inspection_id).unlink(missing_ok=True)
+
+
+def _image(row: dict[str, Any]) -> Image:
+    return Image(**{name: row[name] for name in Image.__dataclass_fields__})
 
 
 def _size(file: Path) -> int:

@@ -42,7 +42,7 @@ def frozen_graph(saved_model: Path, weights_sha256: str, models: Path) -> Path:
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, StopIteration) as error:
         raise ConfigurationError(
             f"The model in {saved_model} is not MARCO's SavedModel: {error or 'its graph is not in it'}. Fetch it "
-            "again with `c4 model fetch`, or correct C4_MODEL."
+            "again with `c4 model fetch`."
         ) from error
     try:
         with atomic_write(file) as temporary:
