@@ -1,0 +1,93 @@
+"""Rows in Parquet and Arrow files: what is written is read, and a write that dies leaves the old file."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from resources.archive.tables import (
+    Columns,
+    read_arrow,
+    read_parquet,
+    read_parquet_columns,
+    write_arrow,
+    write_parquet,
+)
+
+COLUMNS: Columns = {
+    "known": "bool",
+    "drop": "int32",
+    "image_id": "int64",
+    "crystals": "float32",
+    "sharpness": "float64",
+    "well": "string",
+    "fingerprint": "binary",
+    "data": "large_binary",
+    "scored_at": "time",
+}
+FULL: dict[str, object] = {
+    "known": True,
+    "drop": 1,
+    "image_id": 2**40,
+    "crystals": 0.5,
+    "sharpness": 0.1,
+    "well": "A1 µ",
+    "fingerprint": b"\x00\xff",
+    "data": b"jpeg",
+    "scored_at": datetime(2024, 1, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+}
+EMPTY = dict.fromkeys(COLUMNS)
+
+
+def test_every_kind_of_column_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "rows.parquet", COLUMNS, [FULL, {}])
+    write_arrow(tmp_path / "rows.arrow", COLUMNS, [FULL, {}], rows_a_batch=16)
+    assert read_parquet(tmp_path / "rows.parquet") == [FULL, EMPTY]
+    assert list(read_arrow(tmp_path / "rows.arrow")) == [FULL, EMPTY]
+
+
+def test_a_file_that_is_not_there_holds_no_rows(tmp_path: Path) -> None:
+    assert read_parquet(tmp_path / "none") == []
+    assert read_parquet_columns(tmp_path / "none", "well", "drop") == {"well": [], "drop": []}
+    assert list(read_arrow(tmp_path / "none")) == []
+    assert list(read_arrow(tmp_path / "none", ["well"])) == []
+
+
+def test_a_column_that_an_earlier_release_did_not_write_is_none(tmp_path: Path) -> None:
+    rows = [{"well": "A1"}, {"well": "A2"}]
+    write_parquet(tmp_path / "rows.parquet", {"well": "string"}, rows)
+    write_arrow(tmp_path / "rows.arrow", {"well": "string"}, rows, rows_a_batch=1)
+    assert read_parquet_columns(tmp_path / "rows.parquet", "well", "size") == {
+        "well": ["A1", "A2"],
+        "size": [None, None],
+    }
+    assert list(read_arrow(tmp_path / "rows.arrow", ["size", "well"])) == [
+        {"well": "A1", "size": None},
+        {"well": "A2", "size": None},
+    ]
+
+
+def test_the_names_of_the_folders_are_no_columns(tmp_path: Path) -> None:
+    file = tmp_path / "scorer=marco-1" / "day=2024-01-31" / "probabilities.parquet"
+    write_parquet(file, {"well": "string"}, [{"well": "A1"}])
+    assert read_parquet(file) == [{"well": "A1"}]
+
+
+def test_only_the_named_columns_of_every_batch_are_read(tmp_path: Path) -> None:
+    rows = ({**FULL, "image_id": i} for i in range(37))
+    write_arrow(tmp_path / "rows.arrow", COLUMNS, rows, rows_a_batch=16)
+    assert list(read_arrow(tmp_path / "rows.arrow", ["image_id"])) == [{"image_id": i} for i in range(37)]
+
+
+def test_rows_that_stop_coming_leave_the_old_file_as_it_was(tmp_path: Path) -> None:
+    def stops() -> Iterator[Mapping[str, object]]:
+        yield {"well": "B1"}
+        raise OSError("no space left on device")
+
+    file = tmp_path / "rows.arrow"
+    write_arrow(file, {"well": "string"}, [{"well": "A1"}], rows_a_batch=1)
+    with pytest.raises(OSError, match="no space"):
+        write_arrow(file, {"well": "string"}, stops(), rows_a_batch=1)
+    assert list(read_arrow(file)) == [{"well": "A1"}]
+    assert list(tmp_path.iterdir()) == [file]
