@@ -117,16 +117,16 @@ def small_picture(data: bytes) -> Any:
 class StandInClassifier(Classifier):
     """A classifier whose engine is a stand-in."""
 
-    def __init__(self, name: str, source: str, version: ScorerVersion, stand_in: StandIn) -> None:
+    def __init__(self, name: str, source: str, version: ScorerVersion, facility: "Facility") -> None:
         super().__init__(name, source, version, Path("nowhere"))
-        self.stand_in = stand_in
+        self._facility = facility
 
     def weights_on_disk(self) -> str:
         return self.version.weights_sha256
 
     @property
     def engine(self) -> Engine:
-        return self.stand_in
+        return self._facility.engine
 
 
 @dataclass
@@ -136,7 +136,14 @@ class Facility:
     settings: Settings
     resources: dict[str, Any]
     instance: dg.DagsterInstance
-    engine: StandIn
+    engine: Engine
+    """What computes, for every model."""
+
+    @property
+    def seen(self) -> list[str]:
+        """Digests of the images that were decoded, in order."""
+        assert isinstance(self.engine, StandIn)
+        return self.seen
 
     @property
     def database(self) -> ImagingDatabase:
@@ -254,15 +261,15 @@ def make_facility(tmp_path: Path) -> Generator[Callable[..., Facility], None, No
 
     def make(own_database: bool = True, **changes: Any) -> Facility:
         settings = replace(Settings.from_environment({"C4_HOME": str(tmp_path / "home")}), **changes)
-        engine = StandIn()
         resources: dict[str, Any] = dict(resources_of(settings))
         Path(settings.image_store_url).mkdir(parents=True, exist_ok=True)
         database: ImagingDatabase = resources["imaging_database"]
-        resources["models"] = ActiveModels(settings, database, partial(StandInClassifier, stand_in=engine))
         if own_database:
             database.upgrade()
             seed_classes(database)
-        made.append(Facility(settings, resources, dg.DagsterInstance.ephemeral(), engine))
+        facility = Facility(settings, resources, dg.DagsterInstance.ephemeral(), StandIn())
+        resources["models"] = ActiveModels(settings, database, partial(StandInClassifier, facility=facility))
+        made.append(facility)
         return made[-1]
 
     yield make

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from c4_assets.command.run import failure_reason
 from resources.imaging_database.work import failures, forget_failures
 from resources.records import crystal_probability
+from resources.settings import LegacyModel
 from tests.conftest import Facility, noon, photograph
 
 FOUR = {f"{seed}.jpg": photograph(seed) for seed in range(4)}
@@ -47,7 +48,7 @@ def test_a_second_run_fetches_classifies_and_writes_nothing(facility: Facility) 
     facility.add_plate("P1", FOUR)
     facility.score()
     again = facility.score()
-    assert len(facility.engine.seen) == 4
+    assert len(facility.seen) == 4
     assert metadata(again, "raw_inspection_images")["images staged"] == 0
     assert metadata(again, "db_scores")["rows written"] == 0
     assert metadata(again, "db_scores")["rows there before"] == 4
@@ -172,7 +173,8 @@ def test_a_mended_image_is_scored_and_no_longer_listed_as_failed(facility: Facil
 def test_another_scorer_version_scores_beside_the_first_and_changes_none_of_its_rows(
     make_facility: Callable[..., Facility],
 ) -> None:
-    first, second = make_facility(), make_facility(crystal_threshold=0.1)
+    first = make_facility()
+    second = make_facility(legacy_model=LegacyModel("marco", "openvino", "fp32", 0.1))
     assert first.scorer_version != second.scorer_version
     first.add_plate("P1", FOUR)
     first.score()
@@ -258,7 +260,7 @@ def test_a_database_that_lost_its_classes_keeps_the_scores_for_the_next_run(faci
     seed_classes(facility.database)
     facility.score()
     assert facility.progress().scored == 4
-    assert len(facility.engine.seen) == 4, "what was classified before the database failed is not classified again"
+    assert len(facility.seen) == 4, "what was classified before the database failed is not classified again"
 
 
 @contextmanager

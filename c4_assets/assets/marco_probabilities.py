@@ -22,7 +22,6 @@ from c4_assets.runs.metadata import (
     IMAGES_SCORED_KEY,
     MODEL_COMPUTED_KEY,
     MODEL_WAITED_KEY,
-    OUTCOME_COLUMNS,
     PARTITION_ROWS_KEY,
     column_schema,
     peak_memory,
@@ -30,6 +29,7 @@ from c4_assets.runs.metadata import (
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.runs.step_failures import GPU_RETRIES, translate_errors
 from c4_assets.scoring.classify import ClassifiedDay, classify_day
+from resources.archive.score_archive import OUTCOME_COLUMNS
 from resources.archive.staging import Staging
 from resources.executors.step_resources import StepResources
 from resources.records import crystal_probability
@@ -58,7 +58,10 @@ def marco_probabilities(
     They are kept for ever. The step resumes after the last finished inspection. Images that cannot be decoded stand in
     the file with the reason in place of probabilities.
     """
-    weights = cache(Classifier.weights_on_disk)
+
+    @cache
+    def weights(model: Classifier) -> str:
+        return model.weights_on_disk()
 
     def classify(day: date, model: Classifier, loaded: str | None, keep_staged: bool) -> ModelDay:
         archive = models.archive(model)

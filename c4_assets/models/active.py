@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from c4_assets.models.classifier import Classifier, ModelChoice, scorer_version_of
+from c4_assets.models.marco.preprocessing import PREPROCESSING
 from c4_assets.models.scorer_version import ScorerVersion
+from c4_assets.models.weights import RELEASES
 from resources.archive.score_archive import ScoreArchive
 from resources.atomic_write import atomic_write
 from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.models import RegisteredModel, register_model, registered_models
+from resources.imaging_database.models import RegisteredModel, known_versions, register_model, registered_models
 from resources.settings import Settings
 
 FIRST_MODEL = "marco"
@@ -40,7 +42,7 @@ class ActiveModels:
             return [self._make(FIRST_MODEL, *_first_model(settings))]
         known = registered_models(self._database)
         if not known:
-            source, version = _first_model(settings)
+            source, version = self._used_before() or _first_model(settings)
             register_model(self._database, FIRST_MODEL, source, version.as_row())
             known = registered_models(self._database)
         active = [model for model in known if model.active]
@@ -78,6 +80,12 @@ class ActiveModels:
         if not self._file.is_file() or self._file.read_text(encoding="utf-8") != text:
             with atomic_write(self._file) as temporary:
                 temporary.write_text(text, encoding="utf-8")
+
+    def _used_before(self) -> tuple[str, ScorerVersion] | None:
+        """The published model that an earlier release scored with last: this machine may not choose another engine."""
+        versions = [ScorerVersion.from_row(row) for row in known_versions(self._database)]
+        published = [v for v in versions if v.model in RELEASES and v.preprocessing == PREPROCESSING]
+        return (published[-1].model, published[-1]) if published else None
 
     @property
     def current(self) -> Classifier:

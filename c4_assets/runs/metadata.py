@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import dagster as dg
 
 from c4_assets.pictures.contact_sheet import Tile, contact_sheet
-from resources.records import PROBABILITY_COLUMNS
 
 # Metadata that code reads back. Events that are stored keep their labels, so a label stays as it is.
 GROUP = "drops"
@@ -79,25 +78,6 @@ def column_schema(**columns: str) -> dict[str, dg.TableSchemaMetadataValue]:
         columns=[dg.TableColumn(name, kind, COLUMN_DESCRIPTIONS[name]) for name, kind in columns.items()]
     )
     return {"dagster/column_schema": dg.MetadataValue.table_schema(schema)}
-
-
-OUTCOME_COLUMNS = {
-    "image_id": "int64",
-    "inspection_id": "int64",
-    "plate": "string",
-    "well": "string",
-    "drop_number": "int32",
-    "path": "string",
-    "sha256": "string",
-    **dict.fromkeys(PROBABILITY_COLUMNS, "float32"),
-    "scored_at": "timestamp[us, UTC]",
-    "error": "string",
-    "size": "int64",
-    "taken_at": "timestamp[us, UTC]",
-    **dict.fromkeys(("brightness", "black", "saturated", "sharpness"), "float32"),
-    "perceptual_hash": "binary",
-}
-"""Columns of the archive's probabilities, which its predictions carry on."""
 
 
 def column_lineage(upstream: str, *columns: str, **derived: tuple[str, ...]) -> dict[str, dg.MetadataValue]:

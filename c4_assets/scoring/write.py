@@ -50,19 +50,19 @@ def write_day(
     withheld = withhold_day(day, inspections, database, archive, version, predicted, without_score, thresholds)
     predictions = [p for p in predicted if p.outcome.image.inspection_id not in withheld]
     failed = [
-        FailedAttempt(outcome.image.image_id, outcome.image.path, outcome.error, outcome.at)
+        FailedAttempt(outcome.image.image_id, outcome.error, outcome.at, outcome.image.path)
         for outcome in without_score
         if outcome.error is not None
     ]
     scores = [
         MachineScore(
             p.outcome.image.image_id,
-            p.outcome.image.path,
-            p.outcome.sha256,
             p.category,
             p.crystal,
             p.outcome.probabilities,
             p.outcome.at,
+            p.outcome.image.path,
+            p.outcome.sha256,
         )
         for p in predictions
         if p.outcome.probabilities is not None

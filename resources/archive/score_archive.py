@@ -13,7 +13,7 @@ from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resources.atomic_write import atomic_write
+from resources.archive.tables import Columns, read_parquet, read_parquet_columns, write_parquet
 from resources.records import (
     PROBABILITY_COLUMNS,
     Appearance,
@@ -25,7 +25,6 @@ from resources.records import (
 )
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from filelock import FileLock
 
 THUMBNAILS_A_DAY = 48
@@ -33,6 +32,59 @@ THUMBNAILS_A_DAY = 48
 
 LOCK_WAIT_S = 600
 """How long a run waits for another one that merges the same day; a merge takes about a second."""
+
+
+OUTCOME_COLUMNS: Columns = {
+    "image_id": "int64",
+    "inspection_id": "int64",
+    "plate": "string",
+    "well": "string",
+    "drop_number": "int32",
+    "path": "string",
+    "sha256": "string",
+    "p_clear": "float32",
+    "p_crystals": "float32",
+    "p_other": "float32",
+    "p_precipitate": "float32",
+    "scored_at": "time",
+    "error": "string",
+    "size": "int64",
+    "taken_at": "time",
+    "brightness": "float32",
+    "black": "float32",
+    "saturated": "float32",
+    "sharpness": "float32",
+    "perceptual_hash": "binary",
+}
+
+PREDICTION_COLUMNS: Columns = {
+    "image_id": "int64",
+    "sha256": "string",
+    "category": "string",
+    "crystal": "bool",
+    "rank": "int32",
+}
+
+THUMBNAIL_COLUMNS: Columns = {"image_id": "int64", "jpeg": "binary"}
+
+DISAGREEMENT_COLUMNS: Columns = {
+    "image_id": "int64",
+    "inspection_id": "int64",
+    "plate": "string",
+    "imaged_at": "time",
+    "well": "string",
+    "drop_number": "int32",
+    "path": "string",
+    "human": "string",
+    "human_class": "string",
+    "human_category": "string",
+    "human_scored_at": "time",
+    "machine_category": "string",
+    "p_clear": "float32",
+    "p_crystals": "float32",
+    "p_other": "float32",
+    "p_precipitate": "float32",
+}
 
 
 class ScoreArchive:
@@ -61,7 +113,7 @@ class ScoreArchive:
         """Puts an inspection's outcomes on disk. Every call adds a file: two attempts cannot undo each other."""
         file = self._checkpoints(day) / f"{inspection_id}-{uuid.uuid4().hex}.parquet"
         rows = [{**_row(outcome), "thumbnail": outcome.thumbnail} for outcome in outcomes]
-        _write(file, _schema(thumbnail=True), rows)
+        write_parquet(file, {**OUTCOME_COLUMNS, "thumbnail": "binary"}, rows)
 
     def outcomes(self, day: date) -> list[ImageOutcome]:
         """One outcome an image, of the day's file and of checkpoints that are not merged yet: see :func:`current`."""
@@ -69,11 +121,11 @@ class ScoreArchive:
 
     def rows(self, day: date) -> list[ImageOutcome]:
         """What is in the day's file, row by row as it stands there."""
-        return [_outcome(row) for row in _read(self._day_file("probabilities", day))]
+        return [_outcome(row) for row in read_parquet(self._day_file("probabilities", day))]
 
     def doubled(self, day: date) -> list[int]:
         """The images that stand more than once in the day's file, each as often as it is too many."""
-        counts = Counter(_read_columns(self._day_file("probabilities", day), "image_id")["image_id"])
+        counts = Counter(read_parquet_columns(self._day_file("probabilities", day), "image_id")["image_id"])
         return [image_id for image_id, count in counts.items() for _ in range(count - 1)]
 
     def forget(self, day: date, image_ids: Collection[int]) -> int:
@@ -93,11 +145,11 @@ class ScoreArchive:
 
     def category_counts(self, day: date) -> dict[str, int]:
         """How many images of each category the day's predictions hold."""
-        return dict(Counter(_read_columns(self._predictions_file(day), "category")["category"]))
+        return dict(Counter(read_parquet_columns(self._predictions_file(day), "category")["category"]))
 
     def fingerprints(self, day: date) -> dict[int, bytes]:
         """The perceptual hash of every image of the day that has one (:class:`resources.records.Appearance`)."""
-        columns = _read_columns(self._day_file("probabilities", day), "image_id", "perceptual_hash")
+        columns = read_parquet_columns(self._day_file("probabilities", day), "image_id", "perceptual_hash")
         pairs = zip(columns["image_id"], columns["perceptual_hash"], strict=True)
         return {image_id: fingerprint for image_id, fingerprint in pairs if fingerprint}
 
@@ -129,15 +181,15 @@ class ScoreArchive:
         kept = {_content(outcome) for outcome in merged}
         gone = {_content(o): o for o in outcomes if o.error is None and _content(o) not in kept}
         if gone:
-            before = {_content(outcome): outcome for outcome in map(_outcome, _read(file))}
-            _write(file, _schema(), [_row(outcome) for outcome in {**gone, **before}.values()])
+            before = {_content(outcome): outcome for outcome in map(_outcome, read_parquet(file))}
+            write_parquet(file, OUTCOME_COLUMNS, [_row(outcome) for outcome in {**gone, **before}.values()])
 
     def _replace(self, day: date, outcomes: Sequence[ImageOutcome], checkpoints: Sequence[Path]) -> None:
         """Puts the day's one file down and removes the checkpoints that are in it. The caller holds the lock."""
         best = nlargest(THUMBNAILS_A_DAY, [o for o in outcomes if o.thumbnail], key=crystal_probability)
         thumbnails = [{"image_id": outcome.image.image_id, "jpeg": outcome.thumbnail} for outcome in best]
-        _write(self._day_file("thumbnails", day), _thumbnail_schema(), thumbnails)
-        _write(self._day_file("probabilities", day), _schema(), [_row(outcome) for outcome in outcomes])
+        write_parquet(self._day_file("thumbnails", day), THUMBNAIL_COLUMNS, thumbnails)
+        write_parquet(self._day_file("probabilities", day), OUTCOME_COLUMNS, [_row(outcome) for outcome in outcomes])
         for file in checkpoints:
             file.unlink(missing_ok=True)
 
@@ -153,7 +205,7 @@ class ScoreArchive:
             }
             for p in predictions
         ]
-        _write(self._predictions_file(day), _prediction_schema(), rows)
+        write_parquet(self._predictions_file(day), PREDICTION_COLUMNS, rows)
 
     def predictions(self, day: date) -> list[Prediction]:
         """The day's predictions, or none where no image of the day has been scored.
@@ -163,7 +215,7 @@ class ScoreArchive:
         scored = {(o.image.image_id, o.sha256): o for o in self.outcomes(day) if o.error is None}
         return [
             Prediction(scored[key], row["category"], row["crystal"], row["rank"])
-            for row in _read(self._predictions_file(day))
+            for row in read_parquet(self._predictions_file(day))
             if (key := (row["image_id"], row["sha256"])) in scored
         ]
 
@@ -173,25 +225,25 @@ class ScoreArchive:
             {**vars(row), **dict(zip(PROBABILITY_COLUMNS, row.probabilities or (None,) * 4, strict=True))}
             for row in disagreements
         ]
-        self.write_week("disagreements", week, _disagreement_schema(), rows)
+        self.write_week("disagreements", week, DISAGREEMENT_COLUMNS, rows)
 
     def _week_file(self, dataset: str, week: date) -> Path:
         return (
             self._root / dataset / f"scorer={self.scorer_version}" / f"week={week.isoformat()}" / f"{dataset}.parquet"
         )
 
-    def write_week(self, dataset: str, week: date, schema: "pa.Schema", rows: list[dict[str, Any]]) -> None:
+    def write_week(self, dataset: str, week: date, columns: Columns, rows: list[dict[str, Any]]) -> None:
         """Replaces a dataset's rows of the week that begins on this day."""
-        _write(self._week_file(dataset, week), schema, rows)
+        write_parquet(self._week_file(dataset, week), columns, rows)
 
     def read_week(self, dataset: str, week: date) -> list[dict[str, Any]]:
         """A dataset's rows of the week that begins on this day, or none."""
-        return _read(self._week_file(dataset, week))
+        return read_parquet(self._week_file(dataset, week))
 
     def _all(self, day: date, checkpoints: Sequence[Path]) -> list[ImageOutcome]:
         # The day's file comes last: a checkpoint that has gone meanwhile was merged into it before.
-        rows = [row for file in (*checkpoints, self._day_file("probabilities", day)) for row in _read(file)]
-        thumbnails = {row["image_id"]: row["jpeg"] for row in _read(self._day_file("thumbnails", day))}
+        rows = [row for file in (*checkpoints, self._day_file("probabilities", day)) for row in read_parquet(file)]
+        thumbnails = {row["image_id"]: row["jpeg"] for row in read_parquet(self._day_file("thumbnails", day))}
         return [_outcome({"thumbnail": thumbnails.get(row["image_id"]), **row}) for row in rows]
 
 
@@ -257,98 +309,3 @@ def _outcome(row: dict[str, Any]) -> ImageOutcome:
 
 
 _APPEARANCE = tuple(Appearance.__dataclass_fields__)
-
-
-def _schema(thumbnail: bool = False) -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema(
-        {
-            "image_id": pa.int64(),
-            "inspection_id": pa.int64(),
-            "plate": pa.string(),
-            "well": pa.string(),
-            "drop_number": pa.int32(),
-            "path": pa.string(),
-            "sha256": pa.string(),
-            **{name: pa.float32() for name in PROBABILITY_COLUMNS},
-            "scored_at": pa.timestamp("us", tz="UTC"),
-            "error": pa.string(),
-            "size": pa.int64(),
-            "taken_at": pa.timestamp("us", tz="UTC"),
-            **dict.fromkeys(("brightness", "black", "saturated", "sharpness"), pa.float32()),
-            "perceptual_hash": pa.binary(),
-            **({"thumbnail": pa.binary()} if thumbnail else {}),
-        }
-    )
-
-
-def _disagreement_schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema(
-        {
-            "image_id": pa.int64(),
-            "inspection_id": pa.int64(),
-            "plate": pa.string(),
-            "imaged_at": pa.timestamp("us", tz="UTC"),
-            "well": pa.string(),
-            "drop_number": pa.int32(),
-            "path": pa.string(),
-            "human": pa.string(),
-            "human_class": pa.string(),
-            "human_category": pa.string(),
-            "human_scored_at": pa.timestamp("us", tz="UTC"),
-            "machine_category": pa.string(),
-            **{name: pa.float32() for name in PROBABILITY_COLUMNS},
-        }
-    )
-
-
-def _prediction_schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema(
-        {
-            "image_id": pa.int64(),
-            "sha256": pa.string(),
-            "category": pa.string(),
-            "crystal": pa.bool_(),
-            "rank": pa.int32(),
-        }
-    )
-
-
-def _thumbnail_schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema({"image_id": pa.int64(), "jpeg": pa.binary()})
-
-
-def _write(file: Path, schema: "pa.Schema", rows: list[dict[str, Any]]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with atomic_write(file) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema), temporary, compression="zstd")
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    try:
-        # The file itself and not the dataset around it: the folders' names must not become columns here.
-        return pq.ParquetFile(file).read().to_pylist()
-    except FileNotFoundError:
-        return []
-
-
-def _read_columns(file: Path, *columns: str) -> dict[str, list[Any]]:
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(file).read(columns=list(columns))
-    except FileNotFoundError:
-        return {name: [] for name in columns}
-    present = table.to_pydict()
-    return {name: present.get(name, [None] * table.num_rows) for name in columns}

@@ -57,6 +57,13 @@ def registered_models(database: ImagingDatabase) -> list[RegisteredModel]:
     ]
 
 
+def known_versions(database: ImagingDatabase) -> list[dict[str, Any]]:
+    """The rows of ``c4_scorer_versions``, oldest first."""
+    query = select(c4_scorer_versions).order_by(c4_scorer_versions.c.first_used_at)
+    with database.reading("models") as connection:
+        return [{str(name): value for name, value in row.items()} for row in connection.execute(query).mappings()]
+
+
 def register_model(database: ImagingDatabase, name: str, source: str, scorer_version: Mapping[str, Any]) -> bool:
     """Adds an active model. Of two machines that add one of the same name at once, one is heard.
 

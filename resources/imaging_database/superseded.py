@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, RowMapping, select
 
 from resources.imaging_database.schema import c4_superseded_scores, scores
 from resources.imaging_database.statements import among
@@ -27,8 +27,8 @@ def scores_of_other_files(connection: Connection, version: str, rows: Sequence[M
     found: dict[int, bool] = {}
     for these in among(connection, scores.c.image_id, sorted(new)):
         query = select(*columns).where(scores.c.scorer_version == version, these).order_by(scores.c.image_id)
-        for stored in connection.execute(query):
-            old = stored._asdict()
+        for stored in connection.execute(query).mappings():
+            old = _row(stored)
             row = new[old["image_id"]]
             found[old["image_id"]] = old["scored_at"] < row["scored_at"] and not _is_of(old, row)
     return found
@@ -43,8 +43,8 @@ def supersede(connection: Connection, version: str, rows: Sequence[Mapping[str, 
     for row in rows:
         mine = (scores.c.image_id == row["image_id"]) & (scores.c.scorer_version == version)
         query = select(scores).where(mine, scores.c.scored_at < row["scored_at"]).with_for_update()
-        found = connection.execute(query).one_or_none()
-        if found is None or _is_of(old := found._asdict(), row):
+        found = connection.execute(query).mappings().one_or_none()
+        if found is None or _is_of(old := _row(found), row):
             continue
         connection.execute(scores.update().where(mine).values(dict(row)))
         if not _same_file(old, row):
@@ -52,6 +52,10 @@ def supersede(connection: Connection, version: str, rows: Sequence[Mapping[str, 
             connection.execute(c4_superseded_scores.insert().values(**kept, superseded_at=datetime.now(UTC)))
             done += 1
     return done
+
+
+def _row(stored: RowMapping) -> dict[str, Any]:
+    return {str(name): value for name, value in stored.items()}
 
 
 def _is_of(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

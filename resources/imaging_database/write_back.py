@@ -1,6 +1,6 @@
 """Scores go back into the imaging database: one transaction, insert if absent, safe to repeat."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,16 +25,16 @@ from resources.records import Probabilities
 class MachineScore:
     """What a scorer version says of one image. ``probabilities`` are clear, crystals, other, precipitate.
 
-    ``path`` and ``sha256`` say which file was scored.
+    ``path`` and ``sha256`` say which file was scored, where that is known.
     """
 
     image_id: int
-    path: str
-    sha256: str | None
     category: str
     crystal: bool
     probabilities: Probabilities
     scored_at: datetime
+    path: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class FailedAttempt:
     """One attempt that ended without a score. ``failed_at`` tells one attempt from another."""
 
     image_id: int
-    path: str
     reason: str
     failed_at: datetime
+    path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,12 @@ def write_back(
         insert_absent(connection, c4_scorer_versions, [scorer_version])
         classes = _class_ids(connection, {score.category for score in machine_scores})
         listed = _listed(connection, [*scored_ids, *(attempt.image_id for attempt in failed)])
-        rows = [
-            _row(score, version, classes, run_id) for score in machine_scores if (score.image_id, score.path) in listed
-        ]
+        rows = [_row(s, version, classes, run_id) for s in machine_scores if _is_listed(s, listed)]
         known = scores_of_other_files(connection, version, rows)
         # Most of a day that is written again is there. What another run writes meanwhile, the constraint keeps out.
         written = insert_absent(connection, scores, [row for row in rows if row["image_id"] not in known])
         superseded = supersede(connection, version, [row for row in rows if known.get(row["image_id"])])
-        attempts = [attempt for attempt in failed if (attempt.image_id, attempt.path) in listed]
+        attempts = [attempt for attempt in failed if _is_listed(attempt, listed)]
         _keep_failures(connection, version, [row["image_id"] for row in rows], attempts)
     return Written(
         scores=written + superseded,
@@ -136,13 +134,18 @@ def _class_ids(connection: Connection, categories: set[str]) -> dict[str, int]:
     return found
 
 
-def _listed(connection: Connection, image_ids: list[int]) -> set[tuple[int, str]]:
-    """Number and path of those of the images that are listed. A site's view may list one image at several places."""
-    found: set[tuple[int, str]] = set()
+def _listed(connection: Connection, image_ids: list[int]) -> dict[int, set[str]]:
+    """The paths of those of the images that are listed. A site's view may list one image at several places."""
+    found: dict[int, set[str]] = {}
     for these in among(connection, images.c.id, sorted(set(image_ids))):
-        rows = connection.execute(select(images.c.id, images.c.path).where(these).order_by(images.c.id))
-        found.update((row.id, row.path) for row in rows)
+        for row in connection.execute(select(images.c.id, images.c.path).where(these).order_by(images.c.id)):
+            found.setdefault(row.id, set()).add(row.path)
     return found
+
+
+def _is_listed(what: MachineScore | FailedAttempt, listed: Mapping[int, set[str]]) -> bool:
+    """Whether the database lists the image still, and at the place where its file was found."""
+    return what.image_id in listed and what.path in (None, *listed[what.image_id])
 
 
 def _found(connection: Connection, query: Select[tuple[int]], column: Column[int], image_ids: list[int]) -> set[int]:
