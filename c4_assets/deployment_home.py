@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def dagster_instance(settings: Settings) -> "dg.DagsterInstance":
-    """The Dagster instance in the settings' home, which is prepared if it is new."""
+    """The Dagster instance of the deployment. Its home is prepared if it is new."""
     import dagster as dg
 
     prepare_dagster_home(settings)
@@ -32,7 +32,7 @@ def prepare_dagster_home(settings: Settings) -> None:
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     config = settings.dagster_home / "dagster.yaml"
     if not config.exists():
-        config.unlink(missing_ok=True)  # a link to a checkout that has moved
+        config.unlink(missing_ok=True)  # a link to a checkout that was moved
         config.symlink_to(shipped("dagster.yaml"))
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         set_pool_limits(instance)

@@ -1,1 +1,1 @@
-"""What the assets use: imaging database, image store, staging area, score and label archives, Slurm, and settings."""
+"""What all else stands on: records, errors, settings, imaging database, image store, archive and executors."""

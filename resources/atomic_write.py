@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, whenever the process dies."""
+"""Atomic writes: a file is whole or absent, whenever the process dies."""
 
 import os
 import time
@@ -11,17 +11,17 @@ TEMPORARY_NAME = ".{name}.{unique}.tmp"
 """Name of a file being written. Arrow, DuckDB and globs pass over names that begin with a dot."""
 
 ABANDONED_AFTER_S = 24 * 3600
-"""Seconds after which a temporary file can only be the rest of a writer that died: no step runs for a day."""
+"""Age of a temporary file from which its writer must have died: no step runs for a day."""
 
 
 @contextmanager
 def atomic_write(path: Path) -> Generator[Path, None, None]:
-    """Yields a temporary path beside ``path``; when the block ends well, the file takes its place at once.
+    """Yields a temporary path beside ``path`` and renames it to ``path`` when the block ends without an error.
 
-    The content is on disk before the name changes and the new name is on disk before the block returns, so
-    that after a power cut ``path`` is the old file or the new one. Two writers do not disturb each other: the
-    last one to finish wins. If the block raises, ``path`` is untouched and nothing is left behind; what a writer
-    that was killed has left is removed by a later one.
+    The content is synced before the rename, and the folder after it, so that after a power cut ``path`` is the old
+    file or the new one. Two writers do not disturb each other: the last one to finish wins. If the block raises,
+    ``path`` is untouched and the temporary file is removed. The temporary file of a writer that was killed is removed
+    by a later one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)

@@ -1,13 +1,15 @@
-"""The four categories of a drop, in the order in which probabilities are kept everywhere."""
+"""What the parts of C4 hand to each other: categories, images and their states, outcomes, predictions, labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal
 
 Category = Literal["clear", "crystals", "other", "precipitate"]
 
 CATEGORIES: tuple[Category, ...] = ("clear", "crystals", "other", "precipitate")
+"""The categories of a drop, in the order in which probabilities are kept everywhere."""
 
 PROBABILITY_COLUMNS = tuple(f"p_{category}" for category in CATEGORIES)
 
@@ -20,6 +22,23 @@ Probabilities = tuple[float, float, float, float]
 def likeliest(probabilities: Probabilities) -> Category:
     """The category with the highest probability; of equal ones the first, as in NumPy's ``argmax``."""
     return CATEGORIES[max(range(len(CATEGORIES)), key=probabilities.__getitem__)]
+
+
+class ImageState(StrEnum):
+    """How far a scorer version has come with an image: the first that applies (``docs/words.md`` has a diagram).
+
+    No state is stored: each follows from the rows of the imaging database.
+    """
+
+    SCORED = "scored"
+    FAILED = "failed"
+    """All attempts are used up."""
+    WITHHELD = "withheld"
+    """The image's inspection fails a blocking check."""
+    RETRYING = "retrying"
+    """An attempt has failed, and others are left. Counted among the pending images as well."""
+    PENDING = "pending"
+    NO_LONGER_LISTED = "no longer listed"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Connections to other machines by ssh: opened once, kept, used from any thread, opened again when they are lost.
+"""Connections to other machines by ssh. One is opened on first use, kept, used from any thread, and reopened when lost.
 
-Host keys are always verified, and nothing but keys is used to log in: one in a file, those of an agent, or the user's
-own. ``~/.ssh/config`` is read, so that aliases and jump hosts work.
+Host keys are always verified. Login is by key alone: one in a file, those of an agent, or the user's own.
+``~/.ssh/config`` is read, so that aliases and jump hosts work.
 """
 
 import asyncio
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 KEEPALIVE_SECONDS = 15
-"""A connection on which two such questions in a row get no answer is lost."""
+"""Seconds between keepalive messages. A connection on which two in a row get no answer is lost."""
 
 
 LAST_MOMENT_SECONDS = 0.5
-"""How long a connection may seem alive after it has broken. Only what is refused waits for it, once."""
+"""How long a broken connection may still seem open. Only a request that was refused waits for it, once."""
 
 
 class ConnectionLost(Unavailable):
-    """The connection broke or could not be made. What was being done may be tried again on a new one."""
+    """The connection broke or could not be made. The request may be tried again on a new one."""
 
 
 class NoAnswer(Unavailable):
-    """The host took longer than it may. Nobody knows what it did."""
+    """The host did not answer in time. Whether it did what was asked is not known."""
 
 
 @dataclass(frozen=True)
 class SshAccess:
-    """What logging in takes, besides the address.
+    """What a login needs, besides the address.
 
     Attributes:
         key: private key file; without one, the agent's and the user's default keys are tried.
-        known_hosts: file with the host's key; the user's own if None. It is always checked.
-        timeout: seconds that the host may take to let us in, or be silent when it should send something.
+        known_hosts: file with the host's key; the user's own if ``None``.
+        timeout: seconds that a login may take, or that the host may be silent when it should send something.
     """
 
     key: Path | None = None
@@ -55,7 +55,7 @@ class SshConnection:
     """One connection to a host, on an event loop in a thread of its own.
 
     Args:
-        when_refused: what the operator is to do when the host refuses the login.
+        when_refused: advice to the operator for when the host refuses the login.
     """
 
     def __init__(self, host: str, user: str | None, port: int, access: SshAccess, when_refused: str) -> None:
@@ -75,11 +75,11 @@ class SshConnection:
         what: str,
         timeout: float | None = None,
     ) -> "Answer[T]":
-        """Starts ``use(connection)`` on the connection's loop, which connects before if need be.
+        """Starts ``use(connection)`` on the connection's event loop, which connects first if necessary.
 
         Args:
-            what: is asked, for the message when no answer comes.
-            timeout: seconds for connecting and use together. Without one, ``use`` must see to its own.
+            what: what is asked of the host, for the message when no answer comes.
+            timeout: seconds for connecting and use together; without one, ``use`` must limit itself.
         """
 
         async def within_time() -> T:
@@ -88,25 +88,25 @@ class SshConnection:
         async def answer() -> T | Exception:
             try:
                 return await asyncio.wait_for(within_time(), timeout)
-            except Exception as error:  # handed over and not raised, because nobody may wait for it any more
+            except Exception as error:  # returned, because nobody may be waiting for it any more
                 return error
 
         future = asyncio.run_coroutine_threadsafe(answer(), self._running_loop())
         return Answer(future, lambda: self._explained(f"{what} on {self.name}", timeout))
 
     def soon(self, callback: Callable[[], object]) -> None:
-        """Calls something on the connection's loop, from another thread; nothing happens after :meth:`close`."""
+        """Schedules a call on the connection's event loop, from another thread; does nothing after :meth:`close`."""
         with self._starting:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(callback)
 
     def drop(self) -> None:
-        """Gives up the connection as it is; the next use opens another one."""
+        """Aborts the connection; the next use opens another one."""
         if (connection := self._connection) is not None:
             self.soon(connection.abort)
 
     def close(self) -> None:
-        """Ends the connection and its thread. A later use starts both again."""
+        """Closes the connection and ends its thread. A later use starts both again."""
         with self._starting:
             loop, self._loop = self._loop, None
             thread, self._thread = self._thread, None
@@ -123,7 +123,7 @@ class SshConnection:
         if connection is not None:
             connection.close()
             try:
-                # The host counts a connection until it has seen its end.
+                # The host counts a connection as open until it has seen its end.
                 await asyncio.wait_for(connection.wait_closed(), 5)
             except TimeoutError:
                 connection.abort()
@@ -165,7 +165,7 @@ class SshConnection:
 
     @contextmanager
     def _explained(self, what: str, timeout: float | None) -> Generator[None]:
-        """Turns what asyncssh raises into words for the operator."""
+        """Turns exceptions of asyncssh into errors with a message for the operator."""
         import asyncssh
 
         try:
@@ -194,7 +194,7 @@ class SshConnection:
 
 
 async def is_lost(connection: "asyncssh.SSHClientConnection") -> bool:
-    """Whether a connection on which something has failed is gone: its channels fail a moment before it says so."""
+    """Whether a connection is lost on which a request failed: its channels fail a moment before it reports so."""
     try:
         await asyncio.wait_for(connection.wait_closed(), LAST_MOMENT_SECONDS)
     except TimeoutError:
@@ -204,13 +204,13 @@ async def is_lost(connection: "asyncssh.SSHClientConnection") -> bool:
 
 @dataclass(frozen=True)
 class Answer(Generic[T]):
-    """What was asked of a host and will come."""
+    """The pending answer of a host."""
 
     _future: "concurrent.futures.Future[T | Exception]"
     _explained: Callable[[], Any]
 
     def wait(self) -> T:
-        """The answer, when it has come.
+        """Waits for the answer and returns it.
 
         Raises:
             ConnectionLost: the host cannot be reached, or the connection broke.
@@ -220,7 +220,7 @@ class Answer(Generic[T]):
         try:
             answer = self._future.result()
         except BaseException:
-            self.forget()  # after an interrupt it is still under way
+            self.forget()  # after an interrupt, the request is still running
             raise
         with self._explained():
             if isinstance(answer, Exception):
@@ -228,5 +228,5 @@ class Answer(Generic[T]):
             return answer
 
     def forget(self) -> None:
-        """Nobody waits for the answer any more."""
+        """Drops the answer: nobody waits for it any more."""
         self._future.cancel()

@@ -1,4 +1,4 @@
-"""Ask for a run of every day that has images to score: a thin sensor over a pure decision."""
+"""Requests a run of every day that has pending images: a thin sensor over a pure decision."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -18,7 +18,7 @@ from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import pending_of_all
 from resources.settings import Settings
 
-# A run that is being cancelled may still be writing. Its day waits for it to end, or two runs would do the same work.
+# A run that is being cancelled may still write. Its day waits for its end, or two runs would do the same work.
 UNFINISHED_STATUSES = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
 
 WEEKLY_ASSETS = {dg.AssetKey("human_labels"), dg.AssetKey("ashes_disagreements")}
@@ -29,22 +29,22 @@ RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_ra
 
 @dataclass(frozen=True)
 class Decision:
-    """Days to ask runs for, newest first, and why the others have to wait, in words for the operator."""
+    """Days to request runs for, newest first, and a message for the operator on why the others wait."""
 
     requests: Sequence[date]
     explanation: str
 
 
 def decide(pending: Mapping[date, int], in_flight: Collection[date], today: date, first_day: date) -> Decision:
-    """Which days with pending images get a run now.
+    """Decides which days with pending images get a run now.
 
-    The newest day comes first, because crystallographers look at what was imaged today. A day that failed is asked
-    for again at every tick: what is pending is all that counts, and nothing is remembered about earlier requests.
+    The newest day comes first, because crystallographers look at what was imaged today. A day whose run failed is
+    requested again at every tick: only what is pending counts, and earlier requests are not remembered.
 
     Args:
-        pending: images without a score, by day of imaging.
-        in_flight: days that a run is at or waits for.
-        today: the newest day that is a partition. An imager whose clock is ahead makes later ones.
+        pending: number of pending images, by day of imaging.
+        in_flight: days of queued or running runs.
+        today: the newest day that is a partition. An imager whose clock is ahead causes later ones.
         first_day: the oldest day that is a partition (``C4_START_DATE``).
     """
     running = sorted(day for day in pending if day in in_flight)
@@ -71,10 +71,10 @@ def _listed(days: Sequence[date], most: int = 5) -> str:
 
 
 def days_in_flight(instance: dg.DagsterInstance, pending: Collection[date]) -> set[date]:
-    """Those of the pending days that an unfinished run is about, whoever started it (sensor, person or backfill).
+    """The pending days that an unfinished run is about, whoever started it (sensor, person or backfill).
 
-    A backfill's run that is queued holds up no day: it may stand there for weeks, and finds nothing to do when its turn
-    comes. So the question stays small, whatever the queue holds.
+    Queued runs of backfills do not count: they may wait for weeks, and find nothing to do when their turn comes. So the
+    query stays small, however long the queue is.
     """
     keys = [day.isoformat() for day in pending]
     of_a_day = (
@@ -94,7 +94,7 @@ def days_in_flight(instance: dg.DagsterInstance, pending: Collection[date]) -> s
 
 
 def _about_a_day(run: dg.DagsterRun) -> bool:
-    # The partitions of Ashes are weeks, and a week's key looks like a day's. Started by hand it is no job of ours.
+    # A week's partition key looks like a day's. A run that was started by hand may be of the weekly assets.
     selected = run.asset_selection
     return not (run.job_name == collect_disagreements.name or (bool(selected) and selected <= WEEKLY_ASSETS))
 
@@ -110,12 +110,12 @@ def new_inspections(
     models: dg.ResourceParam[ActiveModels],
     settings: dg.ResourceParam[Settings],
 ) -> dg.SensorResult | dg.SkipReason:
-    """Looks for images without a score in the imaging database and asks for a run of each of their days.
+    """Looks for pending images in the imaging database and requests a run of each of their days.
 
-    The requests carry no run key: Dagster remembers keys for ever and would drop a second request for a day whose
-    first run failed. That no day has two runs is made sure of by asking Dagster which are in flight.
+    The requests have no run key: Dagster remembers keys for ever and would drop a second request for a day whose
+    first run failed. Asking Dagster which days are in flight ensures that no day has two runs.
     """
-    set_pool_limits(context.instance)  # the daemon's first tick comes before its first run
+    set_pool_limits(context.instance)  # the daemon's first tick precedes its first run
     now = datetime.now(UTC)
     try:
         versions = [model.version.name for model in models.read()]

@@ -8,6 +8,8 @@ import pytest
 import typer
 
 from c4_assets.command import app
+from resources.records import ImageState
+from testing.import_graph import module_arrows, room_arrows
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -37,3 +39,24 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_the_readme_opens_with_the_two_commands() -> None:
     opening = (ROOT / "README.md").read_text()[:400]
     assert opening.index("make demo") < opening.index("make test")
+
+
+def test_the_states_of_an_image_are_the_same_in_code_table_and_diagram() -> None:
+    states = (ROOT / "docs" / "words.md").read_text().partition("## The states of an image")[2]
+    table, _, diagram = states.partition("```mermaid")
+    rows = re.findall(r"^\| ([a-z ]+) \|", table, re.MULTILINE)
+    assert rows == ["state", *ImageState]
+    aliases = {alias: title for title, alias in re.findall(r'state "(.+)" as (\w+)', diagram)}
+    arrows = re.findall(r"^ +(\w+|\[\*\]) --> (\w+):", diagram, re.MULTILINE)
+    ends = {aliases.get(end, end) for arrow in arrows for end in arrow}
+    assert ends - {"[*]"} == set(ImageState)
+
+
+def test_every_room_imports_only_from_rooms_below_it_in_the_table_of_rooms() -> None:
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("## Rooms")[2].partition("**Never**")[0]
+    rooms = re.findall(r"^\| `([\w/]+)` \|", table, re.MULTILINE)
+    for room, others in room_arrows(module_arrows()).items():
+        assert others <= set(rooms[rooms.index(room) + 1 :]), room
+    for room in rooms:
+        folder = ROOT / (room if (ROOT / room).is_dir() or "/" in room else f"c4_assets/{room}")
+        assert folder.is_dir() or folder.with_suffix(".py").is_file(), room

@@ -1,4 +1,4 @@
-"""A backfill of the backlog, as Dagster was seen to have it."""
+"""A backfill of the backlog, as observed in Dagster."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -7,10 +7,9 @@ from datetime import date, datetime
 
 @dataclass(frozen=True)
 class Backfill:
-    """A backfill over the daily assets that is not over.
+    """An unfinished backfill over the daily assets.
 
-    Its state is ``running``, ``pausing`` (its runs are ending), ``paused``, or ``ending`` where it was cancelled in the
-    UI.
+    Its state is ``running``, ``pausing`` (its runs are ending), ``paused``, or ``ending`` (it was cancelled in the UI).
     """
 
     backfill_id: str
@@ -21,7 +20,7 @@ class Backfill:
     runs_queued: int
     runs_started: int
     runs_failed: int
-    """Those that Dagster does not repeat by itself."""
+    """Failed runs that Dagster does not repeat by itself."""
 
     @property
     def span(self) -> str:
@@ -29,5 +28,5 @@ class Backfill:
 
 
 def span(days: Collection[date]) -> str:
-    """The first and the last of some days."""
+    """The first and the last of some days, as text."""
     return f"{min(days)} to {max(days)}" if len(days) > 1 else str(next(iter(days), "no day"))

@@ -1,4 +1,4 @@
-"""How much of history has been scored, by year and month, and when the rest will be."""
+"""How much of history is scored, by year and month, and when the rest will be."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
@@ -10,7 +10,7 @@ from resources.imaging_database.work import Progress, day_bounds, history_spans,
 
 @dataclass(frozen=True)
 class Coverage:
-    """How far a scorer version has come with the images of a period. ``month`` is 0 for a whole year."""
+    """Images of a month or year by state, for one scorer version. ``month`` is 0 for a whole year."""
 
     year: int
     month: int
@@ -21,7 +21,7 @@ class Coverage:
 
     @property
     def pending(self) -> int:
-        """Images that have neither a score nor used up their attempts, and are not withheld."""
+        """Images that are neither scored nor failed nor withheld."""
         return self.listed - self.scored - self.failed - self.withheld
 
     @property
@@ -47,7 +47,7 @@ def count_days(
 
     Args:
         since, until: the first and the last day of imaging.
-        counted: is told how many spans of history of how many are done, first and after each.
+        counted: called before the first span of history and after each, with the number of spans done and of all.
     """
     bounds = since and day_bounds(since)[0], until and day_bounds(until)[1]
     spans = history_spans(database, *bounds)
@@ -55,7 +55,7 @@ def count_days(
     counted(0, len(spans))
     for number, (start, end) in enumerate(spans):
         for day in progress_by_day(database, scorer_version, max_attempts, start, end):
-            # A span may end within a day: it begins at the time of the oldest inspection.
+            # A span may end within a day, because spans begin at the time of the oldest inspection.
             days[day.day] = days[day.day] + day if day.day in days else day
         counted(number + 1, len(spans))
     return list(days.values())
@@ -86,7 +86,7 @@ def total_of(months: Iterable[Coverage]) -> Coverage:
 
 @dataclass(frozen=True)
 class Throughput:
-    """How fast scores are made: scores of each hour of the last day, oldest first."""
+    """The scores written in each hour of the last day, oldest first."""
 
     hours: Sequence[int]
 
@@ -100,13 +100,13 @@ class Throughput:
 
     @property
     def per_second(self) -> float:
-        """Scores a second in the last hour or, where that rested, in the last day."""
+        """Scores per second in the last hour or, if that had none, in the last day."""
         return self.last_hour / 3600 or self.last_day / 86400
 
     def end(self, pending: int, now: datetime) -> datetime | None:
-        """When nothing is pending any more, if it goes on like this.
+        """The expected end at the current rate.
 
-        ``None`` where nothing was scored for a day, or the end is further away than a calendar reaches.
+        ``None`` if nothing was scored for a day, or if the end is later than ``datetime`` can hold.
         """
         if not pending:
             return now

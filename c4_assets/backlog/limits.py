@@ -26,19 +26,20 @@ FETCH, CLASSIFY, PREDICT, WRITE = "raw_inspection_images", "marco_probabilities"
 STEPS = (FETCH, CLASSIFY, PREDICT, WRITE)
 
 MAX_DAEMON_SILENCE = timedelta(minutes=5)
-"""Dagster's daemon gives a sign of life every half minute."""
+"""Silence after which the daemon counts as stopped. It sends a heartbeat every half minute."""
 
 BUSY_LOAD_PER_CORE = 0.9
-"""Processes that want to run, a core, from which on one more run makes all of them slower and none faster."""
+"""Runnable processes per core from which on one more run makes nothing faster."""
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """What the steps of one asset did in the last hour, over all runs that were looked at, in seconds.
+    """What the steps of one asset did in the last hour, over all observed runs, in seconds.
 
-    ``held`` is before they were launched (they wait for a slot of their pool), ``queued`` from there until they ran
-    (the Slurm queue, or the start of a process), ``working`` until they ended. ``images`` and ``took`` are of the
-    newest materialisations, whose rate they give. ``retrying`` steps have failed and wait for their next attempt.
+    ``held`` is the time before they were launched (they wait for a slot of their pool), ``queued`` from then until they
+    ran (in the Slurm queue, or starting a process), ``working`` until they ended. ``images`` and ``took`` (seconds) are
+    of the newest materialisations and give their rate. ``retrying`` is the number of steps that have failed and wait
+    for their next attempt; ``trouble`` is the message of one such failure.
     """
 
     held: float = 0.0
@@ -51,13 +52,13 @@ class StepTimes:
 
     @property
     def per_second(self) -> float:
-        """Images a second of one step while it works, 0 where that is not known."""
+        """Images per second of one step while it works, 0 if unknown."""
         return self.images / self.took if self.took else 0.0
 
 
 @dataclass(frozen=True)
 class Pool:
-    """A pool of Dagster's: its limit, slots that are taken, and steps that wait for one."""
+    """A pool of Dagster: its limit, slots that are taken, and steps that wait for one."""
 
     limit: int
     taken: int = 0
@@ -70,20 +71,20 @@ class Pool:
 
 @dataclass(frozen=True)
 class Observations:
-    """What the decision rests on. ``None`` is what could not be observed."""
+    """The facts that the decision is made from. ``None`` stands for what could not be observed."""
 
     pending: int = 0
     backfills: int = 0
-    """Backfills that run."""
+    """Number of running backfills."""
     paused: int = 0
     daemon_silent: timedelta | None = timedelta()
-    """Since the daemon's last sign of life; ``None`` where there never was one."""
+    """Time since the daemon's last heartbeat; ``None`` if there never was one."""
     runs_queued: int = 0
     runs_started: int = 0
     share: int | None = None
-    """Runs of backfills at a time."""
+    """Most runs of backfills at the same time."""
     max_runs: int | None = None
-    """Runs of any kind at a time."""
+    """Most runs of any kind at the same time."""
     all_runs_started: int = 0
     steps: Mapping[str, StepTimes] = field(default_factory=dict[str, StepTimes])
     model_waited: float = 0.0
@@ -91,11 +92,11 @@ class Observations:
     pools: Mapping[str, Pool] = field(default_factory=dict[str, Pool])
     staged: int = 0
     staging_room: int = 1
-    """Bytes that are staged, and that may be."""
+    """``staged`` and ``staging_room`` are the bytes that are staged, and that may be."""
     slurm: bool = False
-    """Whether steps are Slurm jobs: elsewhere they wait for no queue but for the start of their process."""
+    """Whether steps are Slurm jobs. Otherwise ``queued`` is not a queue but the start of processes."""
     load_per_core: float | None = None
-    """Processes that want to run, a core, on the machine that runs the steps."""
+    """Runnable processes per core of the machine that runs the steps."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +108,12 @@ class Limit:
 
 
 def limit(observed: Observations) -> Limit:
-    """The one thing to look at for the backlog to go faster."""
+    """Names the one thing that limits the backlog now."""
     return _idle_limit(observed) or _blocking_limit(observed) or _slowest_limit(observed)
 
 
 def _idle_limit(observed: Observations) -> Limit | None:
-    """Why nothing goes on at all, if that is so."""
+    """Why no run works on the backlog, if none does."""
     if not observed.pending:
         return Limit("nothing", "Nothing that was counted is pending.")
     if not observed.backfills:
@@ -128,7 +129,7 @@ def _idle_limit(observed: Observations) -> Limit | None:
 
 
 def _blocking_limit(observed: Observations) -> Limit | None:
-    """What keeps steps from working, whatever they took before."""
+    """What blocks steps at this moment, however long they took before."""
     for name, what in ((FETCH, "storage host or the database"), (CLASSIFY, "classifier"), (WRITE, "database")):
         step = observed.steps.get(name, StepTimes())
         if step.retrying and step.retrying >= observed.runs_started:
@@ -152,7 +153,7 @@ def _blocking_limit(observed: Observations) -> Limit | None:
 
 
 def _slowest_limit(observed: Observations) -> Limit:
-    """What the runs spend most of their time with; the backlog's share where that leaves room for more runs."""
+    """What runs spend most of their time on; or the backlog's share of runs, if more of them would help."""
     parts = _seconds_by_limit(observed)
     spent = sum(parts.values())
     waits_for_a_place = observed.runs_queued > 0
@@ -192,7 +193,7 @@ _POOLS: dict[str, Name] = {"image_store": "fetch", "imaging_database": "database
 
 
 def _seconds_by_limit(observed: Observations) -> dict[Name, float]:
-    """Seconds of the runs' last hour by what they were spent with."""
+    """Seconds that runs spent in the last hour, by limit."""
     steps = {name: observed.steps.get(name, StepTimes()) for name in STEPS}
     queued = sum(step.queued for step in steps.values())
     between = steps[CLASSIFY].held + steps[PREDICT].held + steps[PREDICT].working
@@ -206,7 +207,7 @@ def _seconds_by_limit(observed: Observations) -> dict[Name, float]:
 
 
 def _classification(observed: Observations) -> dict[Name, float]:
-    """Seconds of classifying, divided as its models waited for the decoder and computed."""
+    """Seconds of classifying, divided by the times that models waited for the decoder and computed."""
     working = observed.steps.get(CLASSIFY, StepTimes()).working
     known = observed.model_waited + observed.model_computed
     decode = observed.model_waited / known if known else 0.0

@@ -11,14 +11,16 @@ from c4_assets.backlog.limits import Limit, Observations, limit
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.throughput import scores_by_hour
 from resources.imaging_database.work import Progress
+from resources.records import ImageState
 from resources.settings import Settings
 
-COUNTS = ("listed", "scored", "failed", "withheld", "pending")
+COUNTS = ("listed", ImageState.SCORED, ImageState.FAILED, ImageState.WITHHELD, ImageState.PENDING)
+"""What :class:`~c4_assets.backlog.coverage.Coverage` counts, by the names that it has there."""
 
 
 @dataclass(frozen=True)
 class BackfillCoverage:
-    """A backfill, and how many of its days have nothing pending any more. ``None``: its days were not all counted."""
+    """A backfill with the number of its days that are done; ``None`` if not all of its days were counted."""
 
     backfill: Backfill
     done: int | None
@@ -46,11 +48,11 @@ class Report:
 
     @property
     def end(self) -> datetime | None:
-        """When all that can be scored will be, if it goes on like this."""
+        """When nothing is pending any more, at the current rate."""
         return self.throughput.end(self.observed.pending, self.counted_at)
 
     def as_json(self) -> dict[str, Any]:
-        """Numbers and texts alone."""
+        """The report as numbers and texts, for JSON."""
         return {
             "scorer_version": self.scorer_version,
             "counted_at": self.counted_at.isoformat(timespec="seconds"),
@@ -94,7 +96,7 @@ def _backfill(backfill_coverage: BackfillCoverage) -> dict[str, Any]:
 
 
 def backfill_coverage(backfill: Backfill, days: Sequence[Progress], since: date, until: date) -> BackfillCoverage:
-    """How much of a backfill is done, from the days that were counted.
+    """Computes from the counted days how much of a backfill is done.
 
     Args:
         since, until: the first and the last day of what was counted.
@@ -115,11 +117,11 @@ def report(
     until: date | None = None,
     counted: Callable[[int, int], None] = lambda done, spans: None,
 ) -> Report:
-    """Counts what is scored, and has the runs observed that score the rest.
+    """Counts images by state, and observes the runs that score the pending ones.
 
     Args:
-        backfills: those that are not over.
-        observe: looks at their runs, given the images that could be scored now.
+        backfills: the unfinished ones.
+        observe: observes their runs, given the number of images that could be scored now.
         since, until: days of imaging to count, both included; by default all of history.
         counted: see :func:`c4_assets.backlog.coverage.count_days`.
 

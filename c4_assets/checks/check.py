@@ -1,4 +1,4 @@
-"""What a check is: rows that must meet expectations, how severe a failure is, and what it stops."""
+"""A check: rows that must meet expectations, how severe a failure is, and what it stops."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Severity = Literal["blocking", "warning", "information"]
-"""A failed *blocking* check keeps wrong data from going on; a *warning* is for somebody to look at; *information* is
-only counted and never fails."""
+"""A failed *blocking* check stops wrong data; a failed *warning* asks somebody to look; *information* is only counted
+and never fails."""
 
 Stops = Literal["inspection", "step", "label"]
 """What a blocking check stops: the inspection is withheld from the database, the step of the partition fails, or the
 label is left out of what the model learns from."""
 
 Tables = Mapping[str, "pd.DataFrame"]
-"""The rows that checks judge, by what a row is: ``images``, ``inspections``, ``labels`` and so on."""
+"""The tables that checks judge, named by what a row is: ``images``, ``inspections``, ``labels`` and so on."""
 
 
 @dataclass(frozen=True)
 class Expect:
-    """An expectation of Great Expectations, by the name and arguments that it has there."""
+    """An expectation of Great Expectations, by its name and arguments there."""
 
     kind: str
     arguments: Mapping[str, Any]
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that it looks at."""
+        """The columns that the expectation is about."""
         return tuple(self.arguments.get("column_list") or (self.arguments["column"],))
 
 
@@ -55,7 +55,7 @@ def one_of(column: str, values: Sequence[Any]) -> Expect:
 
 
 def unique(*columns: str) -> Expect:
-    """No two rows agree in all of the columns."""
+    """No two rows have equal values in all of the columns."""
     if len(columns) == 1:
         return Expect("expect_column_values_to_be_unique", {"column": columns[0]})
     return Expect("expect_compound_columns_to_be_unique", {"column_list": list(columns)})
@@ -66,14 +66,14 @@ class Check:
     """A check of an asset.
 
     Attributes:
-        name: as Dagster shows it; unique over all assets.
-        asset: name of the asset whose step evaluates it.
-        table: the rows that it judges.
+        name: name in Dagster; unique over all assets.
+        asset: name of the asset whose step evaluates the check.
+        table: name of the table that it judges.
         severity, stops: what a failure does.
-        holds: what is so when the check passes, in a sentence for the operator.
+        holds: what is true when the check passes, in a sentence for the operator.
         remedy: what to do when it fails.
-        expectations: what the rows must meet, at a site's thresholds.
-        shown: columns of the offending rows that tell them apart and what is wrong, first those that name them.
+        expectations: what the rows must meet, at the site's thresholds.
+        shown: columns of offending rows to show: first those that identify the row, then those with what is wrong.
     """
 
     name: str
@@ -93,10 +93,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a check.
+    """The result of a check.
 
     Attributes:
-        judged: rows that had the values in question.
+        judged: number of rows that had the values in question.
         rows: the offending rows, as records of the table.
     """
 
@@ -111,7 +111,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """What is told to Dagster: information never fails."""
+        """The result for Dagster, in which information never fails."""
         return self.met or self.check.severity == "information"
 
     @property
@@ -125,7 +125,7 @@ class Verdict:
 
 
 def format_value(value: object) -> str:
-    """A value of a table for people: numbers with four digits, nothing for what is missing."""
+    """A value as text: numbers with four digits, empty if missing."""
     if value is None or value != value:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""A site's checks: its thresholds, judging by them, and where the pages about what is wrong lie."""
+"""A site's checks: its thresholds, judging by them, and the pages about what fails."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Judged:
 
 
 class DataChecks:
-    """Judges at a site's thresholds. Making one reads no file."""
+    """Judges tables at a site's thresholds. Making one reads no file."""
 
     def __init__(self, settings: Settings) -> None:
         self._site = settings.checks_config

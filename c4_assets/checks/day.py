@@ -1,4 +1,4 @@
-"""Judge a day anew, without scoring anything: what its steps judge, from what is there now."""
+"""Judges a day again without scoring anything: the same tables that its steps judge, from the data of now."""
 
 from datetime import UTC, date, datetime
 
@@ -23,7 +23,7 @@ def tables_of_day(
     classifier: Classifier,
     thresholds: Thresholds,
 ) -> dict[str, Tables]:
-    """The tables of a day's assets, by asset."""
+    """The tables that a day's steps judge, by asset."""
     listed = inspections_of_day(database, day)
     files = images.known_files(day, listed, staging, archive)
     predicted = archive.predictions(day)
@@ -45,5 +45,5 @@ def tables_of_day(
 
 
 def judge_tables(tables: dict[str, Tables], thresholds: Thresholds) -> dict[str, Judgement]:
-    """The judgement on each asset."""
+    """Judges the tables of each asset."""
     return {asset: judge(checks_of(asset), of_asset, thresholds) for asset, of_asset in tables.items()}

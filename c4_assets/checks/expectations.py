@@ -1,4 +1,4 @@
-"""Judge rows with Great Expectations, which is imported here and only when there are rows to judge (it takes 2 s)."""
+"""Judges rows with Great Expectations, which is imported only when there are rows to judge (it takes 2 s)."""
 
 import html
 import os
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     )
     from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
 
-# Great Expectations reports its use to its makers unless it is told otherwise before it is imported.
+# Great Expectations reports its use to its makers unless this is set before it is imported.
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What :func:`judge` found: a verdict a check, in their order.
+    """The result of :func:`judge`: one verdict per check, in the order of the checks.
 
     ``pages`` are Great Expectations' Data Docs as HTML, of the tables in which a row offends.
     """
@@ -41,7 +41,7 @@ class Judgement:
 def judge(checks: Sequence[Check], tables: Tables, thresholds: Thresholds) -> Judgement:
     """Judges tables by the checks about them.
 
-    A table that is empty or not given passes with nothing judged.
+    A check of an empty or missing table passes, with nothing judged.
     """
     verdicts: dict[str, Verdict] = {}
     pages: dict[str, str] = {}
@@ -80,7 +80,7 @@ def _validated(
 
 
 def _harmless(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Text from the database, escaped: Data Docs would put it on the page as the HTML that it may be."""
+    """Escapes text from the database, which Data Docs would put on the page as HTML."""
     return table.assign(
         **{
             str(name): [
@@ -102,7 +102,7 @@ def _context() -> "EphemeralDataContext":
     )
 
     config = DataContextConfig(
-        # Pages are written elsewhere: a site of its own would be an empty temporary folder that nobody removes.
+        # Pages are written elsewhere. A site of its own would leave an empty temporary folder behind.
         store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
         progress_bars=ProgressBarsConfig(globally=False),
         analytics_enabled=False,

@@ -1,4 +1,4 @@
-"""Images: as many as promised, one a drop, each a file of its own that belongs to its inspection."""
+"""Checks of images: as many as expected, one per drop, each a file of its own that belongs to its inspection."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -98,7 +98,7 @@ CHECKS = (
 
 @dataclass(frozen=True)
 class File:
-    """What is known of an image's file, staged or scored."""
+    """What is known about an image's file, staged or scored."""
 
     sha256: str | None
     size: int | None
@@ -112,7 +112,7 @@ class File:
 
 
 def known_files(day: date, listed: Iterable[Inspection], staging: Staging, archive: ScoreArchive) -> dict[int, File]:
-    """What is known of the day's files, by image: what is staged goes before what was scored."""
+    """What is known about the files of a day, by image. A staged file takes precedence over a scored one."""
     files = {outcome.image.image_id: File.of(outcome) for outcome in archive.outcomes(day)}
     for inspection in listed:
         files |= {file.image_id: File.of(file) for file in staging.files(day, inspection.inspection_id)}
@@ -122,10 +122,10 @@ def known_files(day: date, listed: Iterable[Inspection], staging: Staging, archi
 def image_tables(
     listed: Sequence[Inspection], files: Mapping[int, File], thresholds: ImageThresholds, now: datetime
 ) -> Tables:
-    """A row an image that the database lists, and a row an inspection.
+    """One row per image that the database lists, and one per inspection.
 
-    Values that are not known are missing, and so not judged: an image that has not been fetched, a file that does not
-    say when it was taken, the number of images of an inspection that is still young.
+    Unknown values are missing, and so not judged: those of an image that has not been fetched, the time of a file that
+    has none in it, the number of images of an inspection that may still be uploaded.
     """
     import pandas as pd
 
@@ -174,6 +174,6 @@ def _inspection_row(
         "images": images,
         "promised": promised,
         "missing": None if young else float(promised - images),
-        # One image is no repetition.
+        # A single image repeats nothing.
         "one_frame_share": max(Counter(known).values()) / len(known) if len(known) > 1 else None,
     }

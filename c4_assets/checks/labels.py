@@ -1,4 +1,4 @@
-"""Labels: what people say of drops, before a model learns from it."""
+"""Checks of labels: what people say about drops, before a model learns from it."""
 
 from c4_assets.checks.check import Check, between, one_of
 from resources.records import CATEGORIES

@@ -1,4 +1,4 @@
-"""Pictures of offending images, from where a step may look."""
+"""Pictures of offending images, from the image store or from the archive's thumbnails."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -11,23 +11,23 @@ from resources.image_store import ImageStore
 OffendingRows = Sequence[Mapping[str, Any]]
 
 Pictures = Callable[[OffendingRows], Sequence[bytes | None]]
-"""An image file for each row, by its ``path``, or ``None`` where there is none."""
+"""Gives an image file for each row, found by its ``path``, or ``None``."""
 
 
 def pictures_in(store: ImageStore) -> Pictures:
-    """Pictures from the image store: only for a step that holds a slot of the pool ``image_store``."""
+    """Pictures from the image store. Only a step that holds a slot of the pool ``image_store`` may use it."""
 
     def fetch(rows: OffendingRows) -> Sequence[bytes | None]:
         try:
             return [image.data for image in store.fetch([str(row["path"]) for row in rows])]
         except C4Error:
-            return [None] * len(rows)  # the pictures are a help, not the result
+            return [None] * len(rows)  # the pictures are an aid; the result does not depend on them
 
     return fetch
 
 
 def thumbnails_in(archive: ScoreArchive, day: date) -> Pictures:
-    """The thumbnails that the archive keeps of a day's likeliest crystals: no connection to the storage host."""
+    """The thumbnails of a day's likeliest crystals in the archive. No connection to the storage host is made."""
 
     def read(rows: OffendingRows) -> Sequence[bytes | None]:
         kept = {outcome.image.path: outcome.thumbnail for outcome in archive.outcomes(day)}

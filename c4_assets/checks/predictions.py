@@ -1,4 +1,4 @@
-"""Predictions: known categories, in a mix that does not jump from one day to the next."""
+"""Checks of predictions: known categories, in a mix that does not jump from one day to the next."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ CHECKS = (
 
 
 def prediction_tables(predictions: Sequence[Prediction]) -> Tables:
-    """A row a prediction."""
+    """One row per prediction."""
     import pandas as pd
 
     return {
@@ -77,9 +77,9 @@ def prediction_tables(predictions: Sequence[Prediction]) -> Tables:
 def mix_table(
     day: date, predictions: Sequence[Prediction], archive: ScoreArchive, thresholds: PredictionThresholds
 ) -> Tables:
-    """One row: the day's shares of the categories, those of the days before, and how far apart they are.
+    """One row: the day's shares of the categories, those of the days before, and the distance between them.
 
-    With too few images the figures are left out, and so not judged.
+    With too few images the values are missing, and so not judged.
     """
     import pandas as pd
 
@@ -103,7 +103,7 @@ def mix_table(
 def stability_index(now: Mapping[str, int], before: Mapping[str, int]) -> float:
     """The population stability index of two samples of categories: the sum of (p - q) ln(p / q), 0 for equal ones.
 
-    Siddiqi, Credit Risk Scorecards (2006), after Lewis. Every category is given half an image more, so that one that
+    Siddiqi, Credit Risk Scorecards (2006), after Lewis. Half an image is added to every category, so that one that
     does not occur does not make the index infinite.
     """
     p, q = _shares(now), _shares(before)

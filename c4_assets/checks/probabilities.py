@@ -1,4 +1,4 @@
-"""Probabilities: of the right weights, sound numbers, from a model that looks at its input and images that show."""
+"""Checks of probabilities: of the right weights, valid numbers, varying with the input, from well exposed images."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -117,10 +117,10 @@ CHECKS = (
 
 
 def weights_table(version: ScorerVersion, loaded: str | None) -> Tables:
-    """One row: the scorer version, and whether its weights are those that were loaded.
+    """One row: the scorer version, and whether the loaded weights are its own.
 
     Args:
-        loaded: digest of the files that the engine is made from, ``None`` where nothing has to be classified.
+        loaded: digest of the files that the engine is made from; ``None`` if nothing has to be classified.
     """
     import pandas as pd
 
@@ -135,10 +135,10 @@ def weights_table(version: ScorerVersion, loaded: str | None) -> Tables:
 
 
 def probability_tables(rows: Sequence[ImageOutcome], thresholds: Thresholds) -> Tables:
-    """A row an image, a row an image with a score, a row an inspection, and one for the day.
+    """One row per image, per image with a score, and per inspection, and one for the day.
 
     Args:
-        rows: the day's outcomes as they stand in the archive, doubled ones included.
+        rows: the day's outcomes in the archive, doubled ones included.
     """
     import pandas as pd
 
@@ -195,7 +195,7 @@ def _inspection_row(group: Sequence[ImageOutcome], thresholds: Thresholds) -> di
 
 
 def _same_vector_share(rows: Iterable[ImageOutcome], least_images: int) -> float | None:
-    """The share of the commonest vector among different images: the same file has the same vector by right."""
+    """The share of the commonest vector of probabilities among different files: equal files have equal vectors."""
     by_file: Mapping[str, object] = {row.sha256: row.probabilities for row in rows if row.sha256 and row.probabilities}
     if len(by_file) < least_images:
         return None

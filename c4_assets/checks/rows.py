@@ -1,4 +1,4 @@
-"""Rows of the imaging database: what was predicted stands there, once and unchanged."""
+"""Checks of rows in the imaging database: each prediction is there, once and unchanged."""
 
 from collections.abc import Collection, Sequence
 
@@ -43,7 +43,7 @@ CHECKS = (
         table="unlisted",
         severity="warning",
         holds="No score belongs to an image that the database no longer lists.",
-        remedy="the images were withdrawn after they were scored; remove their scores, or list them again.",
+        remedy="the images were taken off the list after they were scored; remove their scores, or list them again.",
         expectations=lambda _: [between("rows", most=0)],
         shown=(*DROP_COLUMNS, "rows"),
     ),
@@ -51,18 +51,18 @@ CHECKS = (
 
 
 def read_back_tables(database: ImagingDatabase, scorer_version: str, predictions: Sequence[Prediction]) -> Tables:
-    """Predictions beside what the database holds of them now."""
+    """Tables of predictions beside their rows in the database, read now."""
     image_ids = [prediction.outcome.image.image_id for prediction in predictions]
     stored = stored_scores(database, scorer_version, image_ids)
     return row_tables(predictions, stored, listed_images(database, image_ids))
 
 
 def row_tables(predictions: Sequence[Prediction], stored: Sequence[StoredScore], listed: Collection[int]) -> Tables:
-    """A row a prediction of a listed image, and a row a prediction of an image that is not listed any more.
+    """One row per prediction of a listed image, and one per prediction of an image that is no longer listed.
 
     Args:
         predictions: those that were to be written.
-        stored: what the database holds of their images.
+        stored: the rows that the database has of their images.
     """
     import pandas as pd
 

@@ -1,8 +1,8 @@
-"""Which inspections of a day must not reach the database: judged on exactly what is about to be written.
+"""Decides which inspections of a day are withheld, by judging exactly the scores that are about to be written.
 
-The steps before show the same checks where the data enters. That they failed is not carried from step to step: it would
-have to be kept in time with what each run knows. Here the scores themselves are judged, just before they are written,
-so that none can pass unseen, whatever other runs of the day do.
+Earlier steps show the same checks where the data enters, but their results are not passed on, because another run of
+the day may have changed the data since. Judging the scores themselves just before they are written lets none pass
+unjudged, whatever other runs do.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ from resources.imaging_database.withheld import FailedCheck, withhold
 from resources.records import ImageOutcome, Inspection, Prediction
 
 MAX_ROWS_IN_REASON = 10
-"""Images that a reason names."""
+"""Most images that a reason names."""
 
 
 def withhold_day(
@@ -55,7 +55,7 @@ def withhold_day(
     }
     verdicts = _verdicts(listed, predicted, [*rows, *failed, *doubled], thresholds)
     findings = [finding for verdict in verdicts for finding in _findings(verdict, judged)]
-    # What is no longer listed on this day cannot be recorded here, and is not written either.
+    # An inspection that is no longer listed on this day cannot be recorded, and its scores are not written either.
     elsewhere = {finding.inspection_id for finding in findings} - set(judged)
     here = [finding for finding in findings if finding.inspection_id in judged]
     return elsewhere | withhold(database, version.as_row(), judged, here)

@@ -1,4 +1,4 @@
-"""``c4 backlog``: how far history is scored, what holds it up, and the backfills that score it."""
+"""``c4 backlog``: how far history is scored, what limits it, and the backfills that score it."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from c4_assets.backlog.coverage import Coverage, Throughput, by_year
-from c4_assets.backlog.report import Report, report
+from c4_assets.backlog.report import COUNTS, Report, report
 from c4_assets.command.console import console, errors, progress
 from c4_assets.deployment_home import dagster_instance, ready
 from c4_assets.models.active import ActiveModels
@@ -86,7 +86,7 @@ def _print_coverage(counted: Report, months: bool) -> None:
 
     table = Table(title=f"Backlog of {counted.scorer_version}", title_justify="left")
     table.add_column("year" if not months else "month")
-    for column in ("images", "scored", "failed", "withheld", "pending", "done"):
+    for column in ("images", *COUNTS[1:], "done"):
         table.add_column(column, justify="right")
     if not months:
         table.add_column("Jan to Dec")
@@ -99,7 +99,7 @@ def _print_coverage(counted: Report, months: bool) -> None:
 
 
 def _numbers(row: Coverage) -> tuple[str, ...]:
-    return (*(f"{n:,}" for n in (row.listed, row.scored, row.failed, row.withheld, row.pending)), share(row))
+    return (*(f"{getattr(row, name):,}" for name in COUNTS), share(row))
 
 
 def _strip(months: Sequence[Coverage], year: int) -> str:
@@ -152,7 +152,7 @@ def start(
         pending = _pending(settings, first, last)
         if not pending:
             raise ConfigurationError(
-                f"Nothing is pending from {first} to {last}: every image has a score, failed for good or is withheld."
+                f"Nothing is pending from {first} to {last}: every image is scored, failed or withheld."
             )
         refuse_where_running(instance, pending)
         runs = runs_of(pending, days_a_run())

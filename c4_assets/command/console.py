@@ -1,4 +1,4 @@
-"""How the command talks: one console, errors without tracebacks, progress bars fed by the library's own log."""
+"""The command's output: one console, errors without tracebacks, progress bars with C4's own log above them."""
 
 import logging
 from collections.abc import Generator
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from resources.errors import C4Error
 
-# Paths, plates and reasons come from outside: what they say is printed as it is and never taken for markup.
+# Paths, plates and reasons come from outside: they are printed as they are and never taken for markup.
 console = Console(markup=False, highlight=False)
 errors = Console(stderr=True, markup=False, highlight=False)
 
@@ -54,7 +54,7 @@ def work_shown(progress: Progress) -> Generator[None, None, None]:
     handler, level, propagate = _Lines(progress), logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    logger.propagate = False  # TensorFlow gives the root logger a handler that would print every line again
+    logger.propagate = False  # TensorFlow adds a handler to the root logger, which would print every line again
     try:
         yield
     finally:

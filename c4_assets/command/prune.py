@@ -1,4 +1,4 @@
-"""``c4 prune``: what the scheduled job ``prune_runs`` does, now and with numbers of one's own."""
+"""``c4 prune``: does what the scheduled job ``prune_runs`` does, now and with other limits."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated

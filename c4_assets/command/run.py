@@ -1,4 +1,4 @@
-"""``c4 run``: the Dagster job of the sensor, in this process."""
+"""``c4 run``: runs the sensor's Dagster job in this process."""
 
 import time
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def run(
     days = dict.fromkeys(asked, 0) if asked else dict(waiting)
     chosen = {each: waiting.get(each, 0) for each in days}
     if not any(chosen.values()):
-        console.print("Nothing to score: every image has a score or has failed for good (`c4 status`).")
+        console.print("Nothing to score: every image is scored, failed or withheld (`c4 status`).")
         return
     models_at_hand(settings, models)
     written = score_days(settings, chosen)
@@ -53,7 +53,7 @@ def score_days(settings: Settings, days: Mapping[date, int]) -> dict[date, int |
         days: pending images by day.
 
     Returns:
-        Rows written by day, ``None`` for a day whose run failed or that is no partition (the reason is printed).
+        Rows written by day; ``None`` for a day whose run failed or that is no partition (the reason is printed).
     """
     from c4_assets.definitions import defs
 
@@ -80,7 +80,7 @@ def _score_day(job: "dg.JobDefinition", day: date, instance: "dg.DagsterInstance
     from c4_assets.runs.metadata import IMAGES_LEFT_KEY, ROWS_WRITTEN_KEY
 
     rows = 0
-    while True:  # a day for which the staging area has no room at once takes several runs
+    while True:  # a day for which staging has no room at once takes several runs
         result = execute(job, day.isoformat(), instance)
         if not result.success:
             print_error(f"{day} failed", failure_reason(result))
@@ -100,7 +100,7 @@ def _no_partition(day: date, settings: Settings) -> str | None:
 
 def execute(job: "dg.JobDefinition", partition: str, instance: "dg.DagsterInstance") -> "dg.ExecuteInProcessResult":
     """Runs one partition of a job in this process. A failure is in the result and is not raised."""
-    # Dagster's own console log tells an engineer what the progress bar tells an operator.
+    # Dagster's console log is for engineers; operators see the progress bar.
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     return job.execute_in_process(
         partition_key=partition,

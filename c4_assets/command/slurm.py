@@ -1,4 +1,4 @@
-"""``c4 slurm``: whether runs can run on the cluster."""
+"""``c4 slurm``: checks whether the cluster can run C4's steps."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""``c4 status`` and ``c4 retry``: what is scored, what is not, and why."""
+"""``c4 status`` and ``c4 retry``: the states of images, and failed images tried again."""
 
 import json
 from collections.abc import Sequence
@@ -21,9 +21,18 @@ from resources.imaging_database.work import (
     progress_by_day,
     scorer_versions,
 )
+from resources.records import ImageState
 from resources.settings import Settings
 
 SHOWN_DAYS = 30
+
+COUNTS = {
+    "inspections": "inspections",
+    "listed": "images",
+    **{state: state for state in (ImageState.SCORED, ImageState.FAILED, ImageState.WITHHELD, ImageState.PENDING)},
+    ImageState.RETRYING: f"of them {ImageState.RETRYING}",
+}
+"""What :class:`~resources.imaging_database.work.Progress` counts, and the title of each column."""
 
 
 def status(
@@ -33,10 +42,10 @@ def status(
         bool, typer.Option("--all", help="Every day of history. A large database counts for minutes.")
     ] = False,
     show_failures: Annotated[
-        bool, typer.Option("--failures", help="List the images that failed, with the reason.")
+        bool, typer.Option("--failures", help="List the images that are failed or retrying, with the reason.")
     ] = False,
 ) -> None:
-    """Show how many images are listed, scored, failed and pending, for each scorer version and day of imaging.
+    """Show how many images are in which state, for each scorer version and day of imaging.
 
     Without an option it shows the 30 newest days on which anything was imaged.
     """
@@ -65,7 +74,7 @@ def _since(database: ImagingDatabase, days: int | None) -> datetime | None:
 
 
 def retry() -> None:
-    """Give the images that failed for good their attempts back, after what was wrong with them has been mended."""
+    """Give failed images their attempts back, after what was wrong with them has been mended."""
     settings = Settings.from_environment()
     database = ready(settings)
     count = sum(forget_failures(database, model.version.name) for model in ActiveModels(settings, database).read())
@@ -73,11 +82,10 @@ def retry() -> None:
 
 
 def _as_json(progress: Sequence[Progress], failed: Sequence[ImageFailure], current: bool) -> dict[str, Any]:
-    names = ("inspections", "listed", "scored", "failed", "withheld", "retrying", "pending")
     return {
         "current": current,
-        "total": {name: sum(getattr(day, name) for day in progress) for name in names},
-        "days": {day.day.isoformat(): {name: getattr(day, name) for name in names} for day in progress},
+        "total": {name: sum(getattr(day, name) for day in progress) for name in COUNTS},
+        "days": {day.day.isoformat(): {name: getattr(day, name) for name in COUNTS} for day in progress},
         "failures": [
             {
                 **asdict(failure.image),
@@ -96,7 +104,7 @@ def _print_progress(name: str, progress: Sequence[Progress], current: bool) -> N
 
     table = Table(title=f"{name}{' (current)' if current else ''}", title_justify="left")
     table.add_column("day of imaging")
-    for column in ("inspections", "images", "scored", "failed", "withheld", "pending", "of them retried"):
+    for column in COUNTS.values():
         table.add_column(column, justify="right")
     rows = [(str(day.day), day) for day in progress]
     for title, day in rows:
@@ -108,13 +116,14 @@ def _print_progress(name: str, progress: Sequence[Progress], current: bool) -> N
 
 
 def _numbers(day: Progress) -> tuple[int, ...]:
-    return (day.inspections, day.listed, day.scored, day.failed, day.withheld, day.pending, day.retrying)
+    return tuple(getattr(day, name) for name in COUNTS)
 
 
 def _print_failures(failed: Sequence[ImageFailure], max_attempts: int) -> None:
     from rich.table import Table
 
-    table = Table("image", "plate", "well", "attempts", "reason", title="Images without a score", title_justify="left")
+    title = f"Images that are {ImageState.FAILED} or {ImageState.RETRYING}"
+    table = Table("image", "plate", "well", "attempts", "reason", title=title, title_justify="left")
     for each in failed:
         image, attempts = each.image, f"{each.attempts} of {max_attempts}"
         table.add_row(str(image.image_id), image.plate, f"{image.well}.{image.drop_number}", attempts, each.reason)
@@ -131,7 +140,7 @@ def _print_hints(progress: Sequence[Progress], failed: Sequence[ImageFailure], s
             "them with `c4 run --pending` or a backfill.",
         )
     if failed and not shown:
-        console.print(f"{len(failed)} images have failed: `c4 status --failures` lists them.")
+        console.print(f"{len(failed)} images are failed or retrying: `c4 status --failures` lists them.")
     if any(day.failed for day in progress):
         console.print("When the cause is mended, `c4 retry` has them tried again.")
     if withheld := sum(day.withheld for day in progress):

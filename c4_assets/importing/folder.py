@@ -1,4 +1,4 @@
-"""Import a folder: find its images, learn when they were taken, put them into the store and register them."""
+"""Imports a folder: finds its images and their times, puts them into the image store and registers them."""
 
 import re
 import shutil
@@ -21,7 +21,7 @@ from resources.imaging_database.register import NewImage, register_inspection
 
 @dataclass(frozen=True)
 class Imported:
-    """One inspection that was registered. ``time_source`` says where its time of imaging comes from."""
+    """One registered inspection. ``time_source`` says where its time of imaging comes from."""
 
     plate: str
     imaged_at: datetime
@@ -48,18 +48,18 @@ def import_folder(
     imaged_at: datetime | None = None,
     timezone: tzinfo = UTC,
 ) -> ImportResult:
-    """Registers every plate of a folder as one inspection. Doing it again adds only what is new.
+    """Registers every plate of a folder as one inspection. Repeating it adds only what is new.
 
     A folder below the store's root is registered where it lies; another one is copied into the store first.
 
     Args:
-        csv: plate, well and drop of every file; by default they are read out of the names.
-        imaged_at: time of imaging; by default it is the earliest that EXIF, the CSV file, the names or, last, the
-            files' own times of change tell.
-        timezone: of EXIF times, which mostly have none.
+        csv: a file with plate, well and drop of every file; by default they are read from the names.
+        imaged_at: time of imaging; by default the earliest time in EXIF data, the CSV file, the names or, if there is
+            none, the files' modification times.
+        timezone: the time zone of EXIF times without one, as most are.
 
     Raises:
-        ConfigurationError: the folder is not there or no file of it can be understood.
+        ConfigurationError: the folder does not exist, or no file name in it is understood.
     """
     folder = folder.expanduser().resolve()
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""What imagers write into file names, and CSV files for those that write something else."""
+"""Reads plate, well and drop from file names or, for names that C4 does not know, from CSV files."""
 
 import csv
 import re
@@ -13,7 +13,7 @@ from resources.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class NamedImage:
-    """What is known of an image file: ``file`` is relative to the folder, ``imaged_at`` may be unknown."""
+    """What is known about an image file: ``file`` is relative to the folder, ``imaged_at`` may be unknown."""
 
     file: PurePosixPath
     plate: str
@@ -65,11 +65,11 @@ def _well(row: str, column: str) -> str:
 
 
 def from_names(files: Iterable[PurePosixPath], folder: str) -> tuple[list[NamedImage], list[PurePosixPath]]:
-    """Reads plates, wells and drops out of file names.
+    """Reads plates, wells and drops from file names.
 
     Args:
         files: paths relative to the folder.
-        folder: the folder's own name: the plate of names that have none.
+        folder: the folder's own name: the plate of file names without one.
 
     Returns:
         The images whose names are understood, and the files whose names are not.
@@ -110,5 +110,5 @@ def _from_line(table: Path, number: int, line: dict[str, str | None]) -> NamedIm
 
 
 def aware(time: datetime) -> datetime:
-    """A time in UTC; one without a time zone is taken to be UTC."""
+    """Converts a time to UTC; one without a time zone is taken for UTC."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""How far people agree with each other and with the machine: plain statistics over labels."""
+"""Statistics over labels: how far people agree with each other and with the machine."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,17 +11,17 @@ from typing import Any
 from resources.records import CATEGORIES, HumanLabel
 
 Counts = Sequence[Sequence[int]]
-"""A square table of images: rows and columns are the four categories, in their order."""
+"""A 4 x 4 table of numbers of images: rows and columns are the categories, in their order."""
 
 
 def newest(labels: Iterable[HumanLabel]) -> list[HumanLabel]:
-    """The label that counts of every person and image: the newest; of one moment, the one entered last."""
+    """The newest label of every person and image; of labels of one moment, the one entered last."""
     ordered = sorted(labels, key=lambda label: (label.scored_at, label.score_id))
     return list({(label.human, label.image_id): label for label in ordered}.values())
 
 
 def by_image(labels: Iterable[HumanLabel]) -> dict[int, dict[str, str]]:
-    """What each person says of each image, where it is one of the four categories."""
+    """The category that each person gave each image; labels without a category are left out."""
     found: dict[int, dict[str, str]] = defaultdict(dict)
     for label in newest(labels):
         if label.category in CATEGORIES:
@@ -33,7 +33,7 @@ def cohens_kappa(table: Counts) -> float | None:
     """Cohen's kappa of two raters (Cohen, 1960), 1 for full agreement, 0 for that of chance.
 
     Returns:
-        ``None`` where it is not defined: no image, or both name one and the same category only.
+        ``None`` if it is undefined: without images, or if both raters name only one and the same category.
     """
     import numpy as np
     from statsmodels.stats import inter_rater
@@ -50,7 +50,7 @@ def fleiss_kappa(opinions: Iterable[Mapping[str, str]]) -> float | None:
     """Fleiss' kappa (Fleiss, 1971) over images that equally many people have labelled; ``None`` if it is not defined.
 
     Args:
-        opinions: per image, category by person. Of differently many, the commonest number counts.
+        opinions: for each image, category by person. Only images with the commonest number of people count.
     """
     import numpy as np
     from statsmodels.stats import inter_rater
@@ -66,13 +66,13 @@ def fleiss_kappa(opinions: Iterable[Mapping[str, str]]) -> float | None:
 
 
 def crossed(pairs: Iterable[tuple[str, str]]) -> list[list[int]]:
-    """Counts of pairs of categories: the first is the row, the second the column."""
+    """Counts pairs of categories: the first is the row, the second the column."""
     counts = Counter(pairs)
     return [[counts[row, column] for column in CATEGORIES] for row in CATEGORIES]
 
 
 def one_against_the_rest(table: Counts, category: int) -> list[list[int]]:
-    """The table of two raters who only say whether it is this category."""
+    """Reduces the table of two raters to 2 x 2: this category, or any other."""
     total = sum(map(sum, table))
     both = table[category][category]
     first, second = sum(table[category]), sum(row[category] for row in table)
@@ -80,7 +80,7 @@ def one_against_the_rest(table: Counts, category: int) -> list[list[int]]:
 
 
 def agreement(table: Counts) -> float | None:
-    """The share of images in the table's diagonal."""
+    """The share of images on the table's diagonal."""
     total = sum(map(sum, table))
     return sum(table[i][i] for i in range(len(table))) / total if total else None
 
@@ -95,7 +95,7 @@ def with_the_machine(labels: Iterable[HumanLabel]) -> list[list[int]]:
 
 
 def between_people(opinions: Iterable[Mapping[str, str]]) -> dict[tuple[str, str], list[list[int]]]:
-    """For each two people who have labelled the same images, their categories crossed."""
+    """For each two people who have labelled the same images, the table of their categories."""
     pairs: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for each in opinions:
         for one, other in combinations(sorted(each), 2):
@@ -105,8 +105,8 @@ def between_people(opinions: Iterable[Mapping[str, str]]) -> dict[tuple[str, str
 
 @dataclass(frozen=True)
 class LabellerAgreement:
-    """How one person labels: images shared with others, agreement with the majority of them, and how far that lies
-    below the median person's (all shares; ``None`` with too few images in common).
+    """How one person labels: number of images shared with others, share of agreement with their majority, and how far
+    that share lies below the median person's (``None`` with too few images in common).
     """
 
     human: str
@@ -117,7 +117,7 @@ class LabellerAgreement:
 
 
 def labeller_agreements(opinions: Sequence[Mapping[str, str]], least_images: int) -> list[LabellerAgreement]:
-    """Where each person stands among the others, by name. A tie among the others counts for whoever is in it."""
+    """How each person agrees with the others, by name. In a tie among the others, each tied category agrees."""
     agreed: Counter[str] = Counter()
     shared: Counter[str] = Counter()
     labelled: Counter[str] = Counter()
@@ -143,7 +143,7 @@ def labeller_agreements(opinions: Sequence[Mapping[str, str]], least_images: int
 
 
 def near_duplicates(new: Mapping[int, bytes], all_: Mapping[int, bytes], bits: int) -> list[tuple[int, int, int]]:
-    """Pairs of images, one of them new, whose perceptual hashes differ in few bits: both numbers and the bits."""
+    """Pairs of images, one of them new, whose perceptual hashes differ in few bits: both ids, and how many bits."""
     import numpy as np
 
     keys = sorted(all_)

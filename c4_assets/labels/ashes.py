@@ -14,7 +14,7 @@ from resources.records import CATEGORIES, ScorePair
 
 @dataclass(frozen=True)
 class ScoredWeek:
-    """The images whose newest human score falls into a week, by what can be said of them."""
+    """The images whose newest human score is of one week, sorted by how it compares with the machine's."""
 
     disagreements: tuple[ScorePair, ...]
     agreements: tuple[ScorePair, ...]
@@ -26,7 +26,7 @@ class ScoredWeek:
 
 
 def compare(scored: Sequence[ScorePair], left_out: Collection[tuple[int, str, datetime]] = frozenset()) -> ScoredWeek:
-    """Sorts doubly scored images; every one lands in exactly one place, missing categories first.
+    """Sorts images by comparing human and machine score. Every image lands in exactly one group.
 
     Args:
         left_out: image, person and time of the human scores that fail a blocking check.
@@ -45,10 +45,10 @@ def compare(scored: Sequence[ScorePair], left_out: Collection[tuple[int, str, da
 
 
 def collect_week(start: datetime, end: datetime, database: ImagingDatabase, archive: ScoreArchive) -> ScoredWeek:
-    """Replaces a week's disagreements in the archive and returns what they were found among.
+    """Replaces a week's disagreements in the archive, and returns all images that were compared.
 
     Raises:
-        Unavailable: the database does not answer; the archive is as it was.
+        Unavailable: the database does not answer; the archive is unchanged.
     """
     labels = read_labels(archive, start.date()).get(start.date(), [])
     week = compare(newest_human_scores(database, archive.scorer_version, start, end), left_out(labels))
@@ -67,5 +67,5 @@ def confusion(week: ScoredWeek) -> str:
 
 
 def missed_crystals_first(disagreements: Sequence[ScorePair]) -> list[ScorePair]:
-    """Crystals that the machine did not see come first: they are what users do not forgive."""
+    """Sorts disagreements: crystals that the machine missed come first, because users mind them most."""
     return sorted(disagreements, key=lambda row: (row.human_category != "crystals", -row.human_scored_at.timestamp()))

@@ -1,4 +1,4 @@
-"""Collect what people scored in a week, with what checks and reports look at."""
+"""Collects what people scored in a week, with the tables that checks and reports need."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ from resources.records import CATEGORIES, HumanLabel
 def collect_labels(
     start: datetime, end: datetime, database: ImagingDatabase, archive: ScoreArchive, thresholds: LabelThresholds
 ) -> tuple[list[ArchivedLabel], Tables]:
-    """The labels that were given in a week, with their images' perceptual hashes, and what checks judge of them.
+    """The labels of a week, with their images' perceptual hashes, and the tables that checks judge.
 
     Raises:
         Unavailable: the database does not answer.
@@ -45,7 +45,7 @@ def collect_labels(
 
 
 def without_left_out(labels: list[ArchivedLabel], verdicts: Sequence[Verdict]) -> list[ArchivedLabel]:
-    """Marks the labels that fail a blocking check with its name."""
+    """Marks labels that fail a blocking check with the name of the check."""
     failed = {
         row["score_id"]: verdict.check.name
         for verdict in verdicts
@@ -61,11 +61,11 @@ def label_tables(
     thresholds: LabelThresholds,
     machines: Sequence[str],
 ) -> Tables:
-    """What the checks of labels judge: labels, changed ones, agreements, categories, near-duplicates and scorers.
+    """The tables that checks of labels judge: labels, changed ones, agreement, categories, near-duplicates, scorers.
 
     Args:
-        labels: all of the week.
-        earlier: of weeks before, to find near-duplicates among.
+        labels: all labels of the week.
+        earlier: labels of earlier weeks, among which near-duplicates are searched.
         machines: names of scorer versions.
     """
     import pandas as pd
@@ -111,7 +111,7 @@ def _drop(label: HumanLabel) -> dict[str, object]:
 
 
 def _changed(labels: Sequence[HumanLabel]) -> list[dict[str, object]]:
-    """A row for every image that somebody has labelled with two categories."""
+    """One row per image that a person has labelled with two categories."""
 
     def person_and_image(label: HumanLabel) -> tuple[str, int]:
         return label.human, label.image_id
@@ -162,8 +162,8 @@ def _categories(labels: Sequence[HumanLabel], least_images: int) -> list[dict[st
 def _pairs(
     labels: Sequence[ArchivedLabel], earlier: Sequence[ArchivedLabel], thresholds: LabelThresholds
 ) -> list[dict[str, object]]:
-    """A row for every two labelled images that look the same, one of them labelled in the week."""
-    # Of several labels of an image the newest stands for it, as in Ashes.
+    """One row per pair of labelled images that look the same, one of them labelled in the week."""
+    # Of several labels of an image the newest counts, as in Ashes.
     ordered = sorted((*earlier, *labels), key=lambda each: (each.label.scored_at, each.label.score_id))
     known = {each.label.image_id: each for each in ordered if each.label.category in CATEGORIES}
     hashes = {key: each.perceptual_hash for key, each in known.items() if each.perceptual_hash}

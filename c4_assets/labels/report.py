@@ -24,12 +24,12 @@ from resources.archive.label_archive import ArchivedLabel
 from resources.records import CATEGORIES, HumanLabel
 
 WIDTH, HEIGHT, MARGIN = 640, 180, 44
-"""Of the plot, in its own units; the page scales it."""
+"""Size and margin of the plot, in its own units; the page scales it."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two people: images that both have labelled, and Cohen's kappa, ``None`` with too few of them."""
+    """Two people: number of images that both have labelled, and Cohen's kappa, ``None`` with too few images."""
 
     images: int
     kappa: float | None
@@ -37,7 +37,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Bias:
-    """One person's labels: shares by category, and how far they lie above or below everybody else's."""
+    """One person's labels: shares by category, and how far each lies above or below everybody else's."""
 
     human: str
     labels: int
@@ -51,7 +51,7 @@ class Bias:
 def write_report(
     page: Path, weeks: Mapping[date, Sequence[ArchivedLabel]], week: date, thresholds: LabelThresholds
 ) -> None:
-    """Writes the page, which needs nothing else.
+    """Writes the page, which needs no other file.
 
     Args:
         weeks: labels by week, oldest first; those that are left out are not counted.
@@ -96,7 +96,7 @@ def report_page(docs: Path, week: str) -> Path:
 def kappa_matrix(
     opinions: Mapping[int, Mapping[str, str]], people: Sequence[str], least_images: int
 ) -> list[list[Pair | None]]:
-    """A row and a column for everybody; ``None`` on the diagonal."""
+    """One row and one column per person; ``None`` on the diagonal."""
     crossings = between_people(opinions.values())
 
     def pair(one: str, other: str) -> Pair | None:
@@ -110,7 +110,7 @@ def kappa_matrix(
 
 
 def biases(labels: Sequence[HumanLabel], thresholds: LabelThresholds) -> list[Bias]:
-    """One row for everybody, who labels most first."""
+    """One row per person, those with most labels first."""
     mapped = [label for label in newest(labels) if label.category in CATEGORIES]
     found: list[Bias] = []
     for person in labeller_agreements(list(by_image(labels).values()), thresholds.least_images):
@@ -141,7 +141,7 @@ def _shares(labels: Sequence[HumanLabel]) -> dict[str, float]:
 
 
 def trend_line(shares: Sequence[float | None]) -> list[tuple[float, float, float]]:
-    """Points of the plot: place from the left, place from the top, share. Weeks without a share are left out."""
+    """Points of the plot: x from the left, y from the top, and the share. Weeks without a share are left out."""
     step = (WIDTH - 2 * MARGIN) / max(len(shares) - 1, 1)
     return [
         (round(MARGIN + i * step, 1), round(MARGIN / 2 + (1 - share) * (HEIGHT - 1.5 * MARGIN), 1), share)

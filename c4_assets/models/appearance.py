@@ -1,6 +1,6 @@
-"""What an image looks like in a few numbers: exposure, sharpness, and a fingerprint that survives re-compression.
+"""An image's appearance in a few numbers: exposure, sharpness, and a fingerprint that survives re-compression.
 
-They are taken from the pixels that the classifier has decoded anyway: another decoding would cost more than all checks.
+They are computed from the pixels that the classifier has decoded: decoding again would cost more than all checks.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from resources.records import Appearance
 
 PIXEL_STRIDE = 4
-"""Every so many pixels one is looked at, in both directions: a sixteenth of them tells exposure as well as all do."""
+"""Step between the pixels that are used, in both directions: a sixteenth of them tells exposure as well as all."""
 
 BLACK_LEVEL, SATURATED_LEVEL = 16, 250
 """Levels (0 to 255) up to which a pixel counts as black, and from which on it counts as saturated."""
@@ -20,7 +20,7 @@ so taken for duplicates; with 16 x 16 they are at least 12 apart (two real plate
 
 
 def appearance_of(pixels: NDArray[np.float32]) -> Appearance | None:
-    """The figures of an image as the model sees it.
+    """Computes the figures of an image as the model sees it.
 
     Args:
         pixels: float32 (height, width, 3) in [-1, 1].

@@ -19,12 +19,12 @@ from resources.errors import ImageError
 from resources.records import Appearance, Probabilities
 
 BATCHES_AHEAD = 2
-"""Batches that are decoded while every model has one."""
+"""Batches that are decoded ahead while every model computes one."""
 
 
 @dataclass(frozen=True)
 class Classification:
-    """What an engine says of one image. Exactly one of ``probabilities`` and ``error`` is set.
+    """The result of an engine for one image. Exactly one of ``probabilities`` and ``error`` is set.
 
     ``probabilities`` are clear, crystals, other, precipitate, whatever order the model itself has. ``appearance`` is
     taken from the pixels that entered the model.
@@ -39,7 +39,7 @@ class Engine(Protocol):
     """Runs the neural network on image files."""
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
-        """Yields one classification an image, in order, while ``images`` is still being read.
+        """Yields one classification per image, in order, while ``images`` is still being read.
 
         Args:
             images: the contents of JPEG or PNG files. A few batches are held at once, however many there are.
@@ -54,12 +54,12 @@ Decoded = tuple[NDArray[np.float32], Appearance | None] | ImageError
 
 
 BYTES_AN_IMAGE = 80 * 1024**2
-"""Memory that an image needs on its way through MARCO in fp32: measured, 75 MB in TensorFlow."""
+"""Memory that one image of a batch needs in MARCO in fp32: 75 MB were measured in TensorFlow."""
 
 
 @dataclass(frozen=True)
 class InferenceTimes:
-    """Seconds that a model waited for decoded images and that it computed, the mean of those side by side."""
+    """Seconds that a model waited for decoded images and that it computed: the mean over parallel models."""
 
     waited: float = 0.0
     computed: float = 0.0
@@ -72,7 +72,7 @@ class InferenceTimes:
 
 
 class _Stopwatch:
-    """Adds up the times of all pipelines of this process, as the operating system does with its processor time."""
+    """Adds up the times of all pipelines of this process."""
 
     def __init__(self) -> None:
         self.times = InferenceTimes()
@@ -87,15 +87,15 @@ _stopwatch = _Stopwatch()
 
 
 def inference_times() -> InferenceTimes:
-    """The times of this process so far. Where models wait longer than they compute, decoding is the limit."""
+    """The times of this process so far. If models wait longer than they compute, decoding is the limit."""
     return _stopwatch.times
 
 
 def fitting_batch(most: int, models: int) -> int:
-    """Images that enter a model together, so that all models at once take half of the free memory at most.
+    """The batch size with which all models together use half of the free memory at most.
 
     Args:
-        most: from where on a larger batch is not faster.
+        most: the size from which on a larger batch is not faster.
     """
     return max(1, min(most, machine.free_memory() // 2 // (BYTES_AN_IMAGE * models)))
 
@@ -106,12 +106,12 @@ def pipeline(
     models: Sequence[NeuralNetwork],
     batch_size: int,
 ) -> Iterator[Classification]:
-    """Decodes images in threads while the models work on those before them.
+    """Decodes images in threads while the models compute those before them.
 
     Args:
         decode: image file to model input, float32 (height, width, 3); its :class:`ImageError` becomes the
             image's error.
-        models: run side by side, each on one batch at a time: one a GPU or a core, say.
+        models: run in parallel, each on one batch at a time: one per GPU or core, for example.
         batch_size: images that enter a model together.
     """
 
@@ -149,7 +149,7 @@ def pipeline(
                 return
             yield from under_way.popleft().result()
     finally:
-        # Runners wait for decoders, so they go first.
+        # Runners wait for decoders, so they are shut down first.
         runners.shutdown(cancel_futures=True)
         decoders.shutdown(cancel_futures=True)
 

@@ -1,4 +1,4 @@
-"""What this machine offers for classifying: cores, memory, GPUs, bfloat16. Nothing heavy is imported to find out."""
+"""What this machine offers for classifying: cores, memory, GPUs, bfloat16. It imports nothing heavy."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ def cores() -> int:
 
 
 def free_memory() -> int:
-    """Bytes that this process can still take: of the machine, or of its container if less."""
+    """Bytes of memory that this process can still allocate: of the machine, or of its container if less."""
     machine = UNLIMITED
     for line in _read("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
@@ -28,7 +28,7 @@ def free_memory() -> int:
 
 
 def gpus() -> int:
-    """NVIDIA GPUs that a program started here would see."""
+    """Number of NVIDIA GPUs that a program started here would see."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([device for device in visible.split(",") if device.strip() not in ("", "-1", "NoDevFiles")])
@@ -37,7 +37,7 @@ def gpus() -> int:
 
 
 def has_bf16() -> bool:
-    """Whether the CPU computes in bfloat16 by itself (AVX-512 BF16 or AMX)."""
+    """Whether the CPU has instructions for bfloat16 (AVX-512 BF16 or AMX)."""
     flags = _read("/proc/cpuinfo").split("flags", 1)[-1].split("\n", 1)[0].split()
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
 

@@ -1,7 +1,7 @@
-"""MARCO's weights: fetched once, checked, and kept as a folder that is whole or absent.
+"""Weights of models: fetched once, checked, and kept as a folder that is whole or absent.
 
-The weights are taken out of a published wheel, which is downloaded with pip's own configuration (so a site's mirror
-is used) and never installed, or out of a folder or archive that the operator names.
+They are taken from a published wheel, which is downloaded with pip's own configuration (so a site's mirror is used) and
+never installed, or from a folder or archive that the operator names.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ SAVED_MODEL_FILES = ("saved_model.pb", "variables/variables.data-00000-of-00001"
 """The files of a SavedModel, relative to its folder. Nothing else is ever taken from an archive."""
 
 MAX_FILE_BYTES = 1024**3
-"""No file of a model is this large; what is larger is an attack or a mistake."""
+"""Largest file that is taken from an archive: what is larger is an attack or a mistake."""
 
 DOWNLOAD_TIMEOUT_S = 60
 
@@ -54,7 +54,7 @@ def locate(model: str, models: Path) -> Path:
     """The folder of a model: a fetched name below ``models``, or a path.
 
     Raises:
-        ConfigurationError: there is no SavedModel; the message says how to get it.
+        ConfigurationError: there is no SavedModel; the message says how to get one.
     """
     folder = _folder(model, models)
     if all((folder / file).is_file() for file in SAVED_MODEL_FILES):
@@ -68,10 +68,10 @@ def locate(model: str, models: Path) -> Path:
 
 
 def weights_sha256(model: str, models: Path) -> str:
-    """Digest of a model's files. That of a release is known without them, so nothing is fetched for it.
+    """Digest of a model's files. That of a release is known in advance, so nothing is fetched for it.
 
     Raises:
-        ConfigurationError: the model is neither a release nor there.
+        ConfigurationError: the model is no release, and its files do not exist.
     """
     if model in RELEASES:
         return _digest(RELEASES[model].sha256)
@@ -94,11 +94,11 @@ def fetched(models: Path) -> dict[str, Path]:
 
 
 def fetch(name: str, models: Path, source: str | None = None) -> Path:
-    """Puts a model's files into ``models/name``, all of them or none. A whole model that is there is kept.
+    """Puts a model's files into ``models/name``, all of them or none. A complete model that exists is kept.
 
     Args:
         name: a key of :data:`RELEASES`, whose digests are then checked, or a name of your own.
-        source: a folder, an archive (.whl, .zip) or its address; by default the release's wheel.
+        source: a folder, an archive (.whl, .zip) or its URL; by default the release's wheel.
 
     Raises:
         ConfigurationError: no such release or source, or the files are not those of the release.
@@ -117,7 +117,7 @@ def fetch(name: str, models: Path, source: str | None = None) -> Path:
     from filelock import FileLock
 
     models.mkdir(parents=True, exist_ok=True)
-    # One fetch at a time: the second finds the model whole.
+    # One fetch at a time: the second finds the model complete.
     with FileLock(models / f".{name}.lock"):
         if name in fetched(models) and not (release and _wrong_files(target, release)):
             return target
@@ -130,7 +130,7 @@ def fetch(name: str, models: Path, source: str | None = None) -> Path:
                     f"{', '.join(wrong)} of {source or requirement} is not the published file (sha256 "
                     "differs): the download is damaged, or a mirror serves something else. Nothing was kept."
                 )
-            shutil.rmtree(target, ignore_errors=True)  # damaged, or from a fetch that was cut off
+            shutil.rmtree(target, ignore_errors=True)  # damaged, or left by an interrupted fetch
             unpacked.rename(target)
     return target
 

@@ -1,11 +1,11 @@
-"""The backlog as a page that needs nothing else: a heat map of years and months, the rate, and the backfills."""
+"""The backlog as an HTML page without other files: a heat map of years and months, the rate, and the backfills."""
 
 import calendar
 import math
 from pathlib import Path
 
 from c4_assets.backlog.coverage import Coverage, by_year
-from c4_assets.backlog.report import BackfillCoverage, Report
+from c4_assets.backlog.report import COUNTS, BackfillCoverage, Report
 from c4_assets.pictures.html_page import write_html
 
 MONTHS = tuple(calendar.month_abbr)[1:]
@@ -15,7 +15,7 @@ def write_page(report: Report, page: Path) -> None:
     """Writes the page.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the page cannot be written.
     """
     found = {(month.year, month.month): month for month in report.months}
     years = [(year, [found.get((year.year, number)) for number in range(1, 13)]) for year in by_year(report.months)]
@@ -26,6 +26,7 @@ def write_page(report: Report, page: Path) -> None:
         names=MONTHS,
         years=years[::-1],
         total=report.total,
+        counts=COUNTS,
         busiest=max(report.throughput.hours, default=0) or 1,
         share=share,
         describe_backfill=describe_backfill,
@@ -33,7 +34,7 @@ def write_page(report: Report, page: Path) -> None:
 
 
 def share(coverage: Coverage) -> str:
-    """How much is done, in per cent: 100 only where nothing is pending."""
+    """The share that is done, in per cent: 100 only if nothing is pending."""
     percent = 100 * coverage.done
     return "100 %" if not coverage.pending else f"{min(math.floor(percent * 10) / 10, 99.9):.1f} %"
 

@@ -24,13 +24,13 @@ CELL_WIDTH, CELL_HEIGHT, CELL_GAP, LEFT_MARGIN, TOP_MARGIN = 42, 22, 2, 44, 22
 """Layout of the heat map in pixels. Twenty years make 20 kB at most, which every materialisation carries."""
 
 BAR_WIDTH, PLOT_HEIGHT = 22, 120
-"""Width of an hour and height of the plot, in pixels."""
+"""Width of the bar of an hour and height of the plot, in pixels."""
 
 
 def heat_map(months: Sequence[Coverage]) -> bytes:
-    """A PNG with a row a year, the newest on top, and a column a month.
+    """A PNG with one row per year, the newest on top, and one column per month.
 
-    Colour says how much is done, a red line that images have failed for good, grey that nothing was imaged.
+    The colour shows how much is done; a red line, that images have failed; grey, that nothing was imaged.
     """
     from PIL import Image, ImageDraw
 

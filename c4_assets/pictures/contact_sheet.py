@@ -1,4 +1,4 @@
-"""Contact sheets: many drops on one picture, ranked, with the category in colour and in words."""
+"""Contact sheets: many drops in one picture, ranked, with the category as colour and as text."""
 
 import io
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Tile:
 
 
 def contact_sheet(tiles: Sequence[Tile]) -> bytes:
-    """A JPEG of the first :data:`MAX_TILES` tiles in the order given, :data:`SHEET_COLUMNS` a row.
+    """A JPEG of the first :data:`MAX_TILES` tiles in the order given, :data:`SHEET_COLUMNS` per row.
 
     Raises:
         ValueError: there are no tiles.

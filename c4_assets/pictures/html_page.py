@@ -1,4 +1,4 @@
-"""The one place where HTML is made from templates."""
+"""Makes HTML pages from templates."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A contact sheet of scored files as one HTML page that needs nothing else: for a mail, or a plate's folder."""
+"""A contact sheet of scored files as one HTML page without other files: for a mail, or a plate's folder."""
 
 import base64
 import os
@@ -15,7 +15,7 @@ from resources.errors import ImageError
 from resources.records import CATEGORIES
 
 MAX_DROPS = 1500
-"""Drops on a page, the likeliest crystals first: about 15 MB, which browsers still open at once."""
+"""Most drops on a page, the likeliest crystals first: about 15 MB, which browsers still open quickly."""
 
 PAGE_THUMBNAIL_SIDE = 240
 
@@ -24,7 +24,7 @@ def write_page(rows: Sequence[FileScore], page: Path, title: str) -> None:
     """Writes the page. Rows beyond :data:`MAX_DROPS` are counted on it but not shown.
 
     Args:
-        rows: as :func:`c4_assets.scoring.score_files` returns them.
+        rows: the result of :func:`c4_assets.scoring.score_files.score_files`.
     """
     shown = [row for row in rows if row.error is None][:MAX_DROPS]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -56,5 +56,5 @@ def _picture(row: FileScore) -> str:
     try:
         jpeg = thumbnail(Path(row.path).read_bytes(), PAGE_THUMBNAIL_SIDE)
     except (OSError, ImageError):
-        return ""  # it was there when it was scored; the page shows its name and score
+        return ""  # it was removed after it was scored; the page shows its name and score
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

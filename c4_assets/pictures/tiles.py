@@ -1,4 +1,4 @@
-"""Which drops a contact sheet shows, and in which words."""
+"""The drops that a contact sheet shows, with their captions."""
 
 from collections.abc import Iterable
 

@@ -1,1 +1,5 @@
-"""All else that knows Dagster: partitions, days, jobs, backfills, checks as Dagster shows them, pruning."""
+"""What knows Dagster, assets and sensors aside.
+
+Partitions, days of a run, jobs, pools, step failures, metadata and its keys, checks as Dagster shows them, backfills,
+observed runs, pruning and Dagster's storage.
+"""

@@ -1,7 +1,7 @@
-"""The backlog's backfills: Dagster's own, found, started, paused and resumed.
+"""Finds, starts, pauses and resumes the backfills of the backlog, which are Dagster's own.
 
-A backfill that an operator started in the UI is one like any other. Which days a backfill is about is in its target;
-what is done of them is asked of the imaging database and never of Dagster.
+A backfill that was started in the UI is treated like any other. Its days are read from its target. How many of them are
+done is always counted in the imaging database and never read from Dagster.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ DAILY_ASSETS = [dg.AssetKey(name) for name in STEPS]
 SCORING_JOB = "score_images"
 
 PAUSED_TAG, RESUMES_TAG, STARTED_BY_TAG = "c4/paused", "c4/resumes", "c4/started_by"
-"""Tags: the span that a paused backfill leaves to be resumed, the backfill that one goes on with, and who asked."""
+"""Tags: the days that a paused backfill has left to resume, the backfill that this one resumes, and who started it."""
 
 STARTED_STATUSES = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 WAITING_STATUSES = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
@@ -39,7 +39,7 @@ PAUSE_ATTEMPTS = 10
 
 
 def backfills(instance: dg.DagsterInstance) -> list[Backfill]:
-    """The backfills of daily assets that run, and those that are paused and not resumed, oldest first."""
+    """The running backfills of daily assets, and those that are paused and not resumed, oldest first."""
     active = instance.get_backfills(
         BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
     )
@@ -76,7 +76,7 @@ def days_of(backfill: PartitionBackfill) -> frozenset[date]:
     try:
         target = backfill.get_asset_backfill_data(_asset_graph()).target_subset
     except DagsterDefinitionChangedDeserializationError:
-        return frozenset()  # of a release whose days began otherwise; Dagster cannot go on with it either
+        return frozenset()  # of a release with another first day; Dagster cannot continue it either
     keys = {
         key
         for asset in DAILY_ASSETS
@@ -87,7 +87,7 @@ def days_of(backfill: PartitionBackfill) -> frozenset[date]:
 
 
 def _asset_graph() -> BaseAssetGraph[Any]:
-    """The daily assets as far as a backfill is concerned: their days, and that each depends on the one before it."""
+    """The daily assets as a backfill needs them: with their partitions, each depending on the one before it."""
     chain = [
         dg.AssetSpec(asset, partitions_def=DAYS, deps=DAILY_ASSETS[max(number - 1, 0) : number])
         for number, asset in enumerate(DAILY_ASSETS)
@@ -96,12 +96,12 @@ def _asset_graph() -> BaseAssetGraph[Any]:
 
 
 def days_a_run() -> int:
-    """How many days a backfill puts into one run at most."""
+    """Most days that a backfill puts into one run."""
     return SEVERAL_DAYS.max_partitions_per_run or 10**6
 
 
 def runs_of(days: Collection[date], a_run: int) -> int:
-    """Runs that a backfill of these days takes: Dagster cuts each stretch of days without a gap into pieces."""
+    """Number of runs of a backfill of these days: Dagster divides each stretch of days without a gap into runs."""
     runs = in_stretch = 0
     before: date | None = None
     for day in sorted(days):
@@ -129,7 +129,7 @@ def start(
     """Starts a backfill of the daily assets over some days, and returns its number.
 
     Raises:
-        IntegrityError: there is a backfill of that number already.
+        IntegrityError: a backfill of that number exists already.
     """
     backfill = PartitionBackfill.from_asset_partitions(
         backfill_id=backfill_id or make_new_backfill_id(),
@@ -149,17 +149,17 @@ def start(
 
 
 def pause(instance: dg.DagsterInstance, sure_after_s: float = 0.5) -> list[Backfill]:
-    """Cancels the running backfills, so that their runs end and what is finished stays, and marks them as paused.
+    """Cancels the running backfills and marks them as paused. Their runs end, and what is finished stays.
 
     Args:
-        sure_after_s: when to look whether the daemon, which may be writing its own word of a backfill at the same
-            moment, has overwritten ours.
+        sure_after_s: seconds after which to check that the daemon, which may be writing the backfill's state at the
+            same moment, has not overwritten the cancellation.
 
     Returns:
-        What was paused. One that was cancelled in the UI is not: that is another wish, and stays so.
+        The paused backfills. One that was cancelled in the UI is not among them, and stays cancelled.
 
     Raises:
-        Unavailable: a backfill went on as if nothing had been said.
+        Unavailable: a backfill could not be cancelled.
     """
     running = left = [each for each in backfills(instance) if each.state == "running"]
     for _ in range(PAUSE_ATTEMPTS):
@@ -177,7 +177,7 @@ def _cancel(instance: dg.DagsterInstance, backfill: Backfill) -> None:
     stored = instance.get_backfill(backfill.backfill_id)
     if stored and stored.status is BulkActionStatus.REQUESTED:
         tags = {**stored.tags, PAUSED_TAG: backfill.span}
-        # `_replace` is what Dagster's own `with_…` do; there is none for tags.
+        # Dagster's own `with_…` methods use `_replace` as well; there is none for tags.
         instance.update_backfill(stored.with_status(BulkActionStatus.CANCELING)._replace(tags=tags))
 
 
@@ -187,15 +187,15 @@ def _status(instance: dg.DagsterInstance, backfill_id: str) -> BulkActionStatus 
 
 
 def resume(instance: dg.DagsterInstance, paused: Backfill, pending: Collection[date]) -> str | None:
-    """Starts a backfill over what is still pending of a paused one, and returns its number.
+    """Starts a backfill over those days of a paused one that are still pending, and returns its number.
 
-    The number follows from the paused one's: resumed twice, even at once, there is one new backfill and not two.
+    The number is derived from the paused one's, so that resuming twice, even at the same time, starts one backfill.
 
     Args:
-        pending: days that have pending images and that no other backfill is about.
+        pending: days that have pending images and belong to no other backfill.
 
     Returns:
-        ``None`` where nothing is left: then the paused one is not paused any more but over.
+        ``None`` if nothing is left: the paused one is then finished.
     """
     days = paused.days & frozenset(pending)
     if not days:

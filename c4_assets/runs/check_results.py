@@ -1,4 +1,4 @@
-"""Verdicts as Dagster shows them: severity, offending rows in words and pictures, numbers that make a trend."""
+"""Verdicts as Dagster shows them: severity, offending rows as text and pictures, numbers to plot."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_ROWS_LISTED = 50
-"""Offending rows that a result names; the table of a whole bad day would not fit an event."""
+"""Most offending rows that a result names; the table of a whole bad day would not fit an event."""
 
 CHECK_THUMBNAIL_SIDE = 150
 
 
 def evaluate(checks: DataChecks, asset: str, partition: date, tables: Tables, pictures: Pictures) -> "Evaluated":
-    """Judges an asset's tables and puts the verdicts into Dagster's terms.
+    """Judges an asset's tables and turns the verdicts into results of Dagster.
 
     Args:
         partition: the day, or the Monday of the week.
-        pictures: where those of offending images come from.
+        pictures: gives the pictures of offending images.
     """
     return evaluated(checks.judge(asset, partition, tables), pictures)
 
@@ -42,7 +42,7 @@ def evaluated(judged: Judged, pictures: Pictures) -> "Evaluated":
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The verdicts on one partition of an asset, and what Dagster is told: one result a check."""
+    """The verdicts on one partition of an asset, and Dagster's results, one per check."""
 
     verdicts: Sequence[Verdict]
     check_results: Sequence[dg.AssetCheckResult]
@@ -85,7 +85,7 @@ def _offending(verdict: Verdict, pictures: Pictures) -> dict[str, dg.MetadataVal
 
 
 def trends(table: "pd.DataFrame", *columns: str) -> dict[str, float]:
-    """Medians of columns, for a materialisation: Dagster plots them over partitions. What is not known is left out."""
+    """Medians of columns, for a materialisation: Dagster plots them over partitions. Unknown ones are left out."""
     known = {name: table[name].dropna() for name in columns if name in table}
     return {
         f"median {name}" if len(table) > 1 else name.replace("_", " "): round(float(values.median()), 4)

@@ -10,11 +10,11 @@ from c4_assets.checks.catalogue import checks_of, severity_of
 def specs_of(asset: str, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckSpec]:
     """The ``check_specs`` of an asset.
 
-    Only a check of a whole partition is blocking in Dagster's sense, which fails the step. One that withholds an
-    inspection is not: the others of its day go on.
+    Only a check of a whole partition is blocking in Dagster's sense, which fails the step. A check that withholds an
+    inspection is not, because the others of its day go on.
     """
     with warnings.catch_warnings():
-        # Checks of single partitions are new in Dagster, and it says so at every import.
+        # Dagster warns at every import that checks of partitions are a preview.
         warnings.filterwarnings("ignore", message=".*partitions_def.*")
         return [
             dg.AssetCheckSpec(

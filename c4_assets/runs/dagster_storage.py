@@ -1,7 +1,7 @@
 """What Dagster's instance keeps of a run, and what its own API leaves behind when the run is deleted.
 
-``DagsterInstance.delete_run`` removes the run and its events. Left are the results of its checks, on SQLite also its
-tags and its own file of events, and everywhere the captured output of its steps. Tables are only named here.
+``DagsterInstance.delete_run`` removes the run and its events. It leaves the results of the run's checks, the captured
+output of its steps and, on SQLite, its tags and its own file of events. No other module names Dagster's tables.
 """
 
 import re
@@ -20,14 +20,14 @@ from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from sqlalchemy import ColumnElement, and_, delete, func, select
 
 RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-"""A folder or file is taken for a run's only if it has such a name."""
+"""The form of a run's id. Only folders and files that begin with one are taken for a run's."""
 
 MIN_EMPTY_SHARE = 0.1
-"""Share of a SQLite file that must be empty before it is written anew."""
+"""Share of a SQLite file that must be empty before it is compacted."""
 
 
 def bytes_of(instance: dg.DagsterInstance, run_ids: Sequence[str], checks: Sequence[dg.AssetCheckKey]) -> int:
-    """About how many bytes runs take: their events, the results of their checks, captured output. No indexes."""
+    """About how many bytes runs take: their events, check results and captured output, without indexes."""
     total = size_of([path for run_id in run_ids for path in (*_shard(instance, run_id), _captured(instance) / run_id)])
     storage = instance.event_log_storage
     if isinstance(storage, SqlEventLogStorage):
@@ -44,14 +44,14 @@ def bytes_of(instance: dg.DagsterInstance, run_ids: Sequence[str], checks: Seque
 
 
 def forget(instance: dg.DagsterInstance, run_ids: Sequence[str], checks: Sequence[dg.AssetCheckKey]) -> None:
-    """Deletes runs with all that is kept of them. The run itself goes last: interrupted, it is found again."""
+    """Deletes runs with all that is stored about them. The run itself goes last, so that it is found again."""
     storage, runs = instance.event_log_storage, instance.run_storage
     if isinstance(storage, SqlEventLogStorage):
         with storage.index_connection() as connection:
             for of_a_check in _results(checks, run_ids):
                 connection.execute(delete(AssetCheckExecutionsTable).where(of_a_check))
     if isinstance(runs, SqlRunStorage):
-        with runs.connect() as connection:  # PostgreSQL would do it by itself, SQLite does not
+        with runs.connect() as connection:  # PostgreSQL deletes them by itself, SQLite does not
             connection.execute(delete(RunTagsTable).where(RunTagsTable.c.run_id.in_(run_ids)))
     for run_id in run_ids:
         instance.compute_log_manager.delete_logs(prefix=[run_id])
@@ -62,8 +62,8 @@ def forget(instance: dg.DagsterInstance, run_ids: Sequence[str], checks: Sequenc
 
 
 def without_a_run(instance: dg.DagsterInstance) -> list[Path]:
-    """Files of events and folders of captured output whose run is gone: deleted in the UI, or pruned halfway."""
-    # What is there is looked at before the runs are: the files of a run that begins meanwhile come after the run.
+    """Event files and output folders whose run is gone: deleted in the UI, or by a pruning that was interrupted."""
+    # Files are listed before the runs are read, because a run that starts meanwhile is stored before its files.
     found = {path: path.name[:36] for path in _files_of_runs(instance) if RUN_ID.fullmatch(path.name[:36])}
     named = sorted(set(found.values()))
     known = {
@@ -75,12 +75,12 @@ def without_a_run(instance: dg.DagsterInstance) -> list[Path]:
 
 
 def size_of(paths: Collection[Path]) -> int:
-    """Bytes of files and of what is in folders; those that are not there have none."""
+    """Bytes of files and folders; those that do not exist have none."""
     return sum(_size(path) for path in paths)
 
 
 def remove(paths: Collection[Path]) -> None:
-    """Removes files and folders; those that are not there are passed over."""
+    """Removes files and folders; those that do not exist are ignored."""
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -89,13 +89,13 @@ def remove(paths: Collection[Path]) -> None:
 
 
 def compact(instance: dg.DagsterInstance) -> int:
-    """Gives SQLite's empty pages back to the disk; how many bytes that were. PostgreSQL uses its own again by itself.
+    """Compacts SQLite's files and returns by how many bytes. PostgreSQL reuses its empty pages by itself.
 
-    VACUUM writes the file anew in one transaction: killed, or without room for the copy, it has done nothing, and
-    meanwhile writers wait (Dagster's for 30 s).
+    VACUUM copies the file in one transaction: if it is killed or the disk is full, nothing has changed. Writers wait
+    meanwhile (Dagster's for 30 s).
 
     Raises:
-        sqlite3.OperationalError: the file is in use, or there is no room for the copy. Its pages are used again anyway.
+        sqlite3.OperationalError: the file is in use, or there is no room for the copy. Empty pages are reused anyway.
     """
     return sum(_compact(file) for file in _sqlite_files(instance))
 
@@ -123,7 +123,7 @@ def _sqlite_files(instance: dg.DagsterInstance) -> Iterator[Path]:
 
 
 def _results(checks: Sequence[dg.AssetCheckKey], run_ids: Sequence[str]) -> Iterator[ColumnElement[bool]]:
-    """Conditions for the results that runs have of each check: with its names, the table's index is used."""
+    """Conditions for the results of runs, one per check: with the check's names, the table's index is used."""
     table = AssetCheckExecutionsTable.c
     for check in checks:
         named = and_(table.asset_key == check.asset_key.to_string(), table.check_name == check.name)
@@ -131,7 +131,7 @@ def _results(checks: Sequence[dg.AssetCheckKey], run_ids: Sequence[str]) -> Iter
 
 
 def _shard(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
-    """On SQLite, the files in which a run's events are."""
+    """On SQLite, the files with a run's events."""
     storage = instance.event_log_storage
     if not isinstance(storage, SqliteEventLogStorage):
         return []
@@ -140,7 +140,7 @@ def _shard(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
 
 
 def _captured(instance: dg.DagsterInstance) -> Path:
-    """Where the output of steps is captured unless the site keeps it elsewhere: a folder a run."""
+    """The folder with the captured output of steps, one folder per run, unless the site keeps it elsewhere."""
     return Path(instance.storage_directory())
 
 

@@ -1,7 +1,7 @@
 """Processes the days of a run: the one day of an hourly run, or several of a backfill.
 
-Each day is worked on, judged and described as if it were alone, so that nothing depends on how a backfill was cut into
-runs. What is loaded once, like the model, stays loaded from day to day.
+Each day is processed, judged and reported as if it were alone, so that nothing depends on how a backfill is divided
+into runs. What is loaded once, like the model, stays loaded for all days.
 """
 
 import logging
@@ -35,12 +35,12 @@ def days_of(context: dg.AssetExecutionContext) -> list[date]:
 def process_days(context: dg.AssetExecutionContext, process_day: ProcessDay) -> Events:
     """Processes every day of a run, and reports each to Dagster.
 
-    A day that fails does not keep the others from being worked on; the step fails at the end and names it. Where all
-    days would fail, because something outside does not answer, the step ends at once.
+    A day that fails does not stop the others; the step fails at the end and names it. If the database or the storage
+    host does not answer, so that all days would fail, the step ends at once.
 
     Raises:
-        dg.Failure: some days could not be done. Those that could are materialised.
-        C4Error, Exception: what the only day raised, or what stands in the way of all.
+        dg.Failure: some days failed. The others are materialised.
+        C4Error, Exception: the error of the only day, or one that concerns all days.
     """
     if in_backfill(context.run.tags):
         os.nice(BACKFILL_NICENESS)
@@ -81,7 +81,7 @@ def _is_unavailable(error: Exception) -> bool:
 
 
 def _is_waited_for(context: dg.AssetExecutionContext, failed: Mapping[date, Exception]) -> bool:
-    """Whether this step is tried until it succeeds: days that are done are told once, then, and not at each attempt."""
+    """Whether this step is retried until it succeeds. Its finished days are then reported once, not at each attempt."""
     return in_backfill(context.run.tags) and any(map(_is_unavailable, failed.values()))
 
 
@@ -98,8 +98,8 @@ def _step_error(failed: Mapping[date, Exception], done: Mapping[date, Result]) -
 
 
 def _evaluations(context: dg.AssetExecutionContext, done: Mapping[date, Result]) -> Iterator[dg.AssetCheckEvaluation]:
-    """The verdicts of every day. They must follow the days' materialisations: a verdict that names none, or an older
-    one, is shown as missing among the partitions of its check.
+    """The check results of every day. They must refer to the days' materialisations: Dagster shows a result that
+    refers to none, or to an older one, as missing among the partitions of its check.
     """
     from dagster._core.definitions.asset_checks.asset_check_evaluation import (
         AssetCheckEvaluationTargetMaterializationData as Judged,
@@ -124,7 +124,7 @@ def _evaluations(context: dg.AssetExecutionContext, done: Mapping[date, Result])
 
 
 def _summary(done: Mapping[date, Result]) -> list[dg.AssetCheckResult]:
-    """One result a check over all days, which Dagster wants of the step; what offends is in those of the days."""
+    """One result per check over all days, which Dagster requires of the step. The days' results name offending rows."""
     by_check: dict[str, list[tuple[date, dg.AssetCheckResult]]] = {}
     for day, result in done.items():
         for check in result.check_results or ():

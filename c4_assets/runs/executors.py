@@ -1,11 +1,11 @@
-"""What runs the steps: this process, a process each, or a Slurm job each."""
+"""The executors: all steps in the run's process, a process per step, or a Slurm job per step."""
 
 import dagster as dg
 
 from resources.executors.slurm.executor import slurm_executor
 
-# The steps of a run follow one another, so a process for each buys no speed: a run on one machine is one process, which
-# imports once. Where each is to have its own, it is forked from one that has imported what every step imports.
+# The steps of a run follow one another, so a process per step is not faster: a run on one machine is one process, which
+# imports once. With a process per step, each is forked from one that has imported what every step imports.
 PRELOADED_MODULES = [
     "c4_assets.definitions",
     "dagster._cli",

@@ -1,4 +1,4 @@
-"""The jobs, and when they run by the clock. New inspections are scored by the sensor in ``sensors/``."""
+"""The jobs and their schedules. Runs for new inspections are requested by the sensor in ``sensors/``."""
 
 from datetime import timedelta
 
@@ -8,7 +8,7 @@ from c4_assets.runs.partitions import DAYS, WEEKS
 
 PRIORITY_RUN_TAGS = {"dagster/priority": "10", "dagster/retry_on_asset_or_op_failure": "false"}
 """Run tags of jobs that somebody waits for: they overtake backfills, which have no priority, in queue and pools.
-A run whose process dies is repeated by Dagster; one that fails is asked for again by the sensor, and not before."""
+Dagster repeats a run whose process dies. One that fails is not repeated; the sensor requests it again."""
 
 score_images = dg.define_asset_job(
     "score_images",
@@ -32,9 +32,9 @@ collect_disagreements = dg.define_asset_job(
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def settle_yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """In the morning, the day before once more: what was still being uploaded in its last run is judged now.
+    """In the morning, runs the day before once more: images that were still uploading in its last run are judged now.
 
-    Where nothing is new the run scores nothing and takes seconds.
+    If nothing is new, the run scores nothing and takes seconds.
     """
     yesterday = context.scheduled_execution_time - timedelta(days=1)
     return dg.RunRequest(partition_key=DAYS.get_partition_key_for_timestamp(yesterday.timestamp()))
@@ -64,6 +64,6 @@ daily_coverage = dg.ScheduleDefinition(
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def weekly_ashes(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """On Monday morning, Ashes for the week that ended in the night."""
+    """On Monday morning, runs Ashes for the week that has just ended."""
     last_week = context.scheduled_execution_time - timedelta(weeks=1)
     return dg.RunRequest(partition_key=WEEKS.get_partition_key_for_timestamp(last_week.timestamp()))

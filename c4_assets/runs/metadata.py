@@ -1,4 +1,4 @@
-"""What assets declare in the same way: the deployment, owners, retries, columns and metadata that code reads back."""
+"""What assets declare in the same way: group, owner, columns, lineage, and keys of metadata that code reads back."""
 
 import base64
 import re
@@ -8,22 +8,22 @@ import dagster as dg
 
 from c4_assets.pictures.contact_sheet import Tile, contact_sheet
 
-# Metadata that code reads back. Events that are stored keep their labels, so a label stays as it is.
 GROUP = "drops"
 """All assets are in one group: with several, Dagster's lineage page opens with the groups folded."""
 
 FACILITY = "team:crystallisation-facility"
 
+# Keys of metadata that code reads back. Stored events keep their keys, so a key must not change.
 SCORER_VERSION_KEY = "scorer version"
 PARTITION_ROWS_KEY = "dagster/partition_row_count"
 IMAGES_STAGED_KEY = "images staged"
 IMAGES_SCORED_KEY = "images scored"
 IMAGES_LEFT_KEY = "images left for the next run"
-"""Pending images of a day for which the staging area had no room."""
+"""Pending images of a day for which staging had no room."""
 IMAGES_PER_SECOND_KEY = "images per second"
 MODEL_WAITED_KEY = "seconds the network waited"
 MODEL_COMPUTED_KEY = "seconds the network computed"
-"""Seconds that the neural network waited for decoded images and that it computed."""
+"""The two keys are of the seconds that the model waited for decoded images and that it computed."""
 ROWS_WRITTEN_KEY = "rows written"
 
 
@@ -68,7 +68,7 @@ COLUMN_DESCRIPTIONS = {
 
 
 def markdown_cell(text: str) -> str:
-    """Text from the database as a cell of a Markdown table: nothing in it is taken for Markdown or HTML."""
+    """Escapes text from the database as a cell of a Markdown table, so that it is not taken for Markdown or HTML."""
     return re.sub(r"([\\`*_{}\[\]()#+!|<>~])", r"\\\1", " ".join(text.split()))
 
 
@@ -84,8 +84,8 @@ def column_lineage(upstream: str, *columns: str, **derived: tuple[str, ...]) -> 
     """Metadata that shows which columns of an upstream asset a dataset's columns come from.
 
     Args:
-        columns: taken over under the same name.
-        derived: name of a column: names of the upstream columns that it is made of.
+        columns: those with the same name in the upstream asset.
+        derived: for each other column, the upstream columns that it is computed from.
     """
     made_of = {**{name: (name,) for name in columns}, **derived}
     lineage = dg.TableColumnLineage(
@@ -98,7 +98,7 @@ def column_lineage(upstream: str, *columns: str, **derived: tuple[str, ...]) -> 
 
 
 def peak_memory() -> float:
-    """Most memory that this process has had, in MB: what the step must ask its cluster for."""
+    """The most memory that this process has used, in MB: what its step must ask a cluster for."""
     import resource
 
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000, 1)
@@ -110,7 +110,7 @@ def scorer_version_metadata(name: str) -> dict[str, dg.MetadataValue]:
 
 
 def sheet_metadata(tiles: Sequence[Tile]) -> dg.MetadataValue:
-    """A contact sheet that Dagster's UI shows in an asset's metadata, or a sentence where there is nothing to see."""
+    """A contact sheet that Dagster's UI shows in an asset's metadata, or a sentence if there are no tiles."""
     if not tiles:
         return dg.MetadataValue.md("No image yet.")
     picture = base64.b64encode(contact_sheet(tiles)).decode()

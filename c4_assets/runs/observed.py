@@ -1,4 +1,4 @@
-"""Observes what the backlog's runs do: Dagster's event log, pools, queue and daemon, and the staging area."""
+"""Observes what the backlog's runs do, from Dagster's event log, pools, queue and daemon, and from staging."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ from resources.settings import Settings
 OBSERVED_PERIOD = timedelta(hours=1)
 
 MAX_RUNS_READ = 40
-"""Runs whose events are read, the newest ones: what all of them spend their time with shows in some."""
+"""Most runs whose events are read, the newest: they show what all of them spend their time on."""
 
 MAX_MATERIALISATIONS_READ = 200
 
@@ -46,11 +46,11 @@ BACKFILL_DAEMONS = ("BACKFILL", "QUEUED_RUN_COORDINATOR")
 def observe(
     instance: dg.DagsterInstance, settings: Settings, staging: Staging, known: Sequence[Backfill], pending: int
 ) -> Observations:
-    """Looks at the runs of the running backfills, or at all runs of the daily assets where none runs.
+    """Observes the runs of the running backfills or, if there are none, all runs of the daily assets.
 
     Args:
-        known: as :func:`c4_assets.runs.backfills.backfills` returns them.
-        pending: images that could be scored now.
+        known: the result of :func:`c4_assets.runs.backfills.backfills`.
+        pending: number of images that could be scored now.
     """
     now = datetime.now(UTC)
     running = [each for each in known if each.state == "running"]
@@ -78,7 +78,7 @@ def observe(
 
 
 def daemon_silent(instance: dg.DagsterInstance, now: datetime) -> timedelta | None:
-    """Time since the daemon's last sign of life, of the two parts that backfills need; ``None`` without any."""
+    """Time since the last heartbeat of the two daemons that backfills need; ``None`` if there was none."""
     beats = instance.get_daemon_heartbeats()
     last = [beats[name].timestamp for name in BACKFILL_DAEMONS if name in beats]
     return now - datetime.fromtimestamp(min(last), UTC) if len(last) == len(BACKFILL_DAEMONS) else None
@@ -98,7 +98,7 @@ def _pools(instance: dg.DagsterInstance) -> dict[str, Pool]:
 
 
 def _inference(instance: dg.DagsterInstance, now: datetime) -> tuple[float, float]:
-    """Seconds that models waited and computed, of the newest days that were classified."""
+    """Seconds that models waited and computed, over the newest days that were classified."""
     waited = computed = 0.0
     for metadata in _metadata(instance, CLASSIFY, now):
         waited += _number(metadata, MODEL_WAITED_KEY)
@@ -107,7 +107,7 @@ def _inference(instance: dg.DagsterInstance, now: datetime) -> tuple[float, floa
 
 
 def _metadata(instance: dg.DagsterInstance, asset: str, now: datetime) -> Iterable[dict[str, object]]:
-    # A run over many days tells of them at its end, so an hour may see nothing of it.
+    # A run of many days reports them at its end, so that the last hour may have none.
     wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), after_timestamp=(now - 24 * OBSERVED_PERIOD).timestamp())
     for record in instance.fetch_materializations(wanted, limit=MAX_MATERIALISATIONS_READ).records:
         if materialization := record.asset_materialization:
@@ -120,7 +120,7 @@ def _number(metadata: dict[str, object], name: str) -> float:
 
 
 def _rate(instance: dg.DagsterInstance, asset: str, now: datetime) -> tuple[int, float]:
-    """Images and seconds of the newest days."""
+    """Images and seconds, over the newest days."""
     images = took = 0.0
     counted = {FETCH: IMAGES_STAGED_KEY, CLASSIFY: IMAGES_SCORED_KEY}[asset]
     for metadata in _metadata(instance, asset, now):
@@ -133,7 +133,7 @@ def _rate(instance: dg.DagsterInstance, asset: str, now: datetime) -> tuple[int,
 
 @dataclass
 class _Step:
-    """One step of a run, followed through its events."""
+    """The state of one step of a run while its events are read."""
 
     name: str
     free_since: float
@@ -144,7 +144,7 @@ class _Step:
     times: StepTimes = field(default_factory=StepTimes)
 
     def went_on(self, since: float | None, until: float, kind: str, after: float) -> None:
-        """Adds the part of a stretch that lies within the hour that is looked at."""
+        """Adds the part of a period that lies within the observed hour."""
         if since is not None:
             seconds = max(0.0, until - max(since, after))
             self.times = replace(self.times, **{kind: getattr(self.times, kind) + seconds})
@@ -163,7 +163,7 @@ def _steps(instance: dg.DagsterInstance, backfill_ids: Sequence[str], now: datet
 
 
 def _runs(instance: dg.DagsterInstance, backfill_ids: Sequence[str], now: datetime) -> list[dg.DagsterRun]:
-    """The runs that are started, and those that ended within the last hour, of the daily assets."""
+    """The runs of the daily assets that are started or ended within the last hour."""
     tags = {BACKFILL_TAG: backfill_ids} if backfill_ids else {}
     started = instance.get_runs(dg.RunsFilter(statuses=STARTED_STATUSES, tags=tags), limit=MAX_RUNS_READ)
     waiting = {dg.DagsterRunStatus(status) for status in (*STARTED_STATUSES, *WAITING_STATUSES)}
@@ -183,9 +183,9 @@ def _runs(instance: dg.DagsterInstance, backfill_ids: Sequence[str], now: dateti
 
 
 def times_of_run(events: Sequence[dg.EventLogEntry], is_over: bool, now: float, after: float) -> list[_Step]:
-    """What the steps of a run spent their time with, in seconds, from ``after`` to ``now``.
+    """What the steps of a run spent their time on, in seconds, from ``after`` to ``now``.
 
-    A step is free to be launched when the one before it has ended, or when its run has started.
+    A step can be launched when the one before it has ended or, for the first, when its run has started.
     """
     steps: dict[str, _Step] = {}
     free = now

@@ -1,4 +1,4 @@
-"""The two partitionings: days of imaging and weeks of human scoring, both UTC and both including the current one."""
+"""The partitions: days of imaging and weeks of human scoring, both UTC and both including the current one."""
 
 import warnings
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ from c4_assets.deployment import SETTINGS
 
 DAYS = dg.DailyPartitionsDefinition(start_date=SETTINGS.start_date.isoformat(), end_offset=1)
 
-# Dagster calls backfill policies beta, and says so for each asset at every import.
+# Dagster warns for each asset at every import that backfill policies are beta.
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
 
 SEVERAL_DAYS = dg.BackfillPolicy.multi_run(SETTINGS.backfill_days)
@@ -20,6 +20,6 @@ WEEKS = dg.WeeklyPartitionsDefinition(start_date=SETTINGS.start_date.isoformat()
 
 
 def week_of(context: dg.AssetExecutionContext) -> tuple[datetime, datetime]:
-    """The first moment of the week that a run is about, and of the next one, UTC."""
+    """The first moment of a run's week and of the next one, UTC."""
     start = datetime.fromisoformat(context.partition_key).replace(tzinfo=UTC)
     return start, start + timedelta(weeks=1)

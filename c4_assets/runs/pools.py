@@ -3,12 +3,12 @@
 import dagster as dg
 
 POOLS = {"image_store": 10, "imaging_database": 4}
-"""Ten is what the storage host of the C4 paper allowed. A step holds one connection. A limit is set for every pool by
-name, because a default limit was seen to be exceeded on a new instance."""
+"""Limits by pool. The storage host of the C4 paper allowed ten connections, and a step holds one. Each pool gets a
+limit by name, because a new instance was seen to exceed the default limit."""
 
 
 def set_pool_limits(instance: dg.DagsterInstance) -> None:
-    """Gives every pool that has no limit of its own the one of :data:`POOLS`. What an operator has set stays."""
+    """Gives every pool that has no limit the one of :data:`POOLS`. A limit that an operator has set stays."""
     known = {pool.name for pool in instance.event_log_storage.get_pool_limits()}
     for pool, limit in POOLS.items():
         if pool not in known:

@@ -11,7 +11,7 @@ from resources.settings import Settings
 
 @dg.op
 def forget_old_runs(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
-    """Deletes runs that ended long ago (C4_KEEP_RUNS_DAYS) and that nothing which Dagster shows needs any more."""
+    """Deletes runs that ended long ago (C4_KEEP_RUNS_DAYS) and that nothing which Dagster shows depends on."""
     before = datetime.now(UTC) - timedelta(days=settings.keep_runs_days)
     with translate_errors(context):
         done = prune(
@@ -46,5 +46,5 @@ def prune_runs() -> None:
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def weekly_pruning() -> dg.RunRequest:
-    """In the night to Sunday, what Dagster need not keep any longer."""
+    """In the night to Sunday, deletes runs that Dagster need not keep any longer."""
     return dg.RunRequest()

@@ -1,8 +1,8 @@
-"""Which runs Dagster may forget, and forgetting them.
+"""Deletes the runs that Dagster no longer needs.
 
-Deleting a run deletes its materialisations, and a partition whose last one is gone counts as missing. So a run goes
-only when something newer stands for everything that it did. What may go is asked of the instance each time, and nothing
-is remembered: pruning may be interrupted, repeated, or done twice at once.
+Deleting a run deletes its materialisations, and a partition without one counts as missing. So a run is deleted only if
+something newer exists for everything that it did. Which runs these are is read from the instance each time: pruning may
+be interrupted, repeated, or done twice at the same time.
 """
 
 import sqlite3
@@ -23,17 +23,17 @@ from resources.executors.slurm.site import Site
 from resources.settings import Settings
 
 RUNS_PER_BATCH = 50
-"""Runs that are deleted between two words to the operator."""
+"""Runs that are deleted between two reports of progress."""
 
 EVENTS_PER_BATCH = 100
-"""Events that are read at once: a day's contact sheet is in one of them."""
+"""Events that are read at once. Each may hold a day's contact sheet."""
 
 CHECK_KEYS = [dg.AssetCheckKey(dg.AssetKey(check.asset), check.name) for check in CHECKS]
 
 
 @dataclass
 class Pruned:
-    """What was deleted, or in a dry run would be. ``bytes`` is about what Dagster used for it, without indexes."""
+    """What was deleted, or would be in a dry run. ``bytes`` is about what Dagster used for it, without indexes."""
 
     old: int = 0
     """Finished runs that are old enough."""
@@ -54,15 +54,15 @@ def prune(
 ) -> Pruned:
     """Deletes finished runs that ended before a moment and that nothing needs any more (:func:`needed_runs`).
 
-    With a run go its events, check results, captured output, and scripts and output of its Slurm jobs; the JSON
-    records of the jobs stay. At last, what runs that are gone have left in Dagster's folders goes as well.
+    A run's events, check results, captured output, and the scripts and output of its Slurm jobs are deleted with it.
+    The JSON records of the jobs stay. At the end, files of runs that no longer exist are removed as well.
 
     Args:
         own_run: the run that does this, if it is one.
-        shown: is told how many runs are done, and of how many.
+        shown: called with the number of runs that are done, and of all.
 
     Raises:
-        Unavailable: the machine with the folder of Slurm's jobs did not answer; the runs that are left stay.
+        Unavailable: the machine with the folder of Slurm's jobs did not answer; the remaining runs stay.
         ConfigurationError: that folder, or the site's file, cannot be used.
     """
     old = old_runs(instance, before)
@@ -94,16 +94,16 @@ def prune(
 
 
 def old_runs(instance: dg.DagsterInstance, before: datetime) -> list[str]:
-    """Finished runs that have not changed since a moment, oldest first."""
+    """Finished runs that have not changed since ``before``, oldest first."""
     filters = dg.RunsFilter(statuses=FINISHED_STATUSES, updated_before=before)
     return list(reversed(instance.get_run_ids(filters)))
 
 
 def needed_runs(instance: dg.DagsterInstance) -> set[str]:
-    """Runs that stand for what Dagster shows, and runs of backfills that are not over.
+    """Runs that what Dagster shows depends on, and runs of unfinished backfills.
 
-    Of every partition of every asset: the run of the newest materialisation, the newest attempt if that brought none
-    (so that a failure keeps showing), and the run of the newest result of each check.
+    Of every partition of every asset: the run of the newest materialisation, the newest attempt if it brought none
+    (so that a failure stays visible), and the run of the newest result of each check.
     """
     assets = instance.get_asset_keys()
     needed = {run_id for asset in assets for run_id in _newest_runs(instance, asset)}
@@ -119,7 +119,7 @@ def needed_runs(instance: dg.DagsterInstance) -> set[str]:
 def _newest_runs(instance: dg.DagsterInstance, asset: dg.AssetKey) -> Iterator[str]:
     storage = instance.event_log_storage
     if event := instance.get_latest_materialization_event(asset):
-        yield event.run_id  # of an asset without partitions, the only one
+        yield event.run_id  # the only one of an asset without partitions
     newest = storage.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION)
     for some in _parts(sorted(newest.values())):
         records = dg.AssetRecordsFilter(asset_key=asset, storage_ids=some)

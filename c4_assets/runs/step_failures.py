@@ -14,18 +14,18 @@ log = logging.getLogger("c4.step")
 CPU_RETRIES = dg.RetryPolicy(
     max_retries=3, delay=SETTINGS.retry_seconds, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
-"""A database or storage host that goes away is usually back within a minute (10 + 20 + 40 s)."""
+"""Retries of steps on CPUs: a database or storage host that fails is usually back within a minute (10 + 20 + 40 s)."""
 
 
 GPU_RETRIES = dg.RetryPolicy(max_retries=1, delay=SETTINGS.retry_seconds)
-"""A node that dies under a step: once more elsewhere. Finished inspections are not classified again."""
+"""Retries of steps on GPUs: one, on another node. Finished inspections are not classified again."""
 
 BACKFILL_TAG = "dagster/backfill"
 
 MAX_RETRY_WAIT_S = 300
 BACKFILL_ATTEMPTS = 2000
-"""A backfill waits for a database or storage host that is down: a week, with a look every five minutes. Nobody asks for
-its runs again, as the sensor does for hourly ones, and what it holds meanwhile is one place in the queue."""
+"""Retries of a backfill's step while a database or storage host is down: a week, one every five minutes at most. No
+sensor requests its runs again, as for hourly ones; a waiting run takes one place in the queue."""
 
 
 def in_backfill(run_tags: Mapping[str, str]) -> bool:
@@ -37,8 +37,8 @@ def in_backfill(run_tags: Mapping[str, str]) -> bool:
 def translate_errors(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Generator[None]:
     """Turns an error with a message for the operator into a step failure that shows the message.
 
-    The step is retried where that can help: a database that is down comes back, a wrong setting does not. A backfill
-    waits for as long as it takes; other runs fail after the few retries that their asset has.
+    The step is retried if that can help: for a database that is down, not for a wrong setting. A backfill is retried
+    for a week; other runs fail after the few retries of their asset.
     """
     try:
         yield

@@ -1,1 +1,1 @@
-"""Where steps run: the resources that they ask for, steps on this machine, steps as Slurm jobs."""
+"""Where steps run: the resources that they ask for, steps as local processes, steps as Slurm jobs."""

@@ -1,4 +1,4 @@
-"""Steps that run beside the run worker: for a database or a file that compute nodes cannot reach."""
+"""Runs steps beside the run worker: those that need a database or a file that compute nodes cannot reach."""
 
 import os
 import signal
@@ -14,10 +14,10 @@ EVENT_GRACE_S = 5.0
 
 
 class LocalSteps:
-    """Runs steps as processes of this machine, each in a process group of its own, so that it can be ended whole.
+    """Runs steps as processes of this machine, each in a process group of its own, which can be ended as a whole.
 
     Args:
-        folder: takes the output of the steps, in a folder a run.
+        folder: where the output of the steps is written, in one folder per run.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,7 +27,7 @@ class LocalSteps:
         self._ended_at: dict[int, float] = {}
 
     def launch(self, step: Step) -> int:
-        """Starts a step; gives its process id."""
+        """Starts a step and returns its process id."""
         out = self.output(step)
         out.parent.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "DAGSTER_HOME": step.dagster_home, ARGUMENTS_VARIABLE: step.arguments}
@@ -46,14 +46,14 @@ class LocalSteps:
         return child.pid
 
     def attach(self, step: Step, pid: int | None, host: str | None) -> None:
-        """Takes charge of a process that an earlier run worker started; it counts as ended on another machine."""
+        """Tracks a process that an earlier run worker started. One on another machine counts as ended."""
         self._pids[step.key, step.attempt] = pid if pid and host == socket.gethostname() else 0
 
     def tracks(self, step: Step) -> bool:
         return (step.key, step.attempt) in self._pids
 
     def output(self, step: Step) -> Path:
-        """Where a step's standard output and standard error go."""
+        """The file with a step's standard output and standard error."""
         return self._folder / step.run_id / f"{step.key}.{step.attempt}.out"
 
     def failure(self, step: Step) -> str | None:
@@ -73,7 +73,7 @@ class LocalSteps:
         self._signal(self._pids[step.key, step.attempt], signal.SIGTERM)
 
     def close(self, cancelled: list[Step], patience: float) -> None:
-        """Waits for cancelled steps to end and kills what runs on after that many seconds."""
+        """Waits for cancelled steps to end, and kills those that still run after ``patience`` seconds."""
         pids = [self._pids[step.key, step.attempt] for step in cancelled if self.tracks(step)]
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline and any(map(self._runs, pids)):
@@ -85,7 +85,7 @@ class LocalSteps:
         if child := self._children.get(pid):
             return child.poll() is None
         try:
-            # A process id is used again in time: the command line tells a step from a stranger.
+            # Process ids are reused: the command line tells whether this is still a step.
             return b"execute_step" in Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             return False

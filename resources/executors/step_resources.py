@@ -1,7 +1,7 @@
 """What a step needs to run, whatever the cluster: the step tag ``c4/resources``.
 
-An asset states it once; the executor of a deployment (Slurm's today) turns it into its own options. An executor that
-does not know the tag ignores it.
+An asset states it once; the executor of the deployment, like Slurm's, turns it into options of its own. An executor
+that does not know the tag ignores it.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from resources.errors import ConfigurationError
 RESOURCES_TAG = "c4/resources"
 
 BACKFILL_NICENESS = 19
-"""The niceness of a backfill's steps: the least share of a core that an hourly run wants. On an idle machine it costs
-nothing."""
+"""The niceness of a backfill's steps: they get the least share of a core that hourly runs need. On an idle machine it
+costs nothing."""
 
 BACKFILL_COMMAND_PREFIX = (
     "sh",
@@ -23,14 +23,14 @@ BACKFILL_COMMAND_PREFIX = (
     f'{{ echo {BACKFILL_NICENESS} >/proc/self/autogroup; }} 2>/dev/null; exec nice -n {BACKFILL_NICENESS} "$@"',
     "backfill",
 )
-"""What goes before the command of a backfill's step that has a session of its own, as a Slurm job has.
+"""Put before the command of a backfill's step that has a session of its own, as a Slurm job has.
 
-Where the kernel groups processes by session (``sched_autogroup_enabled``; sched(7)), niceness orders those of one
-session alone, and the session's own niceness weighs it against others."""
+Where the kernel groups processes by session (``sched_autogroup_enabled``; sched(7)), a process's niceness counts within
+its session alone. The session has a niceness of its own, which counts against other sessions."""
 
 
 class StepResources(BaseModel):
-    """What one step asks for. ``where: here`` keeps it beside the run worker, on the machine that watches the run."""
+    """What one step asks for. ``where: here`` runs it beside the run worker, on the machine that watches the run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,7 +53,7 @@ class StepResources(BaseModel):
 
     @classmethod
     def from_tags(cls, tags: Mapping[str, str], step: str) -> "StepResources":
-        """What a step's tags ask for: one CPU where they ask for nothing.
+        """Reads what a step's tags ask for; without the tag, one CPU.
 
         Raises:
             ConfigurationError: the tag cannot be read; the message names the step and the key.
@@ -67,7 +67,7 @@ class StepResources(BaseModel):
 
 
 def validation_message(error: ValidationError) -> str:
-    """What is wrong with a configuration, key by key."""
+    """A message that says key by key what is wrong with a configuration."""
     return "; ".join(
         f"{'.'.join(str(part) for part in detail['loc']) or 'the whole'}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
         for detail in error.errors(include_url=False)

@@ -1,7 +1,7 @@
-"""Where the images lie: one small interface over local folders, hosts reached by ssh, and fsspec addresses.
+"""Image stores: one small interface over local folders, hosts reached by ssh, and fsspec addresses.
 
-A store fetches the images of one inspection at a time, because that is the unit of work and because every kind of
-store is fastest when it knows what is wanted.
+A store fetches the images of one inspection per call, because the inspection is the unit of work and because every kind
+of store is fastest when it knows all that is wanted.
 """
 
 from resources.image_store.base import FetchedImage, ImageStore
@@ -14,15 +14,15 @@ __all__ = ["FetchedImage", "FsspecStore", "ImageStore", "LocalStore", "SshStore"
 
 
 def open_image_store(url: str, ssh: SshAccess | None = None) -> ImageStore:
-    """The store at a folder's path, a ``file://``, ``ssh://`` or ``sftp://`` address, or any that fsspec knows.
+    """Opens the store at a folder's path, a ``file://``, ``ssh://`` or ``sftp://`` address, or any that fsspec knows.
 
     Nothing is connected or read before the first fetch.
 
     Args:
-        ssh: key, known host keys and patience for ``ssh://`` and ``sftp://``.
+        ssh: key, known host keys and time-out for ``ssh://`` and ``sftp://``.
 
     Raises:
-        ConfigurationError: no store can be made of the address.
+        ConfigurationError: the address is of no kind that C4 knows.
     """
     if "://" not in url or url.startswith("file://"):
         return LocalStore.at(url.removeprefix("file://"))

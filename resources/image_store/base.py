@@ -9,10 +9,10 @@ from typing import Protocol
 from resources.errors import ImageError
 
 MAX_IMAGE_BYTES = 64 * 1024**2
-"""Largest image file that is read. A 5-megapixel JPEG has 0.2-2 MB, an uncompressed 16-bit RGB image 30 MB."""
+"""Largest image file that is read. A 5-megapixel JPEG has 0.2 to 2 MB, an uncompressed 16-bit RGB image 30 MB."""
 
 MAX_CONCURRENT_READS = 8
-"""Files read at once from one store: enough to hide the latency of a network file system."""
+"""Files read at the same time from one store: enough to hide the latency of a network file system."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ImageStore(Protocol):
     def fetch(self, paths: Sequence[str]) -> Iterator[FetchedImage]:
         """Yields every path once, in the order given, with its bytes or its error.
 
-        What is wrong with one file is that file's error and does not stop the others.
+        A problem with one file becomes that file's error and does not stop the others.
 
         Raises:
             Unavailable: the store as a whole cannot be reached.
@@ -38,15 +38,15 @@ class ImageStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives back what is kept open between inspections. A later fetch opens it again."""
+        """Closes what is kept open between inspections. A later fetch opens it again."""
         ...
 
 
 def safe_path(path: str) -> PurePosixPath:
-    """A path from the database, checked: relative, and without a way out of the store.
+    """Checks a path from the database: it must be relative and stay within the store.
 
     Raises:
-        ImageError: the path is empty, absolute, or has a part that leads upwards or cannot be a name.
+        ImageError: the path is empty, absolute, or has a part that is ``..`` or cannot be a file name.
     """
     parts = PurePosixPath(path)
     impossible = "\0" in path or "\\" in path or any("\ud800" <= character <= "\udc7f" for character in path)
@@ -56,10 +56,10 @@ def safe_path(path: str) -> PurePosixPath:
 
 
 def fetch_each(paths: Sequence[str], read: Callable[[str], bytes]) -> Iterator[FetchedImage]:
-    """Reads the files in a few threads, in order, and never holds more than those in flight.
+    """Reads files in a few threads and yields them in order. Only those being read are held in memory.
 
     Args:
-        read: returns a file's bytes; its :class:`ImageError` becomes the image's error, others are raised.
+        read: returns a file's bytes; its :class:`ImageError` becomes the image's error, other exceptions are raised.
     """
 
     def one(path: str) -> FetchedImage:

@@ -9,7 +9,7 @@ from resources.image_store.base import FetchedImage, checked_size, fetch_each, s
 
 
 class FsspecStore:
-    """The files below an fsspec address. Its credentials come from the environment, as fsspec's driver says."""
+    """The files below an fsspec address. Credentials come from the environment, as the fsspec driver documents."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -28,7 +28,7 @@ class FsspecStore:
         files, root = self._opened
         try:
             there = files.exists(root)
-        except Exception as error:  # every driver has errors of its own
+        except Exception as error:  # every driver raises errors of its own
             raise Unavailable(f"The image store at {root!r} does not answer: {error}.") from error
         if not there:
             raise Unavailable(
@@ -50,5 +50,5 @@ class FsspecStore:
         except ImageError:
             raise
         except Exception as error:
-            # One object that cannot be read costs one image; the attempt is repeated by the next run.
+            # One object that cannot be read costs one image; the next run tries again.
             raise ImageError(f"{path} cannot be read: {error}") from error

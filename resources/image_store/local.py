@@ -12,13 +12,13 @@ from resources.image_store.base import FetchedImage, checked_size, fetch_each, s
 
 @dataclass(frozen=True)
 class LocalStore:
-    """A folder. ``root`` is resolved once, so that links below it can be held against it."""
+    """A folder. ``root`` is resolved once, so that links below it can be checked against it."""
 
     root: Path
 
     @classmethod
     def at(cls, folder: str) -> "LocalStore":
-        """The store in a folder, which need not exist yet."""
+        """Opens the store in a folder, which need not exist yet."""
         return cls(Path(folder).expanduser().resolve())
 
     def fetch(self, paths: Sequence[str]) -> Iterator[FetchedImage]:
@@ -39,7 +39,7 @@ class LocalStore:
             resolved = file.resolve(strict=True)
             if not resolved.is_relative_to(self.root):
                 raise ImageError(f"{path} is a link that leads out of the image store {self.root}")
-            # A pipe or device in the place of an image must not make the step wait for ever.
+            # A pipe or device in place of an image must not block the step for ever.
             descriptor = os.open(resolved, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             raise ImageError(f"{path} is not in the image store {self.root}; copy it there") from None

@@ -1,4 +1,4 @@
-"""Single files over sftp: where a host runs no tar, and for everything that tar cannot tell."""
+"""Single files over sftp: for hosts that run no tar, and for what a tar archive does not tell."""
 
 import asyncio
 import stat
@@ -16,11 +16,11 @@ class NoSftp(ConfigurationError):
 
 
 class SftpFiles:
-    """The files below a folder of a host. Everything is called on the loop of the connection.
+    """The files below a folder of a host. All methods are called on the event loop of the connection.
 
     Args:
         root: the folder, absolute.
-        timeout: seconds that one question may take.
+        timeout: seconds that one request may take.
     """
 
     def __init__(self, host: str, root: str, timeout: float) -> None:
@@ -29,10 +29,10 @@ class SftpFiles:
         self._opened: tuple[asyncssh.SSHClientConnection, asyncssh.SFTPClient, bytes] | None = None
 
     async def real_name(self, connection: asyncssh.SSHClientConnection, path: str) -> str:
-        """A path below the root without any link in it, relative to the root.
+        """Resolves all links in a path below the root. The result is relative to the root.
 
         Raises:
-            ImageError: it leads out of the root, or nowhere.
+            ImageError: the path leads out of the root, or nowhere.
         """
         client, root = await self._client(connection)
         try:
@@ -43,11 +43,11 @@ class SftpFiles:
         return _below(path, real, root, self._host).decode("utf-8", "surrogateescape")
 
     async def read(self, connection: asyncssh.SSHClientConnection, path: str, name: str) -> bytes:
-        """The bytes of a file.
+        """Reads a file.
 
         Args:
-            path: as messages call it.
-            name: where it is, relative to the root.
+            path: the path to name in messages.
+            name: the path to read, relative to the root.
 
         Raises:
             ImageError: there is no such file, it leads out of the root, or it changes while it is read.
@@ -55,7 +55,7 @@ class SftpFiles:
         client, root = await self._client(connection)
         asked = root + b"/" + encoded(name)
         try:
-            # Both at once: a round trip less. Nothing but a file is opened, or a pipe would hold up the server.
+            # Both at once, which saves a round trip. Only a regular file is opened: a pipe would block the server.
             async with asyncio.timeout(self._timeout):
                 real, status = await asyncio.gather(client.realpath(asked), client.stat(asked))
             _below(path, real, root, self._host)
@@ -73,7 +73,7 @@ class SftpFiles:
         async with asyncio.timeout(self._timeout):
             file = await client.open(real, "rb", encoding=None, block_size=0)
         try:
-            # One byte more than there should be shows a file that grows.
+            # One byte more than expected shows a file that grows.
             while arrived <= size:
                 async with asyncio.timeout(self._timeout):
                     block = bytes(await file.read(min(most, size + 1 - arrived), arrived))
@@ -116,7 +116,7 @@ class SftpFiles:
         return client, root
 
     def _told(self, path: str, error: asyncssh.SFTPError) -> Exception:
-        """What an error of sftp means: of the image, or of the connection."""
+        """The exception for an sftp error: of the image, or of the connection."""
         if isinstance(error, asyncssh.SFTPNoConnection | asyncssh.SFTPConnectionLost):
             return ConnectionLost(f"The connection was lost ({error.reason})")
         if isinstance(error, asyncssh.SFTPNoSuchFile | asyncssh.SFTPNoSuchPath):
@@ -125,7 +125,7 @@ class SftpFiles:
 
 
 def _below(path: str, real: bytes, root: bytes, host: str) -> bytes:
-    """What of a real path is below the real root."""
+    """The part of a resolved path below the resolved root."""
     base = root.rstrip(b"/") + b"/"
     if not (real + b"/").startswith(base):
         raise ImageError(f"{path} is a link that leads out of the image store {host}:{root.decode(errors='replace')}")

@@ -1,8 +1,8 @@
 """Images on another machine, over one ssh connection.
 
-The images of an inspection come as one ``tar`` stream: a round trip for all of them instead of several for each. Where
-the account may run no commands they come by sftp, many at a time. A connection that is lost is made again, and only
-what has not arrived is asked for again.
+The images of an inspection come as one ``tar`` stream: one round trip for all of them instead of several for each.
+Where the account may run no commands, they come over sftp, several at a time. A lost connection is reopened, and only
+the images that have not arrived are requested again.
 """
 
 import asyncio
@@ -33,24 +33,24 @@ T = TypeVar("T")
 log = logging.getLogger("c4.fetch")
 
 MAX_RECONNECTS = 3
-"""How often in a row a lost connection is made again without one image having come in between."""
+"""How often in a row a lost connection is reopened without a single image arriving in between."""
 
 FIRST_WAIT_SECONDS = 0.5
-"""Before the first retry, on average; twice as long before each further one."""
+"""Wait before the first reconnect, on average; it doubles before each further one."""
 
 MAX_SFTP_REQUESTS = 16
-"""Files that are asked for at once over sftp, which also bounds what is held in memory."""
+"""Files requested at the same time over sftp, which also bounds the memory used."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """An image on its way.
+    """An image that is being fetched.
 
     Attributes:
-        path: as the database has it.
-        name: by which it is asked for, relative to the root.
-        real: whether ``name`` is known to have no link in it.
-        error: why it is not to be asked for at all.
+        path: the path in the database.
+        name: the path that is requested, relative to the root.
+        real: whether ``name`` is known to contain no link.
+        error: why the image must not be requested at all.
     """
 
     path: str
@@ -87,7 +87,7 @@ class SshStore:
 
         Raises:
             Unavailable: the host cannot be reached, or is silent for too long, or has no such folder.
-            ConfigurationError: its host key is not the known one, it refuses the login, or it lets us read nothing.
+            ConfigurationError: the host key is not the known one, the login is refused, or nothing may be read.
         """
         wanted = [_wanted(path) for path in paths]
         done = losses = 0
@@ -120,7 +120,7 @@ class SshStore:
         )
 
     def _by_tar(self, wanted: list[Wanted], first: int) -> Iterator[FetchedImage]:
-        """Yields from the first on; ends early where the rest has to be asked for again in another way."""
+        """Yields from the first on; ends early where the rest has to be requested in another way."""
         from resources.image_store.tar_stream import NoTar, entries
 
         asked = [index for index in range(first, len(wanted)) if wanted[index].error is None]
@@ -128,7 +128,7 @@ class SshStore:
             yield from self._by_sftp(wanted[first:])
             return
         files = [f"./{wanted[index].name}" for index in asked]
-        # The root shows that tar runs there, and a folder that is a link shows as one.
+        # The root itself proves that tar runs. Folders are requested as well, so that one that is a link shows.
         names = [".", *_folders(files), *files]
         ahead = len(names) - len(files)
         done = first
@@ -138,7 +138,7 @@ class SshStore:
                     if entry.at < ahead and not entry.is_link:
                         continue
                     index = asked[max(entry.at - ahead, 0)]
-                    yield from self._by_sftp(wanted[done:index])  # tar left them out; sftp says why
+                    yield from self._by_sftp(wanted[done:index])  # tar left these out; sftp says why
                     if entry.is_link:
                         self._follow(wanted, index, names[entry.at])
                         return
@@ -153,7 +153,7 @@ class SshStore:
 
     @contextmanager
     def _tar(self, names: Sequence[str]) -> "Generator[ArrivingTar]":
-        """A tar on the host that begins to send those files; it ends with the context."""
+        """Runs tar on the host, which begins to send those files; it ends with the context."""
         import asyncssh
 
         from resources.image_store.tar_stream import CHANNEL_WINDOW_BYTES, ArrivingTar, NoTar, tar_command
@@ -168,7 +168,7 @@ class SshStore:
                 await asyncio.wait_for(opening, self._timeout)
             except asyncssh.ChannelOpenError as error:
                 if tar.begun:
-                    return  # and lost since: what has arrived is there to be read
+                    return  # and it was lost since: what has arrived can still be read
                 if await is_lost(connection):
                     raise ConnectionLost(f"The connection was lost ({error.reason})") from error
                 raise NoTar(error.reason) from error
@@ -189,7 +189,7 @@ class SshStore:
         return FetchedImage(one.path, entry.data) if entry.sound else next(self._by_sftp([one]))
 
     def _by_sftp(self, wanted: Sequence[Wanted]) -> Iterator[FetchedImage]:
-        """Several at a time, in order; as many as that are in memory."""
+        """Yields images in order, several requested at a time; only those are in memory."""
         ahead = deque[tuple[Wanted, Answer[bytes] | None]]()
         try:
             for one in wanted:
@@ -216,9 +216,9 @@ class SshStore:
             return FetchedImage(one.path, None, f"{one.path} cannot be read by tar; sftp, which could say why, is off")
 
     def _follow(self, wanted: list[Wanted], first: int, link: str) -> None:
-        """Replaces names with those that have no links in them, from the first on, once a link was met.
+        """Resolves the links in all names from the first on, after a link was found.
 
-        A name that should have had none any more is given up: it must not lead out of the root.
+        A resolved name that has a link again is refused: it might lead out of the root.
         """
 
         async def real_name(one: Wanted, files: "SftpFiles", connection: "asyncssh.SSHClientConnection") -> Wanted:
@@ -238,7 +238,7 @@ class SshStore:
         wanted[first:] = self._ask_sftp(real_names).wait()
 
     def _without_tar(self, error: Exception) -> None:
-        """Goes on without tar, if sftp works; a root that is missing is no reason for it."""
+        """Switches from tar to sftp, if that works. A missing root is no reason to switch."""
 
         async def looked(files: "SftpFiles", connection: "asyncssh.SSHClientConnection") -> None:
             await files.real_name(connection, ".")
@@ -266,7 +266,7 @@ async def _bytes_of(one: Wanted, files: "SftpFiles", connection: "asyncssh.SSHCl
 
 
 def _parsed(url: str) -> tuple[str, str | None, int, str, bool]:
-    """Host, user, port and folder of an address, and whether tar may be tried."""
+    """Parses an address: host, user, port, folder, and whether tar may be tried."""
     rule = "C4_IMAGE_STORE_URL cannot be used: an address over ssh is ssh://[user@]host[:port]/folder"
     try:
         parts = urlsplit(url)
@@ -290,7 +290,7 @@ def _wanted(path: str) -> Wanted:
 
 
 def _folders(names: Sequence[str]) -> list[str]:
-    """Every folder that names lie in, each once and after the one that it lies in; the root is left out."""
+    """The folders on the way to the names, each once and after its parent; without the root."""
     return list(
         dict.fromkeys(
             f"./{folder}" for name in names for folder in reversed(PurePosixPath(name).parents) if folder.name

@@ -1,6 +1,6 @@
 """Many files over one ssh channel: a ``tar`` on the host, read while it arrives.
 
-Nothing of a path reaches the host's shell: the names travel through the channel, each ended by a zero byte and begun by
+No path reaches the host's shell: the names are sent through the channel's input, each ended by a zero byte and begun by
 ``./``, so that tar takes none for an option.
 """
 
@@ -20,24 +20,24 @@ from resources.image_store.base import MAX_IMAGE_BYTES
 from resources.ssh import ConnectionLost
 
 CHANNEL_WINDOW_BYTES = 8 * 1024**2
-"""Bytes that may be on the way unacknowledged. With asyncssh's own 2 MiB, a round trip of 12 ms and not the machine
-decides how fast images come; more than this brings nothing there."""
+"""Bytes that may be in flight unacknowledged. With asyncssh's default of 2 MiB, a round trip of 12 ms limits the speed
+and not the machine; more than 8 MiB is not faster there."""
 
 MAX_QUEUED_BYTES = 4 * 1024**2
-"""Bytes that wait to be read, at most; the window comes on top. Then the host has to wait."""
+"""Most bytes that wait to be read, the window not counted. When they are reached, the host has to wait."""
 
 READ_CHUNK_BYTES = 32 * 1024
-"""Bytes that are read at once: as many as an ssh packet brings."""
+"""Bytes per read: as many as an ssh packet holds."""
 
 MAX_STDERR_LINE_BYTES = 4096
-"""Bytes of a line on stderr that are kept, at most."""
+"""Most bytes of a line on stderr that are kept."""
 
 FILE_CHANGED_MESSAGES = (b"file changed as we read it", b"File shrank by", b"Read error at byte")
-"""What GNU tar says (in the locale C) of a file that is not in the archive as it is on disk."""
+"""What GNU tar prints (in the locale C) when a file in the archive may differ from the one on disk."""
 
 
 class NoTar(C4Error):
-    """No tar that can be used runs on the host for this account. Raised before anything has come."""
+    """The host runs no usable tar for this account. Raised before any data has arrived."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Entry:
     """A file, folder, link or anything else of an archive.
 
     Attributes:
-        at: its place among the names that were asked for.
+        at: its index among the names that were requested.
         is_link: whether it is a symbolic link.
-        size: in bytes; None of anything but a file.
-        data: of a file; None if it is too large. Leave the archive then, or all of it comes.
-        sound: False if the bytes may not be those of the file: tar fills one that shrinks while it is read up with
-            zeros, so whatever ends in a zero has to be looked at again.
+        size: in bytes; ``None`` for anything but a file.
+        data: the content of a file; ``None`` if it is too large. Stop reading the archive then, or all of it is sent.
+        sound: ``False`` if the bytes may not be those of the file. tar pads a file that shrinks while it is read with
+            zeros, so every file that ends in a zero has to be checked.
     """
 
     at: int
@@ -61,26 +61,26 @@ class Entry:
 
     @property
     def is_too_large(self) -> bool:
-        """Whether it is a file larger than :data:`MAX_IMAGE_BYTES`."""
+        """Whether the entry is a file larger than :data:`MAX_IMAGE_BYTES`."""
         return self.size is not None and self.data is None
 
 
 def tar_command(root: str) -> str:
-    """The shell line that writes an archive of the files whose names come through its input.
+    """The shell command that writes an archive of the files named on its standard input.
 
-    ``--hard-dereference``: a second name of a file brings its bytes again. ``--numeric-owner``: nobody is looked up.
+    ``--hard-dereference`` sends the bytes of a file for each of its names. ``--numeric-owner`` looks up no user names.
     """
     tar = "env -u TAR_OPTIONS LC_ALL=C tar --create --file=- --format=gnu --no-recursion --hard-dereference"
     return f"{tar} --numeric-owner --no-unquote --directory={shlex.quote(root)} --null --files-from=-"
 
 
 class ArrivingTar(asyncssh.SSHClientSession[bytes]):
-    """The bytes of an archive, from the thread of the connection to the one that reads.
+    """The bytes of an archive, passed from the thread of the connection to the one that reads.
 
     Args:
         names: of the files, relative to the root.
-        patience: seconds without a byte after which the host counts as silent.
-        on_loop: calls something in the connection's thread.
+        patience: seconds without a byte after which the connection counts as lost.
+        on_loop: schedules a call in the connection's thread.
     """
 
     def __init__(self, names: Sequence[str], patience: float, on_loop: Callable[[Callable[[], object]], None]) -> None:
@@ -97,7 +97,7 @@ class ArrivingTar(asyncssh.SSHClientSession[bytes]):
         self.begun = False
         """Whether tar runs, or has run."""
         self.changes = 0
-        """How many files tar has said of that they changed."""
+        """Number of files of which tar has said that they changed."""
 
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
         self._channel = chan
@@ -133,10 +133,10 @@ class ArrivingTar(asyncssh.SSHClientSession[bytes]):
             self._news.notify()
 
     def read(self, _size: int = -1) -> bytes:
-        """The next bytes, as many as have come together; none at the end.
+        """Returns the next bytes, as many as have arrived together; none at the end.
 
         Raises:
-            ConnectionLost: the connection broke, or was given up: nothing has come for as long as that may be.
+            ConnectionLost: the connection broke, or nothing arrived for ``patience`` seconds.
         """
         with self._news:
             if not self._news.wait_for(lambda: self._chunks or self._ended, self._patience):
@@ -156,31 +156,31 @@ class ArrivingTar(asyncssh.SSHClientSession[bytes]):
         return data
 
     def finish(self) -> None:
-        """Waits until tar has ended and said everything. It has no more to send than the end of its last block."""
+        """Waits until tar has ended and its messages are complete. Only the end of its last block is still to come."""
         left = MAX_QUEUED_BYTES
         while left > 0 and (data := self.read()):
             left -= len(data)
 
     def leave(self) -> None:
-        """Ends tar, if it has not ended by itself."""
+        """Stops tar, if it has not ended by itself."""
         if self._channel is not None:
             self._on_loop(self._channel.abort)
 
     @property
     def exit_message(self) -> str:
-        """How tar ended, for messages."""
+        """How tar ended: a part of messages."""
         said = self._last_stderr_line.decode(errors="replace").strip()
         return f"exit status {self._status}" + (f", «{said}»" if said else "")
 
 
 def entries(tar: ArrivingTar, names: Sequence[str]) -> Iterator[Entry]:
-    """What has arrived of the names, in their order; those that tar could not read are left out.
+    """Yields the entries that arrive, in the order of the names, without those that tar could not read.
 
-    An entry is handed on when the one behind it begins, because then tar has said whether it changed.
+    An entry is yielded when the next one begins, because tar has then reported whether its file changed.
 
     Raises:
-        NoTar: what came is no archive, from the very start.
-        ConnectionLost: the connection broke. Everything that is complete beyond doubt has been handed on.
+        NoTar: the very first bytes are no archive.
+        ConnectionLost: the connection broke. Every entry that is certainly complete has been yielded.
     """
     at, held, changes = -1, None, 0
     try:
@@ -209,7 +209,7 @@ def entries(tar: ArrivingTar, names: Sequence[str]) -> Iterator[Entry]:
 
 
 def _opened(tar: ArrivingTar) -> tarfile.TarFile:
-    file = cast("IO[bytes]", tar)  # the stream mode does nothing but read
+    file = cast("IO[bytes]", tar)  # the stream mode only reads
     return tarfile.open(fileobj=file, mode="r|", bufsize=READ_CHUNK_BYTES, encoding="utf-8", errors="surrogateescape")
 
 
@@ -224,5 +224,5 @@ def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo, at: int) -> Entry:
 
 
 def encoded(name: str) -> bytes:
-    """A name as the host knows it."""
+    """A name as bytes, as the host has it."""
     return name.encode("utf-8", "surrogateescape")

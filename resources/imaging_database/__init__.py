@@ -1,4 +1,4 @@
-"""The imaging database: plates, inspections, images and scores. ``schema.py`` is the contract."""
+"""The imaging database: plates, inspections, images and scores. ``schema.py`` defines its relations."""
 
 from resources.imaging_database.database import ImagingDatabase
 

@@ -1,7 +1,6 @@
-"""How C4 connects to each kind of database: nothing may hang for ever, and the DBA sees who is there.
+"""Connections to each kind of database: every wait has a limit, and the DBA sees whose session it is.
 
-A connection is opened when it is needed and closed after: C4 asks rarely, and an idle connection is one that somebody
-else lacks.
+A connection is opened for each use and closed after it. C4 queries rarely, and others may need the connection.
 """
 
 import os
@@ -24,24 +23,24 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as PostgresConnection  # noqa: N812 (psycopg2 names it so)
 
 SQLITE_WAIT_S = 30
-"""How long a writer waits for another one of the same SQLite file."""
+"""Seconds that a writer waits for another writer of the same SQLite file."""
 
 CONNECT_S = 20
-"""Longest wait for a connection."""
+"""Longest wait for a connection, in seconds."""
 
 LEEWAY_S = 5
-"""How much later than the server C4 gives up waiting for PostgreSQL: the server's own words say more."""
+"""Seconds that C4 waits longer than PostgreSQL's own time-out: the server's message says more than C4's."""
 
 PROGRAM = "c4"
 
 
 @dataclass(frozen=True)
 class Connecting:
-    """What a deployment decides about its connections.
+    """The settings of a deployment's connections.
 
     Args:
-        timeout_s: longest wait for one answer of the database; ``None`` waits for ever.
-        password: takes the place of the one in the address.
+        timeout_s: longest wait for one answer of the database, in seconds; ``None`` waits for ever.
+        password: replaces the one in the address.
         wallet: folder with ``tnsnames.ora`` and, for TLS, ``ewallet.pem`` (Oracle).
     """
 
@@ -52,7 +51,7 @@ class Connecting:
 
 
 def open_engine(url: URL, connecting: Connecting) -> Engine:
-    """An engine for the address. No connection is made yet.
+    """Makes SQLAlchemy's engine for the address. No connection is opened yet.
 
     Raises:
         ConfigurationError: the database's driver is not installed.
@@ -68,7 +67,7 @@ def open_engine(url: URL, connecting: Connecting) -> Engine:
 
 
 def tell_action(connection: Connection, action: str) -> None:
-    """Shows the DBA what this session is about, in ``V$SESSION.ACTION`` or ``pg_stat_activity.application_name``."""
+    """Shows the DBA what this session does, in ``V$SESSION.ACTION`` or ``pg_stat_activity.application_name``."""
     if connection.dialect.name == "oracle":
         connection.connection.dbapi_connection.action = action[:64]  # type: ignore[union-attr]
     elif connection.dialect.name == "postgresql":
@@ -85,7 +84,7 @@ def _sqlite(url: URL, _connecting: Connecting) -> Engine:
     engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_S})
 
     def prepare(connection: Any, _record: Any) -> None:
-        # WAL lets the sensor read while a run writes; foreign keys are off in SQLite unless asked for.
+        # WAL lets the sensor read while a run writes. SQLite enforces foreign keys only if told to.
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -95,14 +94,14 @@ def _sqlite(url: URL, _connecting: Connecting) -> Engine:
 
 
 def _postgresql(url: URL, connecting: Connecting) -> Engine:
-    # Compiling a plan takes longer than all of C4's statements run.
+    # Compiling a plan would take longer than any of C4's statements runs.
     options: dict[str, Any] = {"application_name": PROGRAM, "connect_timeout": CONNECT_S, "options": "-c jit=off"}
     if connecting.timeout_s is not None:
         milliseconds = connecting.timeout_s * 1000
         options["options"] += f" -c statement_timeout={milliseconds}"
         options["options"] += f" -c idle_in_transaction_session_timeout={milliseconds}"
         options |= {
-            # A peer that is gone answers no probe.
+            # A peer that is gone answers no keepalive probe.
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
@@ -113,10 +112,10 @@ def _postgresql(url: URL, connecting: Connecting) -> Engine:
 
 
 def _bounded_postgresql(seconds: float) -> Callable[..., "PostgresConnection"]:
-    """A class of connections that end when one answer takes longer than so many seconds.
+    """A connection class that closes the connection when one answer takes longer than ``seconds``.
 
-    A server that hangs (its disk, its pooler) enforces no ``statement_timeout``, and libpq waits for it for ever: its
-    kernel still answers keepalives.
+    A server that hangs (its disk, its pooler) does not enforce ``statement_timeout``. Its kernel still answers
+    keepalives, so libpq would wait for ever.
     """
     from psycopg2 import InterfaceError, OperationalError, extensions
 
@@ -185,13 +184,13 @@ def _oracle(url: URL, connecting: Connecting) -> Engine:
 def _in_time(
     connect: Callable[[], "oracledb.Connection"], seconds: float, late: type[Exception]
 ) -> "oracledb.Connection":
-    """Connects, or gives up after so many seconds.
+    """Connects, or fails after a time-out.
 
-    No parameter of the driver bounds the wait for a listener that accepts and says nothing. Its pool does, but then
-    keeps the process from ending; a thread that nobody waits for does not.
+    No parameter of the driver limits the wait for a listener that accepts and then sends nothing. The driver's pool has
+    one, but keeps the process from ending; a daemon thread does not.
 
     Raises:
-        late: it took longer; a :class:`TimeoutError` is the cause.
+        late: the time-out has passed; its cause is a :class:`TimeoutError`.
     """
     answers: Queue[oracledb.Connection | Exception] = Queue()
     given_up = Event()

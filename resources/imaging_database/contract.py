@@ -1,6 +1,6 @@
 """Checks a site's database against the contract: relations, columns, types, indexes and grants.
 
-Nothing is written: grants are tried with statements about no row.
+Nothing is written: grants are tested with statements that affect no row.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,16 +33,16 @@ from resources.records import CATEGORIES
 
 @dataclass(frozen=True)
 class ContractGap:
-    """Something that the database lacks, and the statement or the advice that mends it."""
+    """Something that the database lacks, with the statement or the advice that mends it."""
 
     what: str
     mend: str
     needed: bool = True
-    """``False`` for what C4 works without, but slowly, and for what it cannot see."""
+    """``False`` where C4 works without it, but slowly, and where C4 cannot see whether it is there."""
 
 
 _INDEXES: Mapping[str, Sequence[tuple[str, ...]]] = {
-    # By leading columns: what the poll, the write-back and Ashes look rows up in.
+    # Indexes by their leading columns, in which the poll, the write-back and Ashes look rows up.
     "plates": [("id",)],
     "inspections": [("id",), ("imaged_at",)],
     "images": [("id",), ("inspection_id", "id")],
@@ -59,7 +59,7 @@ _UNIQUE: Mapping[str, tuple[str, ...]] = {
     "c4_scorer_versions": ("name",),
     "c4_models": ("name",),
 }
-"""Without these, two runs at once would write the same row twice."""
+"""Unique keys. Without them, two simultaneous runs could write the same row twice."""
 
 _WRITES: Mapping[str, Sequence[str]] = {
     "c4_scorer_versions": ["insert"],
@@ -71,7 +71,7 @@ _WRITES: Mapping[str, Sequence[str]] = {
     "c4_withheld_inspections": ["insert", "update", "delete"],
 }
 
-# What the drivers call the types, by what C4 calls them: OIDs of PostgreSQL, names of python-oracledb. SQLite has none.
+# The drivers' names of types, by C4's: OIDs of PostgreSQL, names of python-oracledb. SQLite tells none.
 _TYPES: Mapping[str, frozenset[Any]] = {
     "whole number": frozenset({20, 21, 23, 1700, "DB_TYPE_NUMBER"}),
     "text": frozenset({25, 1043, "DB_TYPE_VARCHAR", "DB_TYPE_NVARCHAR"}),
@@ -82,10 +82,10 @@ _TYPES: Mapping[str, frozenset[Any]] = {
 
 
 def check(database: ImagingDatabase) -> list[ContractGap]:
-    """What the database lacks, in the order in which it is best mended. Empty if it keeps the contract.
+    """Lists what the database lacks, in the order in which to mend it. Empty if nothing is missing.
 
     Raises:
-        Unavailable, ConfigurationError: the database cannot be asked.
+        Unavailable, ConfigurationError: the database cannot be queried.
     """
     findings: list[ContractGap] = []
     with database.reading("check") as connection:
@@ -98,7 +98,7 @@ def check(database: ImagingDatabase) -> list[ContractGap]:
 
 
 def _columns(connection: Connection, table: Table) -> Iterator[ContractGap]:
-    """What is missing of a relation and its columns, or of the right to read them."""
+    """What is missing of a relation, its columns, and the right to read them."""
     fault, types = _try(connection, select(table).where(false()))
     if fault is None:
         yield from _types(table, types)
@@ -162,7 +162,7 @@ def _indexes(connection: Connection, table: Table) -> Iterator[ContractGap]:
 
 
 def _keys(connection: Connection, table: Table) -> Iterator[tuple[bool, list[str]]]:
-    """Every key of a table: whether it is unique, and its columns."""
+    """Every index and key of a table: whether it is unique, and its columns."""
     found = inspect(connection)
     yield True, list(found.get_pk_constraint(table.name)["constrained_columns"])
     for constraint in found.get_unique_constraints(table.name):
@@ -172,7 +172,7 @@ def _keys(connection: Connection, table: Table) -> Iterator[tuple[bool, list[str
 
 
 def _guards(key: Sequence[str], columns: Sequence[str], table: str) -> bool:
-    # Oracle tells of an index over an expression its plain columns only, or gives the expression a name of its own.
+    # Of an index over an expression, Oracle reports the plain columns only, or a made-up name for the expression.
     return list(key) == list(columns) or (table == "scores" and key[-1:] == ["scorer_version"] and key[0] != "id")
 
 
@@ -214,10 +214,10 @@ def _classes(connection: Connection) -> Iterator[ContractGap]:
 
 
 def _try(connection: Connection, statement: Executable) -> tuple[Fault | None, Sequence[Any]]:
-    """What goes wrong with a statement about no row, and the driver's types of its columns.
+    """Runs a statement that affects no row. Returns what went wrong, and the driver's types of its columns.
 
     Raises:
-        DBAPIError: the database did not get as far as the statement.
+        DBAPIError: it failed for another reason than a missing relation, column or grant.
     """
     try:
         with connection.begin_nested():

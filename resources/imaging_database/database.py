@@ -1,4 +1,4 @@
-"""One way into the imaging database: connections, transactions and errors that an operator understands."""
+"""Access to the imaging database: connections, transactions, and errors with a message for the operator."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -61,12 +61,12 @@ class ImagingDatabase:
 
     @cached_property
     def engine(self) -> Engine:
-        """What makes the connections."""
+        """SQLAlchemy's engine, which makes the connections."""
         return open_engine(self._url, self._connecting)
 
     @contextmanager
     def reading(self, action: str = "read") -> Generator[Connection, None, None]:
-        """A connection that sees C4's tables. ``action`` is what the DBA sees of the session."""
+        """A connection for reading. ``action`` is what the DBA sees of the session."""
         with self._translated(), self.engine.connect() as connection:
             tell_action(connection, action)
             yield connection

@@ -1,4 +1,4 @@
-"""The statements that make C4's own tables where a site's LIMS provides the others as views."""
+"""DDL of C4's own tables, for a site whose LIMS provides the other relations as views."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,22 +12,22 @@ from resources.imaging_database import schema
 OWN_TABLES = [
     table.name for table in schema.metadata.sorted_tables if table.name == "scores" or table.name.startswith("c4_")
 ]
-"""What C4 writes. The other relations are a site's own."""
+"""The tables that C4 writes to. The other relations belong to the site."""
 
 
 def dialect_of(name: str) -> Dialect:
-    """SQLAlchemy's dialect ``sqlite``, ``postgresql`` or ``oracle``, as of a database of today."""
+    """SQLAlchemy's dialect ``sqlite``, ``postgresql`` or ``oracle``, of a current version of the database."""
     dialect = make_url(f"{name}://").get_dialect()()
     dialect.max_identifier_length = 128 if name == "oracle" else dialect.max_identifier_length
     return dialect
 
 
 def own_table(name: str, dialect: Dialect) -> Table:
-    """One of C4's tables as it is made at a site.
+    """One of C4's tables as a site creates it.
 
-    It has no foreign keys, because a view can be the target of none. In Oracle, two rows collide that have the same
-    image and no scorer version; there an index has human scores with no part at all, and such keys it leaves out. The
-    plain index beside it is what the poll looks images up in.
+    It has no foreign keys, because a foreign key cannot refer to a view. In Oracle, a plain unique key would let two
+    human scores of an image collide, because both have no scorer version. There the key is an index over expressions
+    that are all NULL for human scores, which Oracle leaves out of the index. A plain index beside it serves the poll.
     """
     oracle = dialect.name == "oracle"
     original = schema.metadata.tables[name]
@@ -53,7 +53,7 @@ def _column(column: Column[Any], dialect: Dialect) -> Column[Any]:
     return Column(
         column.name,
         column.type,
-        # Unlike a sequence beside the table, it needs no grant of its own. SQLite numbers rows anyway.
+        # An identity column needs no grant of its own, as a sequence would. SQLite numbers rows anyway.
         *([Identity()] if numbered and dialect.name != "sqlite" else []),
         primary_key=column.primary_key,
         nullable=column.nullable,
@@ -62,20 +62,20 @@ def _column(column: Column[Any], dialect: Dialect) -> Column[Any]:
 
 
 def add_column(table: str, column: str, dialect: Dialect) -> str:
-    """What adds a missing column to one of C4's tables."""
+    """The statement that adds a missing column to one of C4's tables."""
     definition = CreateColumn(own_table(table, dialect).c[column]).compile(dialect=dialect)
     return f"ALTER TABLE {table} ADD {definition}"
 
 
 def statements_for(name: str, dialect: Dialect) -> Sequence[str]:
-    """What makes one of C4's tables and its indexes, one statement an item, without an end mark."""
+    """The statements that create one of C4's tables and its indexes, without a semicolon."""
     table = own_table(name, dialect)
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
     return [_compiled(element, dialect) for element in (CreateTable(table), *map(CreateIndex, indexes))]
 
 
 def script(dialect: Dialect) -> Iterator[str]:
-    """The lines of a script that makes all of C4's own tables."""
+    """The lines of a script that creates all of C4's own tables."""
     for name in OWN_TABLES:
         for statement in statements_for(name, dialect):
             yield f"{statement};"

@@ -1,4 +1,4 @@
-"""What a database says when it fails, sorted into what helps: waiting, a setting, or looking at the data.
+"""Sorts database errors by what helps: waiting, changing a setting, or looking at the data.
 
 The codes are PostgreSQL's SQLSTATE classes (its manual, appendix A), Oracle's ORA and python-oracledb's DPY numbers,
 and SQLite's result codes.
@@ -17,7 +17,7 @@ from resources.errors import C4Error, ConfigurationError, DataError, Unavailable
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to fail: the kind of error, and in words what happened and what to do.
+    """A kind of failure: the exception, what happened, and what to do.
 
     ``happened`` follows «The imaging database …».
     """
@@ -112,7 +112,7 @@ _POSTGRESQL: Mapping[str, Fault] = {
     "57P": UNREACHABLE,
 }
 
-# A server that refuses a connection says why in words alone.
+# A server that refuses a connection sends no code, only a message.
 _POSTGRESQL_WORDS: Mapping[str, Fault] = {
     "SSL SYSCALL|closed|terminat|starting up|shutting down": UNREACHABLE,
     "too many clients|connection slots|too many connections": FULL_UP,
@@ -153,14 +153,14 @@ _SQLITE: Mapping[str, Fault] = {
 
 
 def explained(error: StatementError | OSError, address: str) -> C4Error:
-    """The error that the operator sees: what happened at ``address`` (without a password), why, and what to do."""
+    """The error for the operator: what happened at ``address`` (without a password), why, and what to do."""
     cause = _cause(error)
     fault = fault_of(error)
     return fault.error(f"The imaging database {address} {fault.happened} ({_first_line(cause)}). {fault.remedy}")
 
 
 def fault_of(error: StatementError | OSError) -> Fault:
-    """Which fault an error is."""
+    """The fault that an error belongs to."""
     return _fault(_cause(error))
 
 
@@ -171,14 +171,14 @@ def _cause(error: StatementError | OSError) -> BaseException:
 def _first_line(cause: BaseException) -> str:
     lines = [line for line in str(cause).strip().splitlines() if not line.startswith("Help: ")]
     if len(lines) > 1 and lines[0].startswith("DPY-6005"):
-        return lines[1]  # «cannot connect to database»; why stands below
+        return lines[1]  # «cannot connect to database»; the next line says why
     return lines[0].rstrip(".") if lines else type(cause).__name__
 
 
 def _fault(cause: BaseException) -> Fault:
     if (driver := type(cause).__module__.partition(".")[0]) in _SORTERS:
         return _SORTERS[driver](cause)
-    if isinstance(cause, OSError):  # python-oracledb lets a host name that does not resolve through as it is
+    if isinstance(cause, OSError):  # python-oracledb passes on the error of a host name that does not resolve
         return NOT_THERE
     return DATA if isinstance(cause, ValueError | TypeError | OverflowError) else OTHER
 
@@ -190,7 +190,7 @@ def _of_postgresql(cause: Any) -> Fault:
 
 
 def _of_oracle(cause: Any) -> Fault:
-    # For the driver, both of these are connections that were closed.
+    # The driver reports both of these as connections that were closed.
     if _comes_from(cause, TimeoutError):
         return SILENT
     if _comes_from(cause, ssl.SSLError) and not _comes_from(cause, ssl.SSLEOFError):

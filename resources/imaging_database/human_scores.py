@@ -15,8 +15,8 @@ def newest_human_scores(
 ) -> list[ScorePair]:
     """The images whose newest human score before ``until`` was given at or after ``since``.
 
-    Later scores are not looked at, so that a week that is over gives the same answer for ever. Two scores of the
-    same moment count in the order in which they were entered.
+    Later scores are ignored, so that a past week always gives the same answer. Two scores of the same moment count in
+    the order in which they were entered.
     """
     human = (
         select(

@@ -1,4 +1,4 @@
-"""What the database lists of a day: inspections with all their images, whatever their state."""
+"""The inspections of a day with all their images, whatever the state of these."""
 
 from datetime import date, datetime
 from itertools import groupby
@@ -12,7 +12,7 @@ from resources.records import Inspection
 
 
 def inspections_of_day(database: ImagingDatabase, day: date) -> list[Inspection]:
-    """The inspections of one day (UTC) that have images, with every image once, by number."""
+    """The inspections of one day (UTC) that have images, with every image once, ordered by number."""
     start, end = day_bounds(day)
     listed = (
         select(

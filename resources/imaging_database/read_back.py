@@ -22,7 +22,7 @@ class StoredScore:
 
 
 def stored_scores(database: ImagingDatabase, scorer_version: str, image_ids: Iterable[int]) -> list[StoredScore]:
-    """Every row that a scorer version has of these images, doubled ones and those of images no longer listed too."""
+    """Every row that a scorer version has of these images, doubled ones and those of unlisted images included."""
     found: list[StoredScore] = []
     with database.reading("read back") as connection:
         for these in among(connection, scores.c.image_id, image_ids):

@@ -23,7 +23,7 @@ NUANCED_CLASSES = {
     "contamination": "other",
     "bad image": None,
 }
-"""Classes that people like to tell apart, and the category of each: a start that a site edits in the table."""
+"""Common classes with the category of each: a start, which a site edits in the table ``score_classes``."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Registered:
 
 
 def seed_classes(database: ImagingDatabase) -> int:
-    """Adds the four categories and :data:`NUANCED_CLASSES` where they are missing. Returns how many were."""
+    """Adds the four categories and :data:`NUANCED_CLASSES` where they are missing. Returns how many were added."""
     classes = {**{category: category for category in CATEGORIES}, **NUANCED_CLASSES}
     rows = [{"name": name, "category": category} for name, category in classes.items()]
     with database.writing("register") as connection:
@@ -55,7 +55,7 @@ def seed_classes(database: ImagingDatabase) -> int:
 def register_inspection(
     database: ImagingDatabase, plate: str, imaged_at: datetime, imager: str | None, new: Sequence[NewImage]
 ) -> Registered:
-    """Registers one imaging of one plate. What is registered stays as it is, so doing it again changes nothing."""
+    """Registers one imaging of one plate. What is registered already stays unchanged, so repeating it is harmless."""
     with database.writing("register") as connection:
         insert_absent(connection, plates, [{"barcode": plate}])
         plate_id = connection.scalar(select(plates.c.id).where(plates.c.barcode == plate))

@@ -13,7 +13,7 @@ HOUR = timedelta(hours=1)
 def scores_by_hour(database: ImagingDatabase, scorer_version: str, now: datetime, hours: int = 24) -> list[int]:
     """Counts the scores of each of the last ``hours`` hours before ``now``, oldest first.
 
-    One statement over one range of the index of scorer version and time: what it costs grows with these scores alone.
+    One statement reads one range of the index of scorer version and time: its cost grows with these scores alone.
     """
     starts = [now - HOUR * ago for ago in range(hours, 0, -1)]
     query = select(

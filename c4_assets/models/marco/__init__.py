@@ -1,1 +1,1 @@
-"""MARCO: where its weights come from, how it sees an image, and the engine that runs it."""
+"""MARCO: its graph, its preprocessing of images, and the two engines that compute it."""

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to the pixels that MARCO sees, to the last bit as MARCO itself does it.
+"""From the bytes of an image file to MARCO's input, equal to MARCO's own preprocessing to the last bit.
 
 MARCO's graph decodes the JPEG with libjpeg's fast DCT, crops the central square of the shorter side, and resizes
 it to 599 x 599 with TensorFlow 1's bilinear sampling (source = destination x scale, no antialiasing). Another
@@ -22,7 +22,7 @@ INPUT_SIDE = 599
 """Height and width of the model's input, in pixels."""
 
 ROWS_AT_ONCE = 32
-"""Rows that are resized together: 16 to 128 are equally fast, all at once takes half as long again."""
+"""Rows that are resized together: 16 to 128 are equally fast, all at once takes 1.5 times as long."""
 
 MAX_PIXELS = 80_000_000
 """Largest image that is decoded: ten times an imager's camera, and 240 MB of memory."""
@@ -116,7 +116,7 @@ def _along(rows: NDArray[np.uint8], sampling: "_Sampling", into: NDArray[np.floa
 
 @dataclass(frozen=True)
 class _Sampling:
-    """Between which two lines of the source each of the 599 lies, and how far from the first: by line and by byte."""
+    """For each of the 599 output lines, the two source lines between which it lies and its distance from the first."""
 
     before: NDArray[np.intp]
     after: NDArray[np.intp]

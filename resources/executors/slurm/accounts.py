@@ -12,9 +12,9 @@ MEBIBYTES = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
 
 
 def read_sacct(text: str) -> dict[str, JobEnd]:
-    """Jobs that have ended, from ``sacct --parsable2 --duplicates`` with :data:`SACCT_FIELDS`.
+    """Reads jobs that have ended, from ``sacct --parsable2 --duplicates`` with :data:`SACCT_FIELDS`.
 
-    A job is one row and one more for each of its steps (``12.batch``), which alone tell the memory. ``cancelled_by``
+    A job has one row, and one more for each of its steps (``12.batch``), which alone have the memory. ``cancelled_by``
     is a user id.
     """
     ends: dict[str, JobEnd] = {}
@@ -44,7 +44,7 @@ def read_sacct(text: str) -> dict[str, JobEnd]:
 
 
 def read_scontrol(text: str) -> JobEnd | None:
-    """A job that has ended, from ``scontrol --oneliner show job``; None if it has not."""
+    """Reads a job's end from ``scontrol --oneliner show job``; ``None`` if it has not ended."""
     fields = dict(re.findall(r"(\w+)=(\S*)", text))
     if fields.get("JobState") not in ENDED_STATES:
         return None

@@ -1,4 +1,4 @@
-"""Whether a site's Slurm settings work: looked at from here, and from a compute node of each kind by a small job."""
+"""Checks a site's Slurm settings, from this machine and, by a small job, from a compute node of each kind."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ PROBE_RESOURCES = {"cpu": StepResources(minutes=5), "gpu": StepResources(gpus=1,
 
 @dataclass(frozen=True)
 class SiteFinding:
-    """One line for the operator: what was looked at, and what to fix where it is not well."""
+    """One line for the operator: what was checked, and what to fix if it does not work."""
 
     what: str
     fix: str | None = None
@@ -33,11 +33,11 @@ class SiteFinding:
 def check_site(
     site: Site, settings: Settings, instance: dg.DagsterInstance, kinds: tuple[str, ...], patience: float
 ) -> Iterator[SiteFinding]:
-    """Looks at everything that a run on Slurm needs; stops where the rest cannot be looked at.
+    """Checks everything that a run on Slurm needs; stops where the rest cannot be checked.
 
     Args:
         kinds: of :data:`PROBE_RESOURCES`, those to send a job to.
-        patience: seconds that each job may wait and run.
+        patience: seconds that each job may take, waiting included.
     """
     client = SlurmClient(site.transport.open())
     try:
@@ -86,7 +86,7 @@ def _check_from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstan
 
 
 def _check_backfill_job(client: SlurmClient, site: Site, instance: dg.DagsterInstance, kind: str) -> SiteFinding:
-    """Whether Slurm would take a backfill's job. None is sent: it might wait behind the hourly ones for a long time."""
+    """Checks whether Slurm would accept a backfill's job. None is submitted: it might wait long behind hourly ones."""
     script = _probe_script(site, instance, kind, backfill=True)
     _, options = site.plan("", PROBE_RESOURCES[kind], backfill=True)
     client.write_file(script.path, script.text)
@@ -163,7 +163,7 @@ def _probe_script(site: Site, instance: dg.DagsterInstance, kind: str, backfill:
 
 
 def _wait(client: SlurmClient, job_id: str, patience: float) -> str | None:
-    """Waits for a job's end; says what it does instead if that does not come, and cancels it."""
+    """Waits for a job's end. One that does not end in time is cancelled, and its last state is returned."""
     deadline = time.monotonic() + patience
     words = "is not known"
     while time.monotonic() < deadline:

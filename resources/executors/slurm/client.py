@@ -1,8 +1,9 @@
 """Slurm's command line in text mode, for many jobs at once.
 
-Text, because the JSON of Slurm 22.05 is wrong (``squeue --json`` ignores ``-j``; ``sacct --json`` calls a job that
-exited 3 a success) and REST is bound to a version. A controller that does not answer never looks like a job that is
-gone: :meth:`SlurmClient.poll` tells the two apart, and every command has a time-out of its own (Slurm waits 18 s).
+It reads text, because the JSON of Slurm 22.05 is wrong (``squeue --json`` ignores ``-j``; ``sacct --json`` reports a
+job that exited with 3 as a success) and the REST API is bound to a version. A controller that does not answer is never
+taken for a job that is gone: :meth:`SlurmClient.poll` tells the two apart, and every command has a time-out of its own
+(Slurm waits 18 s).
 """
 
 import re
@@ -20,18 +21,18 @@ UNREACHABLE_MESSAGES = re.compile(
     r"temporarily unable|try again|slurm_persist_conn|problem talking to",
     re.IGNORECASE,
 )
-"""What Slurm's commands say when the controller did not answer, or when its answer was lost."""
+"""What Slurm's commands print when the controller did not answer, or when its answer was lost."""
 
 
 class SubmissionRefused(C4Error):
-    """Slurm refused a job for good: it says why, and submitting it again would be refused again."""
+    """Slurm refused a job and would refuse it again. The message has Slurm's reason."""
 
 
 @dataclass(frozen=True)
 class Poll:
-    """What one question about many jobs brought. Jobs that Slurm does not know (any more) are absent.
+    """The answer to one query about many jobs. Jobs that Slurm does not know, or no longer knows, are absent.
 
-    ``unreachable`` says why there is no answer; then nothing is known about any job.
+    ``unreachable`` says why there is no answer; nothing is known about any job then.
     """
 
     jobs: Mapping[str, Job] = field(default_factory=dict[str, Job])
@@ -63,11 +64,11 @@ class SlurmClient:
         self._accounts = True
 
     def submit(self, script: Path) -> str:
-        """Submits a job script; gives the job's id.
+        """Submits a job script and returns the job's id.
 
         Raises:
-            SubmissionRefused: sbatch said no.
-            Unavailable: no answer, or one that got lost: **the job may have been submitted**. Look its name up with
+            SubmissionRefused: Slurm does not accept the job.
+            Unavailable: no answer, or a lost one: **the job may have been submitted**. Look its name up with
                 :meth:`find` before submitting it again.
         """
         done = self._run("sbatch", "--parsable", str(script), timeout=self._submit_timeout)
@@ -81,7 +82,7 @@ class SlurmClient:
         raise SubmissionRefused(f"Slurm refused the job: {message}")
 
     def refusal(self, script: Path) -> str | None:
-        """Why sbatch would refuse a job script; None if it would take it. Submits nothing.
+        """Why sbatch would refuse a job script; ``None`` if it would accept it. Submits nothing.
 
         Raises:
             Unavailable: the controller did not answer.
@@ -93,7 +94,7 @@ class SlurmClient:
         return message if done.code else None
 
     def poll(self, job_ids: Iterable[str]) -> Poll:
-        """The state of many jobs with one question. Never raises because the cluster is away."""
+        """Asks for the state of many jobs with one command. Never raises when the cluster does not answer."""
         wanted = ",".join(job_ids)
         if not wanted:
             return Poll()
@@ -103,17 +104,17 @@ class SlurmClient:
             return Poll(unreachable=str(error))
 
     def find(self, name: str) -> list[Job]:
-        """Jobs of a name that are in the queue or ended a short while ago, oldest first.
+        """Finds jobs by name that are in the queue or ended a short while ago, oldest first.
 
         Raises:
             Unavailable: the controller did not answer.
         """
-        # A submission that was refused stays in the queue for a while, too: as a job that failed and never had a node.
+        # A refused submission stays in the queue for a while as well: as a failed job that never had a node.
         jobs = [job for job in self._queue(f"--name={name}") if job.nodes or job.state != "FAILED"]
         return sorted(jobs, key=lambda job: int(re.sub(r"\D.*", "", job.job_id) or 0))
 
     def cancel(self, job_ids: Sequence[str]) -> None:
-        """Cancels jobs. Jobs that have ended or are not known are passed over.
+        """Cancels jobs. Jobs that have ended or are unknown are ignored.
 
         Raises:
             Unavailable: the controller did not answer: they may run on.
@@ -125,9 +126,9 @@ class SlurmClient:
                 raise Unavailable(f"scancel on {self.transport.name}: {message}")
 
     def ends(self, job_ids: Sequence[str]) -> dict[str, JobEnd]:
-        """How jobs ended, as the accounts tell; from the controller's memory where there are none.
+        """How jobs ended, from the accounts or, where the cluster keeps none, from the controller's memory.
 
-        Jobs that neither knows are absent, and so are jobs that have not ended as far as they know.
+        Jobs that these do not know are absent, and so are jobs that have not ended according to them.
         """
         if not job_ids:
             return {}
@@ -159,7 +160,7 @@ class SlurmClient:
         return self._accounts
 
     def write_file(self, path: Path, text: str) -> None:
-        """Writes a file where the cluster sees it.
+        """Writes a file on the machine where Slurm's commands run.
 
         Raises:
             Unavailable: the machine did not answer.
@@ -174,7 +175,7 @@ class SlurmClient:
             )
 
     def read_files(self, paths: Sequence[Path]) -> dict[Path, str]:
-        """The first line of each file that exists, with one question for all.
+        """Reads the first line of each file that exists, all with one command.
 
         Raises:
             Unavailable: the machine did not answer.
@@ -202,7 +203,7 @@ class SlurmClient:
             )
         except Unavailable:
             return {}
-        except ConfigurationError:  # no sacct here
+        except ConfigurationError:  # there is no sacct
             self._accounts = False
             return {}
         if done.code:

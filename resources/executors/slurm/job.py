@@ -1,4 +1,4 @@
-"""The state and the end of a Slurm job, and sentences about them. Nothing here talks to Slurm."""
+"""The state and the end of a Slurm job, and sentences about them. Nothing in this module calls Slurm."""
 
 import re
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ ENDED_STATES = frozenset(
         *("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
     }
 )
-"""States that a job does not leave. Whatever else Slurm says, also in words of a later version, is a job that may still
-run: taking it for lost would start its step twice."""
+"""States that a job does not leave. In any other state, also one of a later version of Slurm, the job may still run:
+taking it for lost would start its step twice."""
 
 WAITING_REASONS = {
     "Resources": "the resources that it asks for are in use",
@@ -62,7 +62,7 @@ class Job:
         return self.state in ENDED_STATES
 
     def describe(self) -> str:
-        """What it does now, for an operator."""
+        """A sentence for the operator about what the job does now."""
         if self.state == "PENDING":
             return f"is waiting: {describe_waiting(self.reason)}"
         if self.state == "RUNNING":
@@ -72,7 +72,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobEnd:
-    """How a job ended. What Slurm did not tell is None; times are seconds, memory is MiB."""
+    """How a job ended. What Slurm did not tell is ``None``; times are in seconds, memory in MiB."""
 
     job_id: str
     name: str
@@ -99,12 +99,12 @@ class JobEnd:
         return self.state == "COMPLETED"
 
     def describe(self) -> str:
-        """Why it ended, for an operator: ``it ran out of time``."""
+        """Why the job ended, for the operator: ``it ran out of time``."""
         if self.state == "CANCELLED":
             return f"it was cancelled by {self.cancelled_by}" if self.cancelled_by else "it was cancelled"
         if self.state in END_REASONS:
             return END_REASONS[self.state]
-        # A shell tells a child's signal as 128 + its number; Slurm tells only the script's own.
+        # A shell reports the signal of a child as 128 + its number; Slurm reports only that of the script itself.
         signal = self.signal or (self.exit_code - 128 if self.exit_code and 128 < self.exit_code < 160 else None)
         if signal:
             name = f" (SIG{SIGNAL_NAMES[signal]})" if signal in SIGNAL_NAMES else ""
@@ -116,7 +116,7 @@ class JobEnd:
 
 
 def describe_waiting(reason: str) -> str:
-    """Why a job waits. Slurm's own word stays in brackets, because administrators ask for it."""
+    """Why a job waits. Slurm's own reason stands in brackets, because administrators ask for it."""
     word = reason.strip("()").split(",")[0].strip()
     if words := WAITING_REASONS.get(word):
         return f"{words} ({word})"

@@ -1,4 +1,4 @@
-"""What the jobs of runs leave on the cluster's shared file system: scripts, output and exit codes, a folder a run."""
+"""What jobs leave on the cluster's shared file system: scripts, output and exit codes, in one folder per run."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from resources.errors import ConfigurationError
 from resources.executors.slurm.site import Site
 
 FILE_COMMAND_TIMEOUT_S = 300.0
-"""Seconds that a shared file system may take to count or remove a few dozen folders."""
+"""Seconds that a shared file system may take to measure or remove a few dozen folders."""
 
 
 class JobFolders:
@@ -27,22 +27,22 @@ class JobFolders:
         self._transport.close()
 
     def bytes_of(self, run_ids: Sequence[str]) -> int:
-        """How much disk the folders of runs take. Those that are not there take none.
+        """Bytes that the folders of runs take on disk. Folders that do not exist take none.
 
         Raises:
             Unavailable: the machine did not answer.
         """
         if not (folders := self._folders(run_ids)):
-            return 0  # without a name, du would count where it is
+            return 0  # without an argument, du would measure the current folder
         done = self._transport.run(["du", "-skc", "--", *folders], timeout=FILE_COMMAND_TIMEOUT_S)
         total = re.search(r"^(\d+)\ttotal$", done.out, re.MULTILINE)
         return int(total[1]) * 1024 if total else 0
 
     def remove(self, run_ids: Sequence[str]) -> None:
-        """Removes the folders of runs; those that are not there are passed over.
+        """Removes the folders of runs; those that do not exist are ignored.
 
         Raises:
-            Unavailable: the machine did not answer: they may be there or not.
+            Unavailable: the machine did not answer; the folders may be removed or not.
             ConfigurationError: the account may not remove them.
         """
         done = self._transport.run(["rm", "-rf", "--", *self._folders(run_ids)], timeout=FILE_COMMAND_TIMEOUT_S)
@@ -53,5 +53,5 @@ class JobFolders:
             )
 
     def _folders(self, run_ids: Sequence[str]) -> list[str]:
-        # A run's id comes from a database: nothing that is no plain name is ever removed.
+        # A run's id comes from a database: nothing is removed whose name is not exactly such an id.
         return [str(self._site.folder / run_id) for run_id in run_ids if re.fullmatch(r"[0-9a-f-]{36}", run_id)]

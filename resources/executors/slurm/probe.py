@@ -15,7 +15,7 @@ from resources.settings import Settings
 
 @dataclass(frozen=True)
 class SharedView:
-    """A deployment as one machine sees it. Two machines of one deployment see the same folders and instance."""
+    """A deployment as one machine sees it. All machines of a deployment must see the same folders and instance."""
 
     host: str
     python: str
@@ -30,12 +30,12 @@ class SharedView:
 
 
 def shared_view(settings: Settings, instance: dg.DagsterInstance | None = None) -> SharedView:
-    """What this machine sees. Never raises: what does not work is part of the answer."""
+    """Collects what this machine sees. Never raises: what does not work is part of the result."""
     folders = {"C4_STAGING": settings.staging, "C4_ARCHIVE": settings.archive, "C4_MODELS": settings.models}
     identity, error = "", ""
     try:
         identity = _identity(instance or dg.DagsterInstance.get())
-    except Exception as problem:  # whatever a storage raises is the finding
+    except Exception as problem:  # whatever the storage raises belongs into the result
         error = f"{type(problem).__name__}: {problem}".splitlines()[0]
     return SharedView(
         host=platform.node(),

@@ -11,7 +11,7 @@ from resources.executors.slurm.site import JobOptions, Site
 from resources.executors.step_resources import BACKFILL_COMMAND_PREFIX, StepResources
 
 ARGUMENTS_VARIABLE = "DAGSTER_COMPRESSED_EXECUTE_STEP_ARGS"
-"""How Dagster hands a step its arguments: packed, because a command line may be too short for them."""
+"""The variable in which Dagster passes a step its arguments, compressed: they may be too long for a command line."""
 
 KEEP_EXIT_CODE = """\
 # However the script ends, its exit code stays: Slurm forgets a job soon after its end.
@@ -39,17 +39,17 @@ class Step:
     """Name of the Dagster job."""
     resources: StepResources
     arguments: str
-    """What ``dagster api execute_step`` takes; names the code and the run, and holds no configuration."""
+    """The arguments of ``dagster api execute_step``: they name the code and the run, and hold no configuration."""
     python: str
     """The Python that runs the code location."""
     dagster_home: str
     working_directory: str | None = None
     backfill: bool = False
-    """Whether the run belongs to a backfill: the site may submit its steps otherwise."""
+    """Whether the run belongs to a backfill, whose steps a site may submit with other options."""
 
     @property
     def command_prefix(self) -> tuple[str, ...]:
-        """What goes before its command: a backfill gives way to others on shared cores, from its first import on."""
+        """Put before the command: a backfill gives way to others on shared cores, from its first import on."""
         return BACKFILL_COMMAND_PREFIX if self.backfill else ()
 
 
@@ -72,12 +72,12 @@ class JobScript:
 
     @property
     def exit_code(self) -> Path:
-        """Holds the job's id and its exit code when the script has ended, however Slurm remembers it."""
+        """The file to which the script writes the job's id and exit code at its end, in case Slurm forgets the job."""
         return self.path.with_suffix(".exit")
 
 
 def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECUTE_STEP) -> JobScript:
-    """The job script of a step. The same step and attempt always get the same name and the same paths."""
+    """Writes the job script of a step. The same step and attempt always get the same name and paths."""
     resources, options = site.plan(step.name, step.resources, step.backfill)
     name = f"{_safe(step.key)}.{step.attempt}.{step.run_id}"
     path = site.folder / step.run_id / f"{_safe(step.key)}.{step.attempt}.sh"
@@ -95,7 +95,7 @@ def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECU
         ),
         "",
         KEEP_EXIT_CODE.format(file=shlex.quote(str(script.exit_code))),
-        # A job tells its step that it is one: what «auto» means follows from it.
+        # The step must know that it runs as a job: the engine «auto» depends on it.
         "export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1 C4_EXECUTOR=slurm",
         *_environment(step, site),
         *([f"cd {shlex.quote(step.working_directory)} || exit 78"] if step.working_directory else []),
@@ -132,7 +132,7 @@ def _directives(script: JobScript, options: JobOptions) -> list[str]:
         "kill-on-invalid-dep": "yes",
     }
     said = [f"--{name}={shlex.quote(str(value))}" for name, value in chosen.items() if value is not None]
-    # Dagster owns retries: a requeued job would run a step that Dagster has given up.
+    # Dagster owns retries: a requeued job would run a step that Dagster has already failed.
     return [*said, "--no-requeue", *options.options]
 
 
@@ -149,6 +149,6 @@ def _environment(step: Step, site: Site) -> list[str]:
 
 
 def _safe(key: str) -> str:
-    """A step key as part of a file name; keys that differ keep differing."""
+    """A step key as part of a file name. Different keys give different names."""
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", key)[:80]
     return safe if safe == key else f"{safe}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"

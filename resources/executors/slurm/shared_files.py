@@ -1,4 +1,4 @@
-"""Which file system a path lies on, and what must not lie on one that other machines write to."""
+"""Which file system a path lies on. SQLite must not lie on one that other machines write to."""
 
 from pathlib import Path, PurePosixPath
 
@@ -23,25 +23,25 @@ NETWORK_FILE_SYSTEMS = frozenset(
         "orangefs",
     ]
 )
-"""File systems, as /proc/mounts calls them, on which SQLite's locks do not hold between machines."""
+"""Types of file systems, as in /proc/mounts, on which SQLite's locks do not work between machines."""
 
 
 def file_system_of(path: Path, mounts: str) -> str:
-    """Type of the file system that an absolute path lies on, by the text of /proc/mounts; empty if unknown."""
+    """The type of the file system that an absolute path lies on, from the text of /proc/mounts; empty if unknown."""
     found, depth = "", -1
     for line in mounts.splitlines():
         fields = line.split(" ")
         if len(fields) < 3:
             continue
         mount = PurePosixPath(fields[1].replace("\\040", " "))
-        # A later line with the same mount point lies over the earlier one.
+        # A later line with the same mount point hides the earlier one.
         if path.is_relative_to(mount) and len(mount.parts) >= depth:
             found, depth = fields[2].removeprefix("fuse."), len(mount.parts)
     return found
 
 
 def refuse_sqlite_on_network_file_system(instance: dg.DagsterInstance, mounts: Path = Path("/proc/mounts")) -> None:
-    """Refuses an instance that compute nodes would damage.
+    """Refuses a Dagster instance that access from compute nodes would damage.
 
     Raises:
         ConfigurationError: the instance is SQLite on a network file system.

@@ -1,7 +1,7 @@
-"""Tracks the jobs of a run in one thread, so that whoever runs the steps never waits for Slurm.
+"""Tracks the jobs of a run in one thread, so that the executor never waits for Slurm.
 
-A job is lost only when Slurm says so while it answers: an unreachable controller, a login node that restarts and states
-that this module does not know all mean that the job may run on. Time is told in seconds of a monotonic clock.
+A job counts as lost only if Slurm answers and does not know it. With an unreachable controller, a login node that
+restarts, or a state that this module does not know, the job may still run. Times are in seconds of a monotonic clock.
 """
 
 import json
@@ -25,12 +25,12 @@ EVENT_GRACE_S = 5.0
 """Seconds between a job's end and its step's failure: the step's own last event may still be on its way."""
 
 Report = Callable[[Step, str, Mapping[str, object]], None]
-"""Reports an event of a step: a sentence for the operator, and metadata by name."""
+"""Reports an event of a step, with a sentence for the operator and metadata by name."""
 
 
 @dataclass(frozen=True)
 class StepFailure:
-    """Why a step failed without saying so itself, and whether its retry policy may try it again."""
+    """Why a step failed without an event of its own, and whether its retry policy applies."""
 
     reason: str
     retry: bool = True
@@ -38,14 +38,14 @@ class StepFailure:
 
 @dataclass(eq=False)
 class TrackedJob:
-    """A step and its job, from the moment that it is to be submitted to its end."""
+    """A step and its job, from submission to the end."""
 
     step: Step
     script: JobScript
     job_id: str | None = None
     job: Job | None = None
     look_up_first: bool = False
-    """Whether a job of this name may exist already: it is looked up before one is submitted."""
+    """Whether a job of this name may exist already. It is looked up before one is submitted."""
     not_before: float = 0.0
     missing_since: float | None = None
     end: JobEnd | None = None
@@ -61,7 +61,7 @@ class TrackedJob:
 
 
 class JobTracker:
-    """Submits the jobs of one run's steps, polls them all with one question, and says which steps have failed."""
+    """Submits the jobs of one run's steps, polls all of them with one command, and tells which steps have failed."""
 
     def __init__(self, site: Site, client: SlurmClient, report: Report, records: Path | None = None) -> None:
         self._site, self._client, self._report, self._records = site, client, report, records
@@ -75,34 +75,34 @@ class JobTracker:
         self._thread: threading.Thread | None = None
 
     def launch(self, step: Step) -> None:
-        """Takes a step in charge; it is submitted at once, in the background.
+        """Tracks a step and submits it at once, in the background.
 
         Raises:
-            ConfigurationError: the site's options do not fit.
+            ConfigurationError: the site's options cannot be used.
         """
         self._track(TrackedJob(step, write_script(step, self._site)))
 
     def attach(self, step: Step, job_id: str | None) -> None:
-        """Takes charge of a step that an earlier run worker began: its job, or a new one if it never came to that."""
+        """Tracks a step that an earlier run worker began: its job, or a new one if none was submitted."""
         self._track(TrackedJob(step, write_script(step, self._site), job_id, look_up_first=True))
 
     def tracks(self, step: Step) -> bool:
         return (step.key, step.attempt) in self._tracked
 
     def cancel(self, step: Step) -> None:
-        """Asks for the end of a step's job; :meth:`close` waits for it."""
+        """Cancels a step's job, without waiting for its end; :meth:`close` does that."""
         if tracked := self._tracked.get((step.key, step.attempt)):
             tracked.cancel = True
             self._wake.set()
 
     def step_ended(self, key: str) -> None:
-        """Takes note that Dagster knows how a step ended: its job should end by itself now."""
+        """Notes that Dagster knows how a step ended. Its job should now end by itself."""
         for tracked in list(self._tracked.values()):
             if tracked.step.key == key and tracked.step_ended_at is None:
                 tracked.step_ended_at = time.monotonic()
 
     def failure(self, step: Step) -> StepFailure | None:
-        """Why the step has failed, or None while it may still run or its own last event may still come."""
+        """Why the step has failed, or ``None`` while it may still run or its own last event may still arrive."""
         tracked = self._tracked[step.key, step.attempt]
         if tracked.failure or tracked.end is None:
             return tracked.failure
@@ -120,7 +120,7 @@ class JobTracker:
         return None
 
     def close(self, patience: float) -> None:
-        """Waits until the jobs of ended and cancelled steps have left Slurm, at most that many seconds, and stops."""
+        """Waits ``patience`` seconds at most for the jobs of ended and cancelled steps to leave Slurm, and stops."""
         deadline = time.monotonic() + patience
         self._closing.set()
         self._wake.set()
@@ -150,7 +150,7 @@ class JobTracker:
             pause = 0.5 if self._closing.is_set() else self._site.poll_seconds
             try:
                 self._turn(pause)
-            except Exception:  # the thread must live on: without it no step would ever end
+            except Exception:  # the thread must go on: without it no step would ever end
                 log.exception("Slurm jobs could not be tracked; trying again")
             self._wake.wait(max(0.05, min(pause, self._next_poll - time.monotonic())))
             self._wake.clear()
@@ -167,7 +167,7 @@ class JobTracker:
             self._poll([tracked for tracked in open_ones if tracked.job_id])
 
     def _place(self, tracked: TrackedJob) -> None:
-        """Submits a job, or finds the one that an unsure submission or an earlier run worker left."""
+        """Submits a job, or finds the one that an unconfirmed submission or an earlier run worker left."""
         try:
             if tracked.look_up_first and self._find(tracked):
                 return
@@ -176,7 +176,7 @@ class JobTracker:
                 return
             self._submit(tracked)
         except Unavailable as error:
-            # Whether the job was submitted is not known. A controller may accept it some seconds after giving up on us.
+            # Whether the job was submitted is unknown. A controller may accept it some seconds after the time-out.
             tracked.look_up_first = True
             tracked.not_before = time.monotonic() + self._site.resubmit_seconds
             self._unreachable(str(error), [tracked])
@@ -188,7 +188,7 @@ class JobTracker:
         try:
             tracked.job_id = self._client.submit(tracked.script.path)
         except SubmissionRefused as error:
-            # No message is proof that there is no job: only its name is.
+            # No message proves that there is no job: only looking up its name does.
             if not self._find(tracked):
                 reason = f"{error} It asked for {asked_for(tracked.script)}."
                 tracked.failure = StepFailure(reason, retry=False)
@@ -230,7 +230,7 @@ class JobTracker:
 
     def _is_active(self, tracked: TrackedJob, jobs: Mapping[str, Job]) -> bool:
         job = jobs.get(tracked.job_id or "")
-        # A controller that lost its state counts from 1 again: the name tells our job from a stranger's.
+        # A controller that lost its state counts from 1 again: the name tells C4's job from another one.
         if job is None or job.name != tracked.script.name:
             return False
         if job.ended:
@@ -250,7 +250,7 @@ class JobTracker:
             tracked.cancel = True
 
     def _settle(self, gone: list[TrackedJob]) -> None:
-        """Finds out how jobs ended that are over, or that Slurm does not know any more."""
+        """Finds out how jobs ended that have left the queue or that Slurm has forgotten."""
         if not gone:
             return
         ends = self._client.ends([tracked.job_id for tracked in gone if tracked.job_id])
@@ -285,7 +285,7 @@ class JobTracker:
                 temporary.write_text(json.dumps({**_identity(tracked), **facts}, indent=1))
 
     def _unreachable(self, why: str, steps: list[TrackedJob]) -> None:
-        """Says once of each step that Slurm does not answer."""
+        """Reports once for each step that Slurm does not answer."""
         self._unreachable_since = self._unreachable_since or time.monotonic()
         for tracked in steps:
             if tracked not in self._told_unreachable:
@@ -307,7 +307,7 @@ class JobTracker:
 
 
 def asked_for(script: JobScript) -> str:
-    """What a job asks for, in words: ``1 GPU, 8 CPUs, 32 GB, 240 min``."""
+    """A text of what a job asks for: ``1 GPU, 8 CPUs, 32 GB, 240 min``."""
     resources = script.resources
     parts = [
         f"{resources.gpus} GPU{'s' if resources.gpus > 1 else ''}" if resources.gpus else "",
@@ -330,7 +330,7 @@ def _identity(tracked: TrackedJob) -> dict[str, object]:
 
 
 def _facts(tracked: TrackedJob, end: JobEnd) -> dict[str, object]:
-    """What is known of a job's end; what is not known is left out."""
+    """Metadata about a job's end; what is unknown is left out."""
     resources, elapsed = tracked.script.resources, end.elapsed_seconds
     facts: dict[str, object | None] = {
         "state": end.state,
@@ -359,7 +359,7 @@ def _end_reason(tracked: TrackedJob, end: JobEnd) -> str:
 
 
 def _from_script(tracked: TrackedJob, line: str | None) -> JobEnd | None:
-    """How a forgotten job ended, from the exit code that its script left."""
+    """How a job ended that Slurm has forgotten, from the exit code that its script wrote."""
     job_id, _, code = (line or "").partition(" ")
     if job_id != tracked.job_id or not code.isdigit():
         return None

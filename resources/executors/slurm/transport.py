@@ -1,8 +1,8 @@
 """Where Slurm's commands run: on this machine, or on a login node over ssh.
 
-Commands get a clean environment: what the run worker has in its own must change neither what a command means
-(``SBATCH_*``, ``SQUEUE_*``, a job's own ``SLURM_*``) nor its words, and must not travel into
-jobs, where anybody may read it.
+Commands get a clean environment. The run worker's own variables must not change what a command does (``SBATCH_*``,
+``SQUEUE_*``, a job's own ``SLURM_*``) or the language of its messages, and must not reach jobs, where anybody may read
+them.
 """
 
 import os
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import asyncssh
 
 KEPT_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "SLURM_CONF")
-"""What a command sees of its environment. ``SLURM_CONF`` says where a cluster's configuration is."""
+"""Variables that a command keeps. ``SLURM_CONF`` says where a cluster's configuration is."""
 
 
 @dataclass(frozen=True)
 class Completed:
-    """What a command answered."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -35,19 +35,19 @@ class Transport(Protocol):
     """Runs commands on a machine that has Slurm's command line."""
 
     name: str
-    """Where that is, for messages."""
+    """The machine's name, for messages."""
 
     def run(self, command: Sequence[str], stdin: str = "", timeout: float = 30) -> Completed:
-        """Runs one command and waits for it, at most ``timeout`` seconds.
+        """Runs one command and waits for it, ``timeout`` seconds at most.
 
         Raises:
-            Unavailable: the machine or the command did not answer in time: nobody knows what it did.
+            Unavailable: the machine or the command did not answer in time; whether the command took effect is unknown.
             ConfigurationError: it cannot work like this (no such command, an unknown host key, a refused login).
         """
         ...
 
     def close(self) -> None:
-        """Ends what is kept open."""
+        """Closes what is kept open."""
         ...
 
 
@@ -86,7 +86,7 @@ class SshTransport:
     """Slurm's command line on a login node. One connection is kept and opened again when it is lost.
 
     Args:
-        access: key, known host keys and patience.
+        access: key, known host keys and time-out.
     """
 
     def __init__(self, host: str, user: str | None = None, port: int = 22, access: SshAccess | None = None) -> None:
@@ -107,9 +107,9 @@ class SshTransport:
             import asyncssh
 
             try:
-                # Closed input is what sbatch and squeue see from a script, too: nothing may ask for a password.
+                # The input is closed, as in a script: no command may ask for a password.
                 done = await connection.run(line, input=stdin, encoding="utf-8", errors="replace")
-            except asyncssh.ChannelOpenError as error:  # the kept connection died unseen
+            except asyncssh.ChannelOpenError as error:  # the kept connection broke unnoticed
                 connection.abort()
                 raise ConnectionLost(f"The connection to {self.name} was lost: {error.reason}") from error
             if done.exit_status is None:
@@ -123,6 +123,6 @@ class SshTransport:
 
 
 def shell_line(command: Sequence[str]) -> str:
-    """One line for a login node's shell that runs a command in a clean environment."""
+    """A command line for a login node's shell that runs a command in a clean environment."""
     kept = " ".join(f'${{{name}:+{name}="${name}"}}' for name in KEPT_VARIABLES)
     return f"env -i {kept} LC_ALL=C {shlex.join(command)}"
