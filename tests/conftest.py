@@ -143,7 +143,7 @@ class Facility:
     def seen(self) -> list[str]:
         """Digests of the images that were decoded, in order."""
         assert isinstance(self.engine, StandIn)
-        return self.seen
+        return self.engine.seen
 
     @property
     def database(self) -> ImagingDatabase:
