@@ -15,6 +15,9 @@ from resources.imaging_database.connecting import Connecting, open_engine, tell_
 from resources.imaging_database.faults import explained
 from resources.settings import Settings
 
+VERSION_TABLE = "c4_schema_version"
+"""Where Alembic keeps how far the tables are."""
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -94,7 +97,7 @@ class ImagingDatabase:
         from alembic.script import ScriptDirectory
 
         with self.reading("upgrade") as connection:
-            found = MigrationContext.configure(connection).get_current_heads()
+            found = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_heads()
         return set(found) == set(ScriptDirectory(str(MIGRATIONS)).get_heads())
 
     def upgrade(self) -> None:
@@ -109,7 +112,7 @@ class ImagingDatabase:
         # An index over 50 million rows takes longer than any answer should.
         patient = ImagingDatabase(self._url, replace(self._connecting, timeout_s=None))
         with patient.writing("upgrade") as connection:
-            config.attributes["connection"] = connection
+            config.attributes.update(connection=connection, version_table=VERSION_TABLE)
             command.upgrade(config, "head")
         patient.engine.dispose()
 
