@@ -143,7 +143,7 @@ def measure_all_days() -> list[Row]:
         pressed = time.perf_counter()
         backfill_id = launch_backfill(site.deployment, days)
         launch = time.perf_counter() - pressed
-        runs = -(-len(days) // site.settings.backfill_days)
+        runs = -(-len(days) // site.settings.runs.backfill_days)
         wait_until("all its runs are queued", lambda: in_flight(site) >= runs * QUEUED, 1800)
         queued = time.perf_counter() - pressed
         page = median_seconds(lambda: partitions_page(site.deployment, DAILY[-1]))
@@ -160,7 +160,7 @@ def measure_all_days() -> list[Row]:
         limited("daemon's peak memory", memory, "MB"),
         Row("sensor's tick", round(ticks, 2), "s", round(ticks_before / ticks, 2)),
         Row("sensor's tick, without it", round(ticks_before, 2), "s", 1.0),
-        Row(f"{runs} runs of {site.settings.backfill_days} days queued after", round(queued, 1), "s", 1.0),
+        Row(f"{runs} runs of {site.settings.runs.backfill_days} days queued after", round(queued, 1), "s", 1.0),
         Row("cancelled after", round(gone, 1), "s", 1.0),
     ]
 

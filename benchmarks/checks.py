@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,6 +28,7 @@ import dagster as dg
 import numpy as np
 
 from benchmarks.report import Row, report
+from c4_assets.models.active import ActiveModels
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.engine import Classification, Engine
 from resources.imaging_database import ImagingDatabase
@@ -143,7 +145,9 @@ def one_run(home: Path, checked: bool) -> dict[str, float]:
     from c4_assets.deployment import resources_of
 
     settings = Settings.from_environment({"C4_HOME": str(home)})
-    resources = {**resources_of(settings), "classifier": SimulatedClassifier(settings)}
+    resources = dict(resources_of(settings))
+    simulated = partial(SimulatedClassifier, models=settings.models)
+    resources["models"] = ActiveModels(settings, ImagingDatabase.of(settings), simulated)
     definitions = dg.Definitions(
         assets=defs.assets, jobs=defs.jobs, resources=resources, executor=dg.in_process_executor
     )

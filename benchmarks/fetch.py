@@ -120,7 +120,7 @@ def ours(host: Sshd, port: int, root: Path, scheme: str = "ssh") -> Generator[Fe
 
 @contextmanager
 def _staging(url: str, access: SshAccess, folder: Path) -> Generator[Fetch]:
-    staging = Staging(folder, "benchmark")
+    staging = Staging(folder)
 
     def fetch(paths: Sequence[str]) -> int:
         images = [Image(number, 1, "P1", "A01", 1, path) for number, path in enumerate(paths)]

@@ -3,7 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from c4_assets.models.scorer_version import ScorerVersion
+from resources.archive.upgrade import is_of_an_earlier_release, upgrade_archive
+from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.models import known_versions
 from resources.imaging_database.register import seed_classes
 from resources.settings import Settings
 
@@ -44,9 +48,51 @@ def shipped(name: str) -> Path:
 
 
 def ready(settings: Settings) -> ImagingDatabase:
-    """The imaging database. The embedded default gets its tables if it is new."""
+    """The imaging database. The embedded default, and what lies beside it, is made or brought up to date first."""
     database = ImagingDatabase.of(settings)
     if settings.database.url.startswith("sqlite"):
-        database.upgrade()
+        upgrade(settings, database)
         seed_classes(database)
     return database
+
+
+def upgrade(settings: Settings, database: ImagingDatabase) -> bool:
+    """Brings database and archive to this release. Interrupted anywhere, it goes on where it was.
+
+    Returns:
+        Whether there was anything to do.
+
+    Raises:
+        ConfigurationError: runs are in flight, which would write as the earlier release did.
+        Unavailable: the database does not answer.
+    """
+    if database.dialect == "sqlite" and database.is_new():
+        database.upgrade()
+        return True
+    new_tables = not database.is_up_to_date()
+    if new_tables:
+        _refuse_while_runs_are_in_flight(settings)
+        database.upgrade()
+    versions = {row["name"]: ScorerVersion.from_row(row).model_version for row in known_versions(database)}
+    if not is_of_an_earlier_release(settings.archive, versions):
+        return new_tables
+    _refuse_while_runs_are_in_flight(settings)
+    upgrade_archive(settings.archive, settings.staging, versions)
+    return True
+
+
+def _refuse_while_runs_are_in_flight(settings: Settings) -> None:
+    if not (settings.dagster_home / "dagster.yaml").exists():
+        return
+    import dagster as dg
+
+    from c4_assets.runs.backfills import STARTED_STATUSES
+
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        runs = instance.get_runs_count(dg.RunsFilter(statuses=STARTED_STATUSES))
+    if runs:
+        raise ConfigurationError(
+            f"{runs} runs are in flight, and this release keeps scores otherwise than the one that they began with: "
+            "stop the daemon, wait until they have ended or cancel them (`c4 backlog pause` for a backfill), and try "
+            "again. Nothing has been changed."
+        )

@@ -9,13 +9,13 @@ import dagster as dg
 from dagster import DagsterRunStatus as Status
 
 from c4_assets.deployment import SETTINGS
-from c4_assets.models.classifier import Classifier
+from c4_assets.models.active import ActiveModels
 from c4_assets.runs.jobs import collect_disagreements, score_images
 from c4_assets.runs.pools import set_pool_limits
 from c4_assets.runs.step_failures import in_backfill
 from resources.errors import C4Error
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.work import pending_by_day
+from resources.imaging_database.work import pending_of_all
 from resources.settings import Settings
 
 # A run that is being cancelled may still write. Its day waits for its end, or two runs would do the same work.
@@ -107,7 +107,7 @@ def _about_a_day(run: dg.DagsterRun) -> bool:
 def new_inspections(
     context: dg.SensorEvaluationContext,
     imaging_database: dg.ResourceParam[ImagingDatabase],
-    classifier: dg.ResourceParam[Classifier],
+    models: dg.ResourceParam[ActiveModels],
     settings: dg.ResourceParam[Settings],
 ) -> dg.SensorResult | dg.SkipReason:
     """Looks for pending images in the imaging database and requests a run of each of their days.
@@ -118,12 +118,9 @@ def new_inspections(
     set_pool_limits(context.instance)  # the daemon's first tick precedes its first run
     now = datetime.now(UTC)
     try:
-        pending = pending_by_day(
-            imaging_database,
-            classifier.version.name,
-            settings.runs.max_attempts,
-            since=now - timedelta(days=settings.runs.window_days),
-        )
+        versions = [model.version.name for model in models.read()]
+        since = now - timedelta(days=settings.runs.window_days)
+        pending = pending_of_all(imaging_database, versions, settings.runs.max_attempts, since)
     except C4Error as error:
         # Skipping keeps the message in the tick's history; the next tick tries again.
         return dg.SkipReason(str(error))

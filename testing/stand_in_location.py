@@ -1,13 +1,16 @@
 """C4's own graph over the stand-in: the code location of the trials of orchestration."""
 
 import os
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from c4_assets import definitions
 from c4_assets.deployment import SETTINGS
+from c4_assets.models.active import ActiveModels
 from c4_assets.runs import step_failures
+from resources.imaging_database import ImagingDatabase
 from testing.stand_in import RETRY_DELAY, StandInClassifier
 
 if RETRY_DELAY in os.environ:
@@ -16,7 +19,11 @@ if RETRY_DELAY in os.environ:
     dg.RetryPolicy.calculate_delay = lambda *_: delay  # pyright: ignore[reportAttributeAccessIssue]
 
 # Dagster wants one Definitions in a module: that of C4 stays in its own.
-_resources: dict[str, Any] = {**definitions.resources_of(SETTINGS), "classifier": StandInClassifier(SETTINGS)}
+_stand_in = partial(StandInClassifier, models=SETTINGS.models)
+_resources: dict[str, Any] = {
+    **definitions.resources_of(SETTINGS),
+    "models": ActiveModels(SETTINGS, ImagingDatabase.of(SETTINGS), _stand_in),
+}
 
 defs = dg.Definitions(
     assets=definitions.defs.assets,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ from c4_assets.checks.check import Check, Tables, Verdict
 from c4_assets.checks.expectations import Judgement
 from c4_assets.definitions import defs
 from c4_assets.deployment import resources_of
+from c4_assets.models.active import ActiveModels, model_without_database
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.engine import Classification, Engine, pipeline
+from c4_assets.models.scorer_version import ScorerVersion
 from c4_assets.models.weights import fetch
 from c4_assets.runs import step_failures
 from resources.archive.score_archive import ScoreArchive
@@ -105,7 +108,7 @@ def models() -> Path:
 @pytest.fixture(scope="session")
 def marco(models: Path) -> Classifier:
     """The real classifier."""
-    return Classifier(Settings.from_environment({"C4_HOME": str(models.parent), "C4_MODELS": str(models)}))
+    return model_without_database(Settings.from_environment({"C4_HOME": str(models.parent), "C4_MODELS": str(models)}))
 
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -144,18 +147,18 @@ def small_picture(data: bytes) -> Any:
 
 
 class StandInClassifier(Classifier):
-    """A classifier whose engine is a stand-in; its scorer version is its own."""
+    """A classifier whose engine is a stand-in."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.stand_in = StandIn()
+    def __init__(self, name: str, source: str, version: ScorerVersion, facility: "Facility") -> None:
+        super().__init__(name, source, version, Path("nowhere"))
+        self._facility = facility
 
     def weights_on_disk(self) -> str:
         return self.version.weights_sha256
 
     @property
     def engine(self) -> Engine:
-        return self.stand_in
+        return self._facility.engine
 
 
 @dataclass
@@ -165,22 +168,30 @@ class Facility:
     settings: Settings
     resources: dict[str, Any]
     instance: dg.DagsterInstance
+    engine: Engine
+    """What computes, for every model."""
+
+    @property
+    def seen(self) -> list[str]:
+        """Digests of the images that were decoded, in order."""
+        assert isinstance(self.engine, StandIn)
+        return self.engine.seen
 
     @property
     def database(self) -> ImagingDatabase:
         return self.resources["imaging_database"]
 
     @property
+    def models(self) -> ActiveModels:
+        return self.resources["models"]
+
+    @property
     def archive(self) -> ScoreArchive:
-        return self.resources["score_archive"]
+        return self.models.archive(self.models.current)
 
     @property
     def scorer_version(self) -> str:
-        return self.resources["classifier"].version.name
-
-    @property
-    def engine(self) -> StandIn:
-        return self.resources["classifier"].stand_in
+        return self.models.current.version.name
 
     @property
     def images(self) -> Path:
@@ -281,14 +292,15 @@ def make_facility(tmp_path: Path) -> Generator[Callable[..., Facility], None, No
     def make(own_database: bool = True, settings: Settings | None = None, **changes: Any) -> Facility:
         changes.setdefault("home", tmp_path / "home")
         settings = settings or Settings(**changes)
-        classifier = StandInClassifier(settings)
-        resources: dict[str, Any] = {**resources_of(settings), "classifier": classifier}
+        resources: dict[str, Any] = dict(resources_of(settings))
         Path(settings.store.url).mkdir(parents=True, exist_ok=True)
         database: ImagingDatabase = resources["imaging_database"]
         if own_database:
             database.upgrade()
             seed_classes(database)
-        made.append(Facility(settings, resources, dg.DagsterInstance.ephemeral()))
+        facility = Facility(settings, resources, dg.DagsterInstance.ephemeral(), StandIn())
+        resources["models"] = ActiveModels(settings, database, partial(StandInClassifier, facility=facility))
+        made.append(facility)
         return made[-1]
 
     yield make

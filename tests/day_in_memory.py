@@ -29,9 +29,9 @@ def main(home: Path, count: int) -> float:
     seed_classes(database)
     new = [NewImage("A01", number + 1, f"{number}.jpg") for number in range(count)]
     register_inspection(database, "P1", noon(1), None, new)
-    staging, archive = Staging(home / "staging", "marco-x"), ScoreArchive(home / "archive", "marco-x")
+    staging, archive = Staging(home / "staging"), ScoreArchive(home / "archive", "marco", "marco-x")
     day = noon(1).date()
-    staged = stage_day(day, database, LocalStore.at(str(home / "images")), staging, archive, 3, 10**12)
+    staged = stage_day(day, database, LocalStore.at(str(home / "images")), staging, [archive], 3, 10**12)
     classified = classify_day(day, staging, archive, StandIn)
     assert staged.images == classified.scored == count
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000

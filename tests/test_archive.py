@@ -33,13 +33,13 @@ def failed(number: int, minute: int = 0) -> ImageOutcome:
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=40))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_what_is_staged_is_read_back_in_order(tmp_path: Path, contents: list[bytes]) -> None:
-    staging = Staging(tmp_path, "scorer")
+    staging = Staging(tmp_path)
     rows = [StagedImage(image(n), NOON, data, None, "digest") for n, data in enumerate(contents)]
     rows.append(StagedImage(image(999), NOON, None, "not there"))
     result = staging.write(DAY, 7, rows)
     assert (result.images, result.failed, result.bytes) == (len(rows), 1, sum(map(len, contents)))
     assert list(staging.read(DAY, 7)) == rows
-    assert staging.image_ids(DAY, 7) == {row.image.image_id for row in rows}
+    assert staging.images(DAY, 7) == {row.image for row in rows}
     assert staging.inspections(DAY) == [7]
     staging.remove(DAY, 7)
     assert staging.inspections(DAY) == []
@@ -64,7 +64,7 @@ attempts = st.lists(
 def test_any_checkpoints_and_merges_leave_one_outcome_an_image_and_a_score_always_wins(
     tmp_path: Path, attempts: list[list[ImageOutcome]], data: st.DataObject
 ) -> None:
-    archive = ScoreArchive(Path(tempfile.mkdtemp(dir=tmp_path)), "scorer")
+    archive = ScoreArchive(Path(tempfile.mkdtemp(dir=tmp_path)), "model", "scorer")
     for outcomes in attempts:
         archive.checkpoint(DAY, 1, outcomes)
         if data.draw(st.booleans()):
@@ -82,7 +82,7 @@ def test_any_checkpoints_and_merges_leave_one_outcome_an_image_and_a_score_alway
 
 
 def test_thumbnails_of_the_likeliest_crystals_outlive_the_merge(tmp_path: Path) -> None:
-    archive = ScoreArchive(tmp_path, "scorer")
+    archive = ScoreArchive(tmp_path, "model", "scorer")
     archive.checkpoint(DAY, 1, [scored(n, crystals=n / 100) for n in range(60)])
     archive.merge(DAY)
     archive.checkpoint(DAY, 2, [scored(70, crystals=0.7)])
@@ -91,8 +91,8 @@ def test_thumbnails_of_the_likeliest_crystals_outlive_the_merge(tmp_path: Path) 
     assert kept == [*range(13, 60), 70]
 
 
-def test_scorer_versions_do_not_see_each_other(tmp_path: Path) -> None:
-    one, other = ScoreArchive(tmp_path, "one"), ScoreArchive(tmp_path, "other")
+def test_models_do_not_see_each_other(tmp_path: Path) -> None:
+    one, other = ScoreArchive(tmp_path, "one", "a"), ScoreArchive(tmp_path, "other", "b")
     one.checkpoint(DAY, 1, [scored(1)])
     one.merge(DAY)
     assert other.outcomes(DAY) == []

@@ -26,7 +26,7 @@ from resources.image_store import LocalStore
 from resources.imaging_database.withheld import withheld_inspections
 from resources.imaging_database.write_back import MachineScore, write_back
 from resources.records import CATEGORIES, ImageOutcome, Probabilities, likeliest
-from tests.conftest import Facility, noon, photograph
+from tests.conftest import Facility, StandInClassifier, noon, photograph
 
 PLATE: Mapping[str, bytes | None] = {f"{n:02d}.jpg": photograph(n) for n in range(24)}
 OTHER: Mapping[str, bytes | None] = {f"{n:02d}.jpg": photograph(100 + n) for n in range(24)}
@@ -231,13 +231,13 @@ def test_a_category_that_nobody_knows_never_reaches_the_database(
 
 def test_wrong_weights_classify_nothing_and_stop_the_step(facility: Facility, monkeypatch: pytest.MonkeyPatch) -> None:
     facility.add_plate("P1", PLATE)
-    monkeypatch.setattr(facility.resources["classifier"], "weights_on_disk", lambda: "another digest")
+    monkeypatch.setattr(StandInClassifier, "weights_on_disk", lambda _: "another digest")
     result = facility.score(raise_on_error=False)
     assert not result.success
     assert set(failed(result)) == {"weights_of_the_scorer_version"}
     assert failed(result)["weights_of_the_scorer_version"].blocking
     assert "another digest" in named(failed(result)["weights_of_the_scorer_version"])
-    assert facility.engine.seen == []
+    assert facility.seen == []
     assert scored_plates(facility) == {}
     monkeypatch.undo()
     assert facility.score().success
@@ -393,7 +393,7 @@ class Published:
 
 @pytest.mark.parametrize(("plate", "images"), [("xchem_90j8", 192), ("ci022987_subwell_01", 96)])
 def test_a_real_plate_passes_every_check(facility: Facility, real_images: Path, plate: str, images: int) -> None:
-    facility.resources["classifier"].stand_in = Published(real_images)
+    facility.engine = Published(real_images)
     store = LocalStore.at(facility.settings.store.url)
     (imported,) = import_folder(real_images / "plates" / plate, facility.database, store).inspections
     result = facility.score(imported.imaged_at)

@@ -288,7 +288,7 @@ def assert_complete(facility: Facility) -> None:
     """Three images scored once, the missing one on record."""
     assert [row.image_id for row in facility.rows("select image_id from scores order by image_id")] == [1, 2, 3]
     assert [failure.image.image_id for failure in failures(facility.database, facility.scorer_version)] == [4]
-    assert len(facility.engine.seen) == 3, "nothing is classified twice"
+    assert len(facility.seen) == 3, "nothing is classified twice"
 
 
 @pytest.fixture(scope="module")

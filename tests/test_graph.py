@@ -48,7 +48,7 @@ def test_a_second_run_fetches_classifies_and_writes_nothing(facility: Facility) 
     facility.add_plate("P1", FOUR)
     facility.score()
     again = facility.score()
-    assert len(facility.engine.seen) == 4
+    assert len(facility.seen) == 4
     assert metadata(again, "raw_inspection_images")["images staged"] == 0
     assert metadata(again, "db_scores")["rows written"] == 0
     assert metadata(again, "db_scores")["rows there before"] == 4
@@ -261,7 +261,7 @@ def test_a_database_that_lost_its_classes_keeps_the_scores_for_the_next_run(faci
     seed_classes(facility.database)
     facility.score()
     assert facility.progress().scored == 4
-    assert len(facility.engine.seen) == 4, "what was classified before the database failed is not classified again"
+    assert len(facility.seen) == 4, "what was classified before the database failed is not classified again"
 
 
 @contextmanager

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image as Picture
 
 from c4_assets.models import machine
-from c4_assets.models.classifier import Classifier
+from c4_assets.models.active import model_without_database
+from c4_assets.models.classifier import Classifier, choose_arithmetic
 from c4_assets.models.engine import Classification
 from c4_assets.models.marco.network import frozen_graph
 from c4_assets.models.marco.openvino_graph import openvino_graph
@@ -154,7 +155,9 @@ ENGINES = [("tensorflow", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
 
 def classifier(models: Path, engine: str, precision: str, **variables: str) -> Classifier:
     home = {"C4_HOME": str(models.parent), "C4_MODELS": str(models)}
-    return Classifier(Settings.from_environment({**home, "C4_ENGINE": engine, "C4_PRECISION": precision, **variables}))
+    return model_without_database(
+        Settings.from_environment({**home, "C4_ENGINE": engine, "C4_PRECISION": precision, **variables})
+    )
 
 
 @pytest.mark.parametrize(("engine", "precision"), ENGINES)
@@ -163,7 +166,7 @@ def test_every_engine_sees_what_the_published_model_sees(
 ) -> None:
     asked_for = classifier(models, engine, precision)
     if precision == "bf16" and not machine.has_bf16():
-        with pytest.raises(ConfigurationError, match="C4_PRECISION=bf16 needs a CPU with"):
+        with pytest.raises(ConfigurationError, match="precision bf16 needs a CPU with"):
             _ = asked_for.engine
         return
     with (real_images / "marco_reference.csv").open() as opened:
@@ -182,9 +185,9 @@ def test_a_step_on_a_cpu_never_waits_for_tensorflow(marco: Classifier, models: P
     script = """
 import sys
 from pathlib import Path
-from c4_assets.models.classifier import Classifier
+from c4_assets.models.active import model_without_database
 from resources.settings import Settings
-engine = Classifier(Settings.from_environment()).engine
+engine = model_without_database(Settings.from_environment()).engine
 print([c.error for c in engine.classify([Path(sys.argv[1]).read_bytes()])], "tensorflow" in sys.modules)
 """
     environment = {**os.environ, "C4_MODELS": str(models), "CUDA_VISIBLE_DEVICES": ""}
@@ -201,17 +204,17 @@ def test_auto_takes_the_gpus_where_there_are_some_and_never_looks_here_for_what_
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert classifier(models, "auto", "fp32").arithmetic.engine == "openvino"
-    assert classifier(models, "auto", "fp32", C4_RUNS_EXECUTOR="slurm").arithmetic.engine == "tensorflow"
+    assert classifier(models, "auto", "fp32").version.engine == "openvino"
+    assert classifier(models, "auto", "fp32", C4_EXECUTOR="slurm").version.engine == "tensorflow"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    chosen = classifier(models, "auto", "fp32").arithmetic
+    chosen = choose_arithmetic("auto", "fp32", "in_process")
     assert (chosen.engine, chosen.reason) == ("tensorflow", "this machine has 2 GPU")
 
 
 def test_a_precision_that_the_engine_does_not_have_is_refused_by_name(models: Path) -> None:
-    with pytest.raises(ConfigurationError, match="C4_PRECISION=bf16 is nothing that the engine tensorflow"):
+    with pytest.raises(ConfigurationError, match="precision bf16 is nothing that the engine tensorflow"):
         _ = classifier(models, "tensorflow", "bf16").version
-    with pytest.raises(ConfigurationError, match="C4_PRECISION=fp16 needs a GPU"):
+    with pytest.raises(ConfigurationError, match="precision fp16 needs a GPU"):
         _ = classifier(models, "tensorflow", "fp16", CUDA_VISIBLE_DEVICES="").engine
 
 

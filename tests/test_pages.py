@@ -26,7 +26,7 @@ from c4_assets.backlog.report import BackfillCoverage, Report
 from c4_assets.demo.home import demo_environment
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.labels.report import write_report
-from c4_assets.models.classifier import Classifier
+from c4_assets.models.active import ActiveModels
 from c4_assets.pictures.backlog_page import write_page as write_backlog_page
 from c4_assets.runs.backfills import backfills
 from resources.archive.label_archive import ArchivedLabel
@@ -303,7 +303,7 @@ def test_a_backfill_of_old_days_is_paused_resumed_and_ends(
     with dagster_instance(demo) as instance:
         wait_until(lambda: backfills(instance)[0].state == "paused", 200, "the paused backfill's runs to end")
     assert "Resumed as" in c4(demo_home, "backlog", "resume", models=models).stdout
-    scorer = Classifier(demo).version.name
+    scorer = ActiveModels(demo, ImagingDatabase.of(demo)).current.version.name
     last = date(2015, 12, 31)
     wait_until(
         lambda: not any(day <= last for day in pending_by_day(database, scorer, demo.runs.max_attempts)),
@@ -316,7 +316,7 @@ def test_a_backfill_of_old_days_is_paused_resumed_and_ends(
 @pytest.mark.timeout(600)
 def test_the_sensor_finds_a_new_inspection_and_its_run_scores_it(dagster: str, demo: Settings) -> None:
     database = ImagingDatabase(demo.database.url)
-    scorer = Classifier(demo).version.name
+    scorer = ActiveModels(demo, ImagingDatabase.of(demo)).current.version.name
 
     def scored() -> bool:
         days = progress_by_day(database, scorer, demo.runs.max_attempts)

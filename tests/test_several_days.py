@@ -136,7 +136,7 @@ def test_a_day_that_cannot_be_done_is_named_and_the_others_are_materialised(
     assert three_days.progress().scored == 0
     three_days.backfill(noon(4), noon(2))
     assert three_days.progress().scored == 6
-    assert len(three_days.engine.seen) == 6, "what was classified is not classified again"
+    assert len(three_days.seen) == 6, "what was classified is not classified again"
 
 
 @quickly_judged
@@ -180,4 +180,4 @@ def test_a_backfills_run_for_which_staging_had_no_room_is_repeated_from_its_firs
         assert run.tags["dagster/retry_strategy"] == "ALL_STEPS"
         assert "C4_SCRATCH_GIGABYTES" in failure_reason(result)
     assert facility.progress().scored == 7
-    assert len(facility.engine.seen) == 7
+    assert len(facility.seen) == 7

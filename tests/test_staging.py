@@ -97,24 +97,6 @@ def test_c4_run_goes_on_until_a_day_is_done(tmp_path: Path, models: Path, monkey
     assert "2 scores were written" in said
 
 
-def test_a_machine_that_chose_another_engine_than_the_run_began_with_says_so_and_scores_nothing(
-    facility: Facility, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def of_another_machine(_: str) -> dict[str, str]:
-        return {"scorer version": "marco-elsewhere"}
-
-    monkeypatch.setattr(raw_inspection_images, "scorer_version_metadata", of_another_machine)
-    facility.add_plate("P1", plate(0))
-    result = facility.score(raise_on_error=False)
-    assert not result.success
-    assert "staged for marco-elsewhere" in failure_reason(result)
-    assert "C4_ENGINE" in failure_reason(result)
-    assert facility.progress().scored == 0
-    monkeypatch.undo()
-    facility.score()
-    assert facility.progress().scored == 3
-
-
 def test_the_memory_of_a_step_does_not_grow_with_the_inspection(tmp_path: Path) -> None:
     peak = {}
     for count in (100, 2000):

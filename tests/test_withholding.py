@@ -55,12 +55,12 @@ def test_its_images_are_a_state_of_their_own_and_are_not_asked_for_again(stuck: 
 
 
 def test_released_it_is_written_by_the_next_run_without_being_classified_again(stuck: Facility) -> None:
-    seen = len(stuck.engine.seen)
+    seen = len(stuck.seen)
     assert release(stuck.database, stuck.scorer_version, 2, "ana", "a test pattern") == [CHECK]
     assert pending_by_day(stuck.database, stuck.scorer_version, 3, noon(30)) == {noon(1).date(): 24}
     result = stuck.score()
     assert scored_plates(stuck) == {"GOOD": 24, "STUCK": 24}
-    assert len(stuck.engine.seen) == seen
+    assert len(stuck.seen) == seen
     assert CHECK in failed(result), "a release changes nothing of what is so"
     (held,) = withheld_inspections(stuck.database, stuck.scorer_version, released=True)
     assert (held.released_by, held.release_reason) == ("ana", "a test pattern")
@@ -112,7 +112,7 @@ def test_scoring_a_day_anew_leaves_what_is_in_the_database_alone(stuck: Facility
 
 
 def test_a_run_that_knew_fewer_images_does_not_undo_what_another_found(stuck: Facility) -> None:
-    version = stuck.resources["classifier"].version.as_row()
+    version = stuck.models.current.version.as_row()
     assert withhold(stuck.database, version, {2: 10}, []) == set()
     assert len(withheld_inspections(stuck.database, stuck.scorer_version)) == 1
     assert withhold(stuck.database, version, {2: 24}, []) == set()

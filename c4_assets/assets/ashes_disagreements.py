@@ -9,8 +9,8 @@ import dagster as dg
 from c4_assets.assets.db_scores import db_scores
 from c4_assets.assets.human_labels import human_labels
 from c4_assets.checks.pictures import pictures_in
-from c4_assets.deployment import SCORER
 from c4_assets.labels.ashes import collect_week, confusion, missed_crystals_first
+from c4_assets.models.active import ActiveModels
 from c4_assets.models.marco.preprocessing import thumbnail
 from c4_assets.pictures.contact_sheet import Tile
 from c4_assets.runs.metadata import (
@@ -24,7 +24,6 @@ from c4_assets.runs.metadata import (
 from c4_assets.runs.partitions import WEEKS, week_of
 from c4_assets.runs.step_failures import CPU_RETRIES, translate_errors
 from c4_assets.scoring.classify import ARCHIVED_THUMBNAIL_SIDE
-from resources.archive.score_archive import ScoreArchive
 from resources.errors import ImageError
 from resources.executors.step_resources import StepResources
 from resources.image_store import ImageStore
@@ -60,7 +59,6 @@ def _tiles(rows: Sequence[ScorePair], pictures: Sequence[bytes | None]) -> list[
     kinds={"parquet"},
     owners=[FACILITY],
     op_tags=StepResources(where="here").as_tag(),
-    code_version=SCORER.name,
     retry_policy=CPU_RETRIES,
     metadata=column_schema(
         image_id="int64",
@@ -82,7 +80,7 @@ def ashes_disagreements(
     context: dg.AssetExecutionContext,
     imaging_database: dg.ResourceParam[ImagingDatabase],
     image_store: dg.ResourceParam[ImageStore],
-    score_archive: dg.ResourceParam[ScoreArchive],
+    models: dg.ResourceParam[ActiveModels],
 ) -> dg.MaterializeResult[Any]:
     """Images whose newest human score of the week names another category than the machine's.
 
@@ -90,6 +88,7 @@ def ashes_disagreements(
     out; map it in `score_classes` and materialise the week again.
     """
     with translate_errors(context), closing(image_store):
+        score_archive = models.archive(models.current)
         week = collect_week(*week_of(context), imaging_database, score_archive)
         shown = missed_crystals_first(week.disagreements)[:MAX_DISAGREEMENTS_SHOWN]
         pictures = pictures_in(image_store)([{"path": row.path} for row in shown])

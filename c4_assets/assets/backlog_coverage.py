@@ -8,14 +8,13 @@ import dagster as dg
 from c4_assets.assets.db_scores import db_scores
 from c4_assets.backlog.coverage import by_year
 from c4_assets.backlog.report import COUNTS, Report, report
-from c4_assets.deployment import SCORER
+from c4_assets.models.active import ActiveModels
 from c4_assets.pictures.backlog_page import describe_backfill, share
 from c4_assets.pictures.backlog_plots import heat_map, rate_plot
 from c4_assets.runs.backfills import backfills
 from c4_assets.runs.metadata import FACILITY, GROUP, scorer_version_metadata
 from c4_assets.runs.observed import observe
 from c4_assets.runs.step_failures import CPU_RETRIES, translate_errors
-from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging
 from resources.executors.step_resources import StepResources
 from resources.imaging_database import ImagingDatabase
@@ -29,14 +28,13 @@ from resources.settings import Settings
     kinds={"sql"},
     owners=[FACILITY],
     op_tags=StepResources(where="here").as_tag(),
-    code_version=SCORER.name,
     retry_policy=CPU_RETRIES,
 )
 def backlog_coverage(
     context: dg.AssetExecutionContext,
     imaging_database: dg.ResourceParam[ImagingDatabase],
     staging: dg.ResourceParam[Staging],
-    score_archive: dg.ResourceParam[ScoreArchive],
+    models: dg.ResourceParam[ActiveModels],
     settings: dg.ResourceParam[Settings],
 ) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
     """How much of history is scored, by month, how fast it goes on and what limits it: what `c4 backlog` prints."""
@@ -47,7 +45,7 @@ def backlog_coverage(
     with translate_errors(context):
         known = backfills(context.instance)
         look = partial(observe, context.instance, settings, staging, known)
-        found = report(settings, imaging_database, score_archive.scorer_version, known, look, counted=counted)
+        found = report(settings, imaging_database, models.current.version.name, known, look, counted=counted)
     return dg.MaterializeResult(metadata=_coverage_metadata(found))
 
 

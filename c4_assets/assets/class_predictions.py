@@ -9,28 +9,26 @@ import dagster as dg
 from c4_assets.assets.marco_probabilities import marco_probabilities
 from c4_assets.checks.data_checks import DataChecks
 from c4_assets.checks.pictures import thumbnails_in
-from c4_assets.checks.predictions import mix_table, prediction_tables
-from c4_assets.deployment import SCORER
+from c4_assets.checks.predictions import ASSET, mix_table, prediction_tables
+from c4_assets.models.active import ActiveModels
 from c4_assets.models.classifier import Classifier
 from c4_assets.pictures.tiles import likeliest_crystals
-from c4_assets.runs.check_results import evaluate, trends
+from c4_assets.runs.by_model import ModelDay, by_model
+from c4_assets.runs.check_results import trends
 from c4_assets.runs.check_specs import specs_of
-from c4_assets.runs.days import Events, Result, process_days
+from c4_assets.runs.days import Events, process_days
 from c4_assets.runs.metadata import (
     FACILITY,
     GROUP,
-    OUTCOME_COLUMNS,
     PARTITION_ROWS_KEY,
     column_lineage,
     column_schema,
     markdown_cell,
-    scorer_version_metadata,
     sheet_metadata,
 )
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.runs.step_failures import translate_errors
 from c4_assets.scoring.predict import predict_day
-from resources.archive.score_archive import ScoreArchive
 from resources.executors.step_resources import StepResources
 from resources.records import (
     CATEGORIES,
@@ -57,7 +55,8 @@ def interesting_drops(predictions: Iterable[Prediction], most: int = 50) -> dg.M
 
 LINEAGE = column_lineage(
     "marco_probabilities",
-    *OUTCOME_COLUMNS,
+    "image_id",
+    "sha256",
     category=PROBABILITY_COLUMNS,
     crystal=("p_crystals",),
     rank=("inspection_id", "p_crystals"),
@@ -72,40 +71,35 @@ LINEAGE = column_lineage(
     kinds={"parquet"},
     owners=[FACILITY],
     op_tags=StepResources(cpus=1, memory_gb=4, minutes=30).as_tag(),
-    code_version=SCORER.name,
-    metadata=column_schema(**OUTCOME_COLUMNS, category="string", crystal="bool", rank="int32"),
-    check_specs=specs_of("class_predictions", DAYS),
+    metadata=column_schema(image_id="int64", sha256="string", category="string", crystal="bool", rank="int32"),
+    check_specs=specs_of(ASSET, DAYS),
 )
 def class_predictions(
     context: dg.AssetExecutionContext,
-    score_archive: dg.ResourceParam[ScoreArchive],
-    classifier: dg.ResourceParam[Classifier],
+    models: dg.ResourceParam[ActiveModels],
     data_checks: dg.ResourceParam[DataChecks],
 ) -> Events:
-    """Category (the likeliest), crystal flag (at the scorer version's operating point) and rank within the inspection.
+    """Category (the likeliest), crystal flag (at the operating point) and rank within the inspection, by each model.
 
     The contact sheet shows the day's likeliest crystals.
     """
 
-    def process_day(day: date) -> Result:
-        predictions = predict_day(day, score_archive, classifier.version.crystal_threshold)
-        mix = mix_table(day, predictions, score_archive, data_checks.thresholds.predictions)
-        tables = {**prediction_tables(predictions), **mix}
-        checked = evaluate(data_checks, "class_predictions", day, tables, thumbnails_in(score_archive, day))
-        return dg.MaterializeResult(
-            metadata={
-                **_prediction_metadata(predictions),
-                "crystal threshold": classifier.version.crystal_threshold,
-                **scorer_version_metadata(score_archive.scorer_version),
-                **trends(mix["day"], "stability_index", "jensen_shannon", "crystals"),
-                **checked.metadata,
-                **LINEAGE,
-            },
-            check_results=checked.check_results,
-        )
+    def predict(day: date, model: Classifier) -> ModelDay:
+        archive = models.archive(model)
+        predictions = predict_day(day, archive, model.version.crystal_threshold)
+        mix = mix_table(day, predictions, archive, data_checks.thresholds.predictions)
+        metadata = {
+            **_prediction_metadata(predictions),
+            "crystal threshold": model.version.crystal_threshold,
+            **trends(mix["day"], "stability_index", "jensen_shannon", "crystals"),
+            **LINEAGE,
+        }
+        judged = data_checks.judge(ASSET, day, {**prediction_tables(predictions), **mix}, model.name)
+        return ModelDay(model, metadata, judged, thumbnails_in(archive, day))
 
     with translate_errors(context):
-        yield from process_days(context, process_day)
+        active = models.published()
+        yield from process_days(context, lambda day: by_model([predict(day, model) for model in active]))
 
 
 def _prediction_metadata(predictions: Sequence[Prediction]) -> dict[str, int | dg.MetadataValue]:

@@ -7,12 +7,12 @@ import dagster as dg
 from c4_assets.assets.class_predictions import class_predictions
 from c4_assets.checks.data_checks import DataChecks
 from c4_assets.checks.pictures import thumbnails_in
-from c4_assets.checks.rows import read_back_tables
-from c4_assets.deployment import SCORER
+from c4_assets.checks.rows import ASSET, read_back_tables
+from c4_assets.models.active import ActiveModels
 from c4_assets.models.classifier import Classifier
-from c4_assets.runs.check_results import evaluate
+from c4_assets.runs.by_model import ModelDay, by_model
 from c4_assets.runs.check_specs import specs_of
-from c4_assets.runs.days import Events, Result, process_days
+from c4_assets.runs.days import Events, process_days
 from c4_assets.runs.metadata import (
     FACILITY,
     GROUP,
@@ -20,12 +20,10 @@ from c4_assets.runs.metadata import (
     ROWS_WRITTEN_KEY,
     column_lineage,
     column_schema,
-    scorer_version_metadata,
 )
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.runs.step_failures import CPU_RETRIES, in_backfill, translate_errors
 from c4_assets.scoring.write import WrittenDay, never_tried, write_day
-from resources.archive.score_archive import ScoreArchive
 from resources.errors import C4Error
 from resources.executors.step_resources import StepResources
 from resources.imaging_database import ImagingDatabase
@@ -53,7 +51,6 @@ LINEAGE = column_lineage("class_predictions", "image_id", "crystal", *PROBABILIT
     kinds={"sql"},
     owners=[FACILITY],
     op_tags=StepResources(where="here").as_tag(),
-    code_version=SCORER.name,
     retry_policy=CPU_RETRIES,
     metadata={
         **column_schema(
@@ -65,45 +62,38 @@ LINEAGE = column_lineage("class_predictions", "image_id", "crystal", *PROBABILIT
             crystal="boolean",
             **dict.fromkeys(PROBABILITY_COLUMNS, "float"),
             run_id="varchar",
+            image_sha256="varchar",
+            image_path="varchar",
         ),
         "dagster/table_name": "scores",
     },
-    check_specs=specs_of("db_scores", DAYS),
+    check_specs=specs_of(ASSET, DAYS),
 )
 def db_scores(
     context: dg.AssetExecutionContext,
     imaging_database: dg.ResourceParam[ImagingDatabase],
-    score_archive: dg.ResourceParam[ScoreArchive],
-    classifier: dg.ResourceParam[Classifier],
+    models: dg.ResourceParam[ActiveModels],
     data_checks: dg.ResourceParam[DataChecks],
     settings: dg.ResourceParam[Settings],
 ) -> Events:
-    """The day's machine scores in the imaging database: one transaction a day, one row an image and scorer version."""
+    """The day's machine scores in the imaging database: one row an image and scorer version, in one transaction."""
 
-    def process_day(day: date) -> Result:
-        done = write_day(
-            day, imaging_database, score_archive, classifier.version, context.run.run_id, data_checks.thresholds
-        )
-        left = never_tried(day, imaging_database, score_archive, settings.runs.max_attempts)
+    def write(day: date, model: Classifier) -> ModelDay:
+        archive = models.archive(model)
+        done = write_day(day, imaging_database, archive, model.version, context.run.run_id, data_checks.thresholds)
+        left = never_tried(day, imaging_database, archive, settings.runs.max_attempts)
         if left and in_backfill(context.run.tags):
             context.instance.add_run_tags(context.run.run_id, REPEAT_RUN_TAGS)
             raise StagingFull(
                 f"{left} images of {day} are left, because staging is full (C4_SCRATCH_GIGABYTES): the run is repeated."
             )
-        tables = read_back_tables(imaging_database, score_archive.scorer_version, done.predictions)
-        checked = evaluate(data_checks, "db_scores", day, tables, thumbnails_in(score_archive, day))
-        return dg.MaterializeResult(
-            metadata={
-                **_write_metadata(done),
-                **scorer_version_metadata(score_archive.scorer_version),
-                **LINEAGE,
-                **checked.metadata,
-            },
-            check_results=checked.check_results,
-        )
+        tables = read_back_tables(imaging_database, archive.scorer_version, done.predictions)
+        judged = data_checks.judge(ASSET, day, tables, model.name)
+        return ModelDay(model, {**_write_metadata(done), **LINEAGE}, judged, thumbnails_in(archive, day))
 
     with translate_errors(context):
-        yield from process_days(context, process_day)
+        active = models.read()
+        yield from process_days(context, lambda day: by_model([write(day, model) for model in active]))
 
 
 def _write_metadata(day: WrittenDay) -> dict[str, int]:
@@ -113,5 +103,6 @@ def _write_metadata(day: WrittenDay) -> dict[str, int]:
         PARTITION_ROWS_KEY: day.written.scores + day.written.already_scored,
         "images failed": day.written.failures,
         "images no longer listed": day.written.no_longer_listed,
+        "scores superseded": day.written.superseded,
         "inspections withheld": len(day.withheld),
     }

@@ -8,16 +8,15 @@ from c4_assets.assets.db_scores import db_scores
 from c4_assets.checks.data_checks import DataChecks
 from c4_assets.checks.labels import ASSET
 from c4_assets.checks.pictures import pictures_in
-from c4_assets.deployment import SCORER
 from c4_assets.labels.collect import collect_labels, without_left_out
 from c4_assets.labels.report import report_page, write_report
+from c4_assets.models.active import ActiveModels
 from c4_assets.runs.check_results import evaluate, trends
 from c4_assets.runs.check_specs import specs_of
 from c4_assets.runs.metadata import FACILITY, GROUP, PARTITION_ROWS_KEY, column_schema
 from c4_assets.runs.partitions import WEEKS, week_of
 from c4_assets.runs.step_failures import CPU_RETRIES, translate_errors
 from resources.archive.label_archive import read_labels, write_labels
-from resources.archive.score_archive import ScoreArchive
 from resources.executors.step_resources import StepResources
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
@@ -31,7 +30,6 @@ from resources.imaging_database import ImagingDatabase
     kinds={"parquet"},
     owners=[FACILITY],
     op_tags=StepResources(where="here").as_tag(),
-    code_version=SCORER.name,
     retry_policy=CPU_RETRIES,
     metadata=column_schema(
         image_id="int64",
@@ -54,7 +52,7 @@ def human_labels(
     context: dg.AssetExecutionContext,
     imaging_database: dg.ResourceParam[ImagingDatabase],
     image_store: dg.ResourceParam[ImageStore],
-    score_archive: dg.ResourceParam[ScoreArchive],
+    models: dg.ResourceParam[ActiveModels],
     data_checks: dg.ResourceParam[DataChecks],
 ) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
     """Every score that a person gave in the week: all of them, with the check that leaves one out where one does.
@@ -64,6 +62,7 @@ def human_labels(
     """
     with translate_errors(context), closing(image_store):
         start, end = week_of(context)
+        score_archive = models.archive(models.current)
         thresholds = data_checks.thresholds.labels
         found, tables = collect_labels(start, end, imaging_database, score_archive, thresholds)
         checked = evaluate(data_checks, ASSET, start.date(), tables, pictures_in(image_store))

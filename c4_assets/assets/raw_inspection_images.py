@@ -8,6 +8,7 @@ import dagster as dg
 from c4_assets.checks.data_checks import DataChecks
 from c4_assets.checks.images import image_tables, known_files
 from c4_assets.checks.pictures import pictures_in
+from c4_assets.models.active import ActiveModels
 from c4_assets.runs.check_results import evaluate
 from c4_assets.runs.check_specs import specs_of
 from c4_assets.runs.days import Events, Result, days_of, process_days
@@ -18,12 +19,10 @@ from c4_assets.runs.metadata import (
     IMAGES_PER_SECOND_KEY,
     IMAGES_STAGED_KEY,
     peak_memory,
-    scorer_version_metadata,
 )
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.runs.step_failures import CPU_RETRIES, translate_errors
 from c4_assets.scoring.fetch import StagedDay, stage_day
-from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging
 from resources.executors.step_resources import StepResources
 from resources.image_store import ImageStore
@@ -49,7 +48,7 @@ def raw_inspection_images(
     imaging_database: dg.ResourceParam[ImagingDatabase],
     image_store: dg.ResourceParam[ImageStore],
     staging: dg.ResourceParam[Staging],
-    score_archive: dg.ResourceParam[ScoreArchive],
+    models: dg.ResourceParam[ActiveModels],
     settings: dg.ResourceParam[Settings],
     data_checks: dg.ResourceParam[DataChecks],
 ) -> Events:
@@ -62,17 +61,18 @@ def raw_inspection_images(
     days = days_of(context)
 
     def process_day(day: date) -> Result:
+        archives = [models.archive(model) for model in models.read()]
         staged = stage_day(
-            day, imaging_database, image_store, staging, score_archive, settings.runs.max_attempts, room, days
+            day, imaging_database, image_store, staging, archives, settings.runs.max_attempts, room, days
         )
         listed = inspections_of_day(imaging_database, day)
-        files = known_files(day, listed, staging, score_archive)
+        files = known_files(day, listed, staging, archives[0])
         tables = image_tables(listed, files, data_checks.thresholds.images, datetime.now(UTC))
         checked = evaluate(data_checks, "raw_inspection_images", day, tables, pictures_in(image_store))
         return dg.MaterializeResult(
             metadata={
                 **_staging_metadata(staged),
-                **scorer_version_metadata(score_archive.scorer_version),
+                "scorer versions": ", ".join(archive.scorer_version for archive in archives),
                 **checked.metadata,
             },
             check_results=checked.check_results,

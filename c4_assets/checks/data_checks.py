@@ -26,11 +26,12 @@ class DataChecks:
     def __init__(self, settings: Settings) -> None:
         self.thresholds, self.docs = settings.checks, settings.data_docs
 
-    def judge(self, asset: str, partition: date, tables: Tables) -> Judged:
-        """Judges an asset's tables by its checks, and writes Data Docs of tables in which a row offends.
+    def judge(self, asset: str, partition: date, tables: Tables, model: str = "") -> Judged:
+        """Judges an asset's tables by its checks, and keeps Data Docs of those in which something is wrong.
 
         Args:
             partition: the day, or the Monday of the week.
+            model: the model whose work is judged, where several do the same; each has pages of its own.
         """
         judged = judge(checks_of(asset), tables, self.thresholds)
-        return Judged(judged.verdicts, write_pages(self.docs, asset, partition, tables, judged))
+        return Judged(judged.verdicts, write_pages(self.docs, asset, partition, tables, judged, model))

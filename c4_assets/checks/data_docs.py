@@ -8,13 +8,18 @@ from c4_assets.checks.expectations import Judgement
 from resources.atomic_write import atomic_write
 
 
-def write_pages(docs: Path, asset: str, partition: date, tables: Iterable[str], judged: Judgement) -> dict[str, Path]:
-    """Writes the pages of a judgement and removes pages of an earlier one that no longer apply.
+def write_pages(
+    docs: Path, asset: str, partition: date, tables: Iterable[str], judged: Judgement, model: str = ""
+) -> dict[str, Path]:
+    """Writes the pages of a judgement and removes those of an earlier one whose faults are mended.
+
+    Args:
+        model: the model whose work was judged, where several do the same.
 
     Returns:
         The page of every table that has one.
     """
-    pages = {table: docs / asset / f"{partition} {table}.html" for table in tables}
+    pages = {table: docs / asset / model / f"{partition} {table}.html" for table in tables}
     for table, page in pages.items():
         if table in judged.pages:
             with atomic_write(page) as temporary:

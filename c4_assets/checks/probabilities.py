@@ -25,7 +25,8 @@ CHECKS = (
         severity="blocking",
         stops="step",
         holds="The weights that classify are those that the scorer version names (sha256).",
-        remedy="nothing was classified. Fetch the model again (`c4 model fetch`) or correct C4_MODEL.",
+        remedy="nothing was classified. Fetch the weights again (`c4 model fetch`), or add the other ones as a model "
+        "(`c4 model add`).",
         expectations=lambda _: [present("scorer_version"), one_of("same_weights", [True])],
         shown=("scorer_version", "expected", "loaded"),
     ),

@@ -15,7 +15,6 @@ from c4_assets.checks.expectations import judge
 from c4_assets.models.scorer_version import ScorerVersion
 from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.inspections import inspections_of_day
 from resources.imaging_database.withheld import FailedCheck, withhold
 from resources.records import ImageOutcome, Inspection, Prediction
 from resources.settings.checks import Thresholds
@@ -26,6 +25,7 @@ MAX_ROWS_IN_REASON = 10
 
 def withhold_day(
     day: date,
+    listed: Sequence[Inspection],
     database: ImagingDatabase,
     archive: ScoreArchive,
     version: ScorerVersion,
@@ -39,13 +39,13 @@ def withhold_day(
     longer withheld. One that was released is not returned.
 
     Args:
+        listed: the day's inspections, as the database lists them.
         predicted: what is about to be written.
         failed: the day's images without a score.
 
     Raises:
         Unavailable: the database failed; nothing was recorded, and nothing may be written.
     """
-    listed = inspections_of_day(database, day)
     rows = [prediction.outcome for prediction in predicted]
     by_image = {row.image.image_id: row for row in rows}
     doubled = [by_image[image_id] for image_id in archive.doubled(day) if image_id in by_image]

@@ -13,10 +13,11 @@ from c4_assets.backlog.coverage import Coverage, Throughput, by_year
 from c4_assets.backlog.report import COUNTS, Report, report
 from c4_assets.command.console import console, errors, progress
 from c4_assets.deployment_home import dagster_instance, ready
-from c4_assets.models.classifier import Classifier
+from c4_assets.models.active import ActiveModels
 from c4_assets.pictures.backlog_page import describe_backfill, share, write_page
 from resources.archive.staging import Staging
 from resources.errors import ConfigurationError
+from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.throughput import scores_by_hour
 from resources.imaging_database.work import day_bounds, pending_by_day
 from resources.settings import Settings
@@ -62,8 +63,8 @@ def _count(since: date | None, until: date | None) -> Report:
     from c4_assets.runs.observed import observe
 
     settings = Settings.from_environment()
-    database, scorer_version = ready(settings), Classifier(settings).version.name
-    staging = Staging(settings.staging, scorer_version)
+    database, scorer_version = _current_version(settings)
+    staging = Staging(settings.staging)
     with dagster_instance(settings) as instance, progress() as bar:
         task = bar.add_task("counting", total=None)
 
@@ -73,6 +74,11 @@ def _count(since: date | None, until: date | None) -> Report:
         known = backfills(instance)
         seen = partial(observe, instance, settings, staging, known)
         return report(settings, database, scorer_version, known, seen, since, until, counted)
+
+
+def _current_version(settings: Settings) -> tuple[ImagingDatabase, str]:
+    database = ready(settings)
+    return database, ActiveModels(settings, database).current.version.name
 
 
 def _print_coverage(counted: Report, months: bool) -> None:
@@ -174,12 +180,12 @@ def _check_span(first: date, last: date, settings: Settings) -> None:
 def _pending(settings: Settings, first: date, last: date) -> dict[date, int]:
     span = day_bounds(first)[0], day_bounds(last)[1]
     with errors.status("asking which days have pending images"):
-        return pending_by_day(ready(settings), Classifier(settings).version.name, settings.runs.max_attempts, *span)
+        return pending_by_day(*_current_version(settings), settings.runs.max_attempts, *span)
 
 
 def _expected(settings: Settings, pending: dict[date, int]) -> str:
     now = datetime.now(UTC)
-    throughput = Throughput(scores_by_hour(ready(settings), Classifier(settings).version.name, now))
+    throughput = Throughput(scores_by_hour(*_current_version(settings), now))
     if end := throughput.end(sum(pending.values()), now):
         return f"Expected end, at the {throughput.per_second:.1f} images a second of late: {end:%Y-%m-%d %H:%M} UTC."
     return "When it ends `c4 backlog` tells once it runs: nothing was scored in the last day."

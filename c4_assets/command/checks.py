@@ -12,6 +12,7 @@ import typer
 
 from c4_assets.command.console import console, errors
 from c4_assets.deployment_home import ready
+from c4_assets.models.active import ActiveModels
 from c4_assets.models.classifier import Classifier
 from resources.archive.score_archive import ScoreArchive
 from resources.errors import ConfigurationError
@@ -36,7 +37,8 @@ def list_(
     """List the checks, and the inspections whose scores are withheld from the database, with the reason."""
     from c4_assets.checks.catalogue import CHECKS, severity_of
 
-    _, database, scorer_version = _site()
+    _, database, models = _site()
+    scorer_version = models.current.version.name
     withheld = withheld_inspections(database, scorer_version, released)
     if as_json:
         checks = [{"name": c.name, "asset": c.asset, "severity": c.severity, "stops": c.stops} for c in CHECKS]
@@ -85,10 +87,11 @@ def run(
     """Judge a day's data or a week's labels as they are now. Nothing is scored, withheld or released."""
     if labels == bool(day) or (week and not labels):
         raise ConfigurationError("Say what to judge: --date 2026-03-31, or --labels (--week 2026-03-31).")
-    settings, database, scorer_version = _site()
-    archive = ScoreArchive(settings.archive, scorer_version)
+    settings, database, models = _site()
+    current = models.current
+    archive = models.archive(current)
     if day:
-        verdicts = _judge_day(_date("--date", day), settings, database, archive)
+        verdicts = _judge_day(_date("--date", day), settings, database, archive, current)
     else:
         verdicts = _judge_labels(
             _date("--week", week) if week else datetime.now(UTC).date(), settings, database, archive
@@ -98,15 +101,17 @@ def run(
         raise typer.Exit(1)
 
 
-def _judge_day(day: date, settings: Settings, database: ImagingDatabase, archive: ScoreArchive) -> "list[Verdict]":
+def _judge_day(
+    day: date, settings: Settings, database: ImagingDatabase, archive: ScoreArchive, current: Classifier
+) -> "list[Verdict]":
     from c4_assets.checks.data_docs import write_pages
     from c4_assets.checks.day import judge_tables, tables_of_day
     from resources.archive.staging import Staging
 
     thresholds = settings.checks
     with errors.status(f"judging {day}"):
-        staging = Staging(settings.staging, archive.scorer_version)
-        tables = tables_of_day(day, database, staging, archive, Classifier(settings), thresholds)
+        staging = Staging(settings.staging)
+        tables = tables_of_day(day, database, staging, archive, current, thresholds)
         judged = judge_tables(tables, thresholds)
         pages = [
             page
@@ -163,7 +168,8 @@ def release(
     by: Annotated[str | None, typer.Option(help="Who decides; by default who is logged in.")] = None,
 ) -> None:
     """Let a withheld inspection's scores into the database. The next run of its day writes them."""
-    _, database, scorer_version = _site()
+    _, database, models = _site()
+    scorer_version = models.current.version.name
     names = release_inspection(database, scorer_version, inspection, by or getpass.getuser(), reason)
     day = inspection_day(database, inspection)
     console.print(
@@ -180,21 +186,24 @@ def rescore(
     """Forget what was classified but never reached the database, so that the next run scores it anew."""
     if (inspection is None) == (day is None):
         raise ConfigurationError("Say what to score anew: an inspection's number, or --date 2026-03-31.")
-    settings, database, scorer_version = _site()
+    _, database, models = _site()
     imaged = _date("--date", day) if day else inspection_day(database, inspection or 0)
     chosen = [i for i in inspections_of_day(database, imaged) if inspection in (None, i.inspection_id)]
-    image_ids = {image.image_id for each in chosen for image in each.images}
-    # What is in the database stays in the archive: its probabilities are kept for ever.
-    image_ids -= {score.image_id for score in stored_scores(database, scorer_version, image_ids)}
-    forgotten = ScoreArchive(settings.archive, scorer_version).forget(imaged, image_ids)
-    for each in chosen:
-        forget_withheld(database, scorer_version, each.inspection_id)
-    console.print(f"{forgotten} images are scored anew by the next run of {imaged}: `c4 run --date {imaged}`.")
+    forgotten: set[int] = set()
+    for archive in map(models.archive, models.read()):
+        image_ids = {image.image_id for each in chosen for image in each.images}
+        # What is in the database stays in the archive: its probabilities are kept for ever.
+        image_ids -= {score.image_id for score in stored_scores(database, archive.scorer_version, image_ids)}
+        forgotten |= image_ids if archive.forget(imaged, image_ids) else set()
+        for each in chosen:
+            forget_withheld(database, archive.scorer_version, each.inspection_id)
+    console.print(f"{len(forgotten)} images are scored anew by the next run of {imaged}: `c4 run --date {imaged}`.")
 
 
-def _site() -> tuple[Settings, ImagingDatabase, str]:
+def _site() -> tuple[Settings, ImagingDatabase, ActiveModels]:
     settings = Settings.from_environment()
-    return settings, ready(settings), Classifier(settings).version.name
+    database = ready(settings)
+    return settings, database, ActiveModels(settings, database)
 
 
 def _date(option: str, value: str) -> date:

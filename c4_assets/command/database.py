@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from c4_assets.command.console import console
+from c4_assets.deployment_home import upgrade as upgrade_deployment
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.contract import ContractGap, check
 from resources.imaging_database.ddl import dialect_of, script
@@ -16,10 +17,11 @@ app = typer.Typer(help="Create, fill and check C4's tables in the imaging databa
 
 @app.command()
 def upgrade() -> None:
-    """Create C4's tables or bring them up to date. Doing it again changes nothing."""
-    database = ImagingDatabase.of(Settings.from_environment())
-    database.upgrade()
-    console.print(f"The tables in {database.address} are up to date.")
+    """Create C4's tables, or bring them and the archive up to date. Doing it again changes nothing."""
+    settings = Settings.from_environment()
+    database = ImagingDatabase.of(settings)
+    upgrade_deployment(settings, database)
+    console.print(f"The tables in {database.address} and the archive are up to date.", soft_wrap=True)
 
 
 @app.command("seed-classes")

@@ -10,14 +10,14 @@ import typer
 from rich.table import Table
 
 from c4_assets.command.console import console, print_error, progress
-from c4_assets.command.model import model_at_hand
+from c4_assets.command.model import models_at_hand
 from c4_assets.command.run import execute, failure_reason, score_days
 from c4_assets.deployment_home import dagster_instance, ready
-from c4_assets.models.classifier import Classifier
+from c4_assets.models.active import ActiveModels
 from resources.errors import C4Error
 from resources.image_store import LocalStore
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.work import pending_by_day
+from resources.imaging_database.work import pending_of_all
 from resources.records import CATEGORIES
 from resources.settings import Settings
 
@@ -32,17 +32,17 @@ def demo(
 
     All of it is in a home of its own: the folder demo in C4's home, or what C4_DEMO_HOME says.
     """
-    from c4_assets.demo.home import enter_demo_home, refuse_other_plates
+    from c4_assets.demo.home import enter_demo_home
     from c4_assets.demo.plates import register
 
     started = time.monotonic()
     settings = enter_demo_home()
     database = ready(settings)
-    refuse_other_plates(database)
-    model_at_hand(settings)
+    models = ActiveModels(settings, database).read()
+    models_at_hand(settings, models)
     _render(LocalStore.at(settings.store.url), plates)
     register(database, plates, datetime.now(UTC))
-    waiting = pending_by_day(database, Classifier(settings).version.name, settings.runs.max_attempts)
+    waiting = pending_of_all(database, [model.version.name for model in models], settings.runs.max_attempts)
     if not waiting:
         console.print("Every image has its score already: nothing was scored twice.")
     written = score_days(settings, waiting) if waiting else {}
@@ -50,7 +50,7 @@ def demo(
         raise C4Error("A day of the demo failed; the reason is above. Run the demo again: it carries on.")
     disagreements = _ashes(settings)
     rows = sum(count or 0 for count in written.values())
-    _show(database, Classifier(settings).version.name, disagreements, rows, time.monotonic() - started)
+    _show(database, models[0].version.name, disagreements, rows, time.monotonic() - started)
 
 
 def _render(store: LocalStore, plates: int) -> None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from c4_assets.command.console import console, print_error, progress, work_shown
-from c4_assets.command.model import model_at_hand
+from c4_assets.command.model import models_at_hand
 from c4_assets.deployment_home import dagster_instance, ready
-from c4_assets.models.classifier import Classifier
+from c4_assets.models.active import ActiveModels
 from resources.errors import ConfigurationError
-from resources.imaging_database.work import day_bounds, pending_by_day
+from resources.imaging_database.work import day_bounds, pending_of_all
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,13 +29,15 @@ def run(
     settings = Settings.from_environment()
     asked = sorted(_date(text) for text in day or ())
     span = (day_bounds(asked[0])[0], day_bounds(asked[-1])[1]) if asked else (None, None)
-    waiting = pending_by_day(ready(settings), Classifier(settings).version.name, settings.runs.max_attempts, *span)
+    database = ready(settings)
+    models = ActiveModels(settings, database).read()
+    waiting = pending_of_all(database, [model.version.name for model in models], settings.runs.max_attempts, *span)
     days = dict.fromkeys(asked, 0) if asked else dict(waiting)
     chosen = {each: waiting.get(each, 0) for each in days}
     if not any(chosen.values()):
         console.print("Nothing to score: every image is scored, failed or withheld (`c4 status`).")
         return
-    model_at_hand(settings)
+    models_at_hand(settings, models)
     written = score_days(settings, chosen)
     failed = [each for each, rows in written.items() if rows is None]
     rows = sum(count or 0 for count in written.values())

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from c4_assets.command.console import console, progress
-from c4_assets.command.model import model_at_hand
-from c4_assets.models.classifier import Classifier
+from c4_assets.command.model import models_at_hand
+from c4_assets.models.active import model_without_database
 from c4_assets.scoring.score_files import OUTPUT_FORMATS, FileScore, files_of, score_files, write_scores
 from resources.errors import ConfigurationError
 from resources.settings import Settings
@@ -27,8 +27,8 @@ def score(
         raise ConfigurationError(f"--out {out} must end in {', '.join(OUTPUT_FORMATS)}.")
     files = files_of(paths)
     settings = Settings.from_environment()
-    model_at_hand(settings)
-    classifier = Classifier(settings)
+    classifier = model_without_database(settings)
+    models_at_hand(settings, [classifier])
     with progress() as bar:
         task = bar.add_task("loading MARCO", total=len(files))
         engine = classifier.engine

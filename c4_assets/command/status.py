@@ -10,7 +10,7 @@ import typer
 
 from c4_assets.command.console import console
 from c4_assets.deployment_home import ready
-from c4_assets.models.classifier import Classifier
+from c4_assets.models.active import ActiveModels
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import (
     ImageFailure,
@@ -51,7 +51,7 @@ def status(
     """
     settings = Settings.from_environment()
     database = ready(settings)
-    current = Classifier(settings).version.name
+    current = ActiveModels(settings, database).current.version.name
     since = None if everything else _since(database, days)
     versions = sorted({*scorer_versions(database), current}, key=lambda name: (name != current, name))
     progress = {name: progress_by_day(database, name, settings.runs.max_attempts, since) for name in versions}
@@ -76,7 +76,8 @@ def _since(database: ImagingDatabase, days: int | None) -> datetime | None:
 def retry() -> None:
     """Give failed images their attempts back, after what was wrong with them has been mended."""
     settings = Settings.from_environment()
-    count = forget_failures(ready(settings), Classifier(settings).version.name)
+    database = ready(settings)
+    count = sum(forget_failures(database, model.version.name) for model in ActiveModels(settings, database).read())
     console.print(f"{count} images are tried again by the next run.")
 
 

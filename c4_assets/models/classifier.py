@@ -1,8 +1,8 @@
-"""The classifier that the settings ask for: its scorer version without loading it, its engine on first use."""
+"""A model at work: its scorer version without loading it, its engine on first use."""
 
 import re
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from c4_assets.models import machine
@@ -14,12 +14,14 @@ from c4_assets.models.marco.preprocessing import PREPROCESSING
 from c4_assets.models.scorer_version import ScorerVersion
 from c4_assets.models.weights import files_sha256, locate, weights_sha256
 from resources.errors import ConfigurationError
-from resources.settings import LegacyModel, Settings
 
 PRECISIONS = {
     tensorflow_engine.NAME: tensorflow_engine.PRECISIONS,
     openvino_engine.NAME: openvino_engine.PRECISIONS,
 }
+
+LOADED_MODELS = 4
+"""Engines that a process keeps: a step goes from model to model on each of its days."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,12 @@ class Arithmetic:
 def choose_arithmetic(engine: str, precision: str, executor: str) -> Arithmetic:
     """Resolves the engine ``auto``: TensorFlow for GPUs, OpenVINO for CPUs.
 
-    Scores of two engines are two scorer versions, so every process of a deployment must choose alike. Where Slurm runs
-    the steps, this machine says nothing about theirs, and ``auto`` does not look at it. The precision is never chosen
-    by the machine: bfloat16 is several times as fast on some CPUs, and loses crystals at the margin.
+    Where Slurm runs the steps, this machine says nothing about theirs, and ``auto`` does not look at it. The precision
+    is never chosen by the machine: bfloat16 is several times as fast on some CPUs, and loses crystals at the margin.
 
     Args:
-        engine, precision: ``C4_ENGINE`` and ``C4_PRECISION``.
-        executor: ``C4_RUNS_EXECUTOR``.
+        engine: ``auto``, ``tensorflow`` or ``openvino``.
+        executor: what runs the steps.
 
     Raises:
         ConfigurationError: the engine cannot compute in that precision.
@@ -57,42 +58,77 @@ def choose_arithmetic(engine: str, precision: str, executor: str) -> Arithmetic:
         reason = f"this machine has {gpus or 'no'} GPU"
     if precision not in PRECISIONS[engine]:
         raise ConfigurationError(
-            f"C4_PRECISION={precision} is nothing that the engine {engine} ({reason}) computes in: choose "
-            f"{' or '.join(PRECISIONS[engine])}, or set C4_ENGINE."
+            f"The precision {precision} is nothing that the engine {engine} ({reason}) computes in: choose "
+            f"{' or '.join(PRECISIONS[engine])}, or name the other engine."
         )
     return Arithmetic(engine, precision, reason)
 
 
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model as an operator asks for it. ``source`` is a published model or the path of a SavedModel."""
+
+    source: str = "marco"
+    engine: str = "auto"
+    precision: str = "fp32"
+    crystal_threshold: float = 0.25
+
+
+def scorer_version_of(choice: ModelChoice, models: Path, executor: str) -> ScorerVersion:
+    """What a choice comes to on this machine.
+
+    Args:
+        models: the folder of fetched models.
+        executor: what runs the steps.
+
+    Raises:
+        ConfigurationError: the source names no model, or see :func:`choose_arithmetic`.
+    """
+    arithmetic = choose_arithmetic(choice.engine, choice.precision, executor)
+    return ScorerVersion(
+        model=re.sub(r"[^a-z0-9]+", "-", Path(choice.source).name.lower()).strip("-") or "model",
+        weights_sha256=weights_sha256(choice.source, models),
+        preprocessing=PREPROCESSING,
+        engine=arithmetic.engine,
+        precision=arithmetic.precision,
+        crystal_threshold=choice.crystal_threshold,
+    )
+
+
 class Classifier:
-    """MARCO as the settings describe it. Making one costs nothing; the model is loaded once a process."""
+    """A model that images are classified with. Making one costs nothing; the model is loaded once a process.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings, self._model = settings, settings.legacy_model or LegacyModel()
+    Attributes:
+        name: what operators call the model.
+        version: the scorer version of every score that :attr:`engine` gives.
+    """
 
-    @cached_property
-    def arithmetic(self) -> Arithmetic:
-        """What computes.
-
-        Raises:
-            ConfigurationError: ``C4_ENGINE`` and ``C4_PRECISION`` do not go together.
-        """
-        return choose_arithmetic(self._model.engine, self._model.precision, self._settings.runs.executor)
-
-    @cached_property
-    def version(self) -> ScorerVersion:
-        """The scorer version of every score that :attr:`engine` gives.
+    def __init__(self, name: str, source: str, version: ScorerVersion, models: Path):
+        """Args:
+        source: a published model, or the path of a SavedModel.
+        models: the folder of fetched models.
 
         Raises:
-            ConfigurationError: ``C4_MODEL`` names no model, or see :attr:`arithmetic`.
+            ConfigurationError: this release prepares images otherwise than the version says.
         """
-        return ScorerVersion(
-            model=re.sub(r"[^a-z0-9]+", "-", Path(self._model.model).name.lower()).strip("-") or "model",
-            weights_sha256=weights_sha256(self._model.model, self._settings.models),
-            preprocessing=PREPROCESSING,
-            engine=self.arithmetic.engine,
-            precision=self.arithmetic.precision,
-            crystal_threshold=self._model.crystal_threshold,
-        )
+        if version.preprocessing != PREPROCESSING:
+            raise ConfigurationError(
+                f"The model {name} was added with the preprocessing {version.preprocessing}, and this release has "
+                f"{PREPROCESSING}: add it again under another name (`c4 model add`), and make that one current."
+            )
+        self.name = name
+        self.version = version
+        self.source = source
+        self._models = models
+
+    @property
+    def arithmetic(self) -> str:
+        """What computes, in words for the operator."""
+        return f"{self.version.engine} in {self.version.precision}"
+
+    def with_threshold(self, crystal_threshold: float) -> ScorerVersion:
+        """The scorer version that decides otherwise on the same numbers."""
+        return replace(self.version, crystal_threshold=crystal_threshold)
 
     def weights_on_disk(self) -> str:
         """Digest of the files that :attr:`engine` is made from, to be compared with the version's.
@@ -100,7 +136,7 @@ class Classifier:
         Raises:
             ConfigurationError: the model has not been fetched.
         """
-        return files_sha256(locate(self._model.model, self._settings.models))
+        return files_sha256(locate(self.source, self._models))
 
     @property
     def engine(self) -> Engine:
@@ -111,15 +147,16 @@ class Classifier:
                 the precision.
         """
         return _load(
-            locate(self._model.model, self._settings.models),
+            locate(self.source, self._models),
             self.version.weights_sha256,
-            self._settings.models,
-            self.arithmetic,
+            self._models,
+            self.version.engine,
+            self.version.precision,
         )
 
 
-@lru_cache(maxsize=1)
-def _load(saved_model: Path, weights: str, models: Path, arithmetic: Arithmetic) -> Engine:
-    if arithmetic.engine == openvino_engine.NAME:
-        return openvino_engine.OpenVinoEngine(openvino_graph(saved_model, weights), arithmetic.precision)
-    return tensorflow_engine.TensorFlowEngine(frozen_graph(saved_model, weights, models), arithmetic.precision)
+@lru_cache(maxsize=LOADED_MODELS)
+def _load(saved_model: Path, weights: str, models: Path, engine: str, precision: str) -> Engine:
+    if engine == openvino_engine.NAME:
+        return openvino_engine.OpenVinoEngine(openvino_graph(saved_model, weights), precision)
+    return tensorflow_engine.TensorFlowEngine(frozen_graph(saved_model, weights, models), precision)

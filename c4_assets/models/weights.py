@@ -60,10 +60,10 @@ def locate(model: str, models: Path) -> Path:
     if all((folder / file).is_file() for file in SAVED_MODEL_FILES):
         return folder
     if "/" in model:
-        raise ConfigurationError(f"C4_MODEL={model}: there is no SavedModel (saved_model.pb, variables/) in it.")
+        raise ConfigurationError(f"{model}: there is no SavedModel (saved_model.pb, variables/) in this folder.")
     raise ConfigurationError(
         f"The model {model!r} has not been fetched into {models}: run `c4 model fetch {model}` where there is a "
-        "network, or set C4_MODEL to the path of a SavedModel."
+        "network, or name the path of a SavedModel."
     )
 
 

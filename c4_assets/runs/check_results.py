@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from c4_assets.checks.check import Tables, Verdict, format_value
-from c4_assets.checks.data_checks import DataChecks
+from c4_assets.checks.data_checks import DataChecks, Judged
 from c4_assets.checks.pictures import OffendingRows, Pictures
 from c4_assets.models.marco.preprocessing import thumbnail
 from c4_assets.pictures.contact_sheet import MAX_TILES, Tile
@@ -32,7 +32,11 @@ def evaluate(checks: DataChecks, asset: str, partition: date, tables: Tables, pi
         partition: the day, or the Monday of the week.
         pictures: gives the pictures of offending images.
     """
-    judged = checks.judge(asset, partition, tables)
+    return evaluated(checks.judge(asset, partition, tables), pictures)
+
+
+def evaluated(judged: Judged, pictures: Pictures) -> "Evaluated":
+    """A judgement in Dagster's terms: see :func:`evaluate`."""
     return Evaluated(judged.verdicts, [_result(verdict, judged.pages, pictures) for verdict in judged.verdicts])
 
 

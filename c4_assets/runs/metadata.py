@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import dagster as dg
 
 from c4_assets.pictures.contact_sheet import Tile, contact_sheet
-from resources.records import PROBABILITY_COLUMNS
 
 GROUP = "drops"
 """All assets are in one group: with several, Dagster's lineage page opens with the groups folded."""
@@ -37,6 +36,8 @@ COLUMN_DESCRIPTIONS = {
     "drop_number": "Number of the drop in its well.",
     "path": "File below the image store's root.",
     "sha256": "Digest of the file that was scored.",
+    "image_sha256": "Digest of the file that was scored.",
+    "image_path": "Where that file was below the image store's root.",
     "p_clear": "Probability that the drop is clear.",
     "p_crystals": "Probability that the drop holds crystals.",
     "p_other": "Probability of anything else.",
@@ -77,25 +78,6 @@ def column_schema(**columns: str) -> dict[str, dg.TableSchemaMetadataValue]:
         columns=[dg.TableColumn(name, kind, COLUMN_DESCRIPTIONS[name]) for name, kind in columns.items()]
     )
     return {"dagster/column_schema": dg.MetadataValue.table_schema(schema)}
-
-
-OUTCOME_COLUMNS = {
-    "image_id": "int64",
-    "inspection_id": "int64",
-    "plate": "string",
-    "well": "string",
-    "drop_number": "int32",
-    "path": "string",
-    "sha256": "string",
-    **dict.fromkeys(PROBABILITY_COLUMNS, "float32"),
-    "scored_at": "timestamp[us, UTC]",
-    "error": "string",
-    "size": "int64",
-    "taken_at": "timestamp[us, UTC]",
-    **dict.fromkeys(("brightness", "black", "saturated", "sharpness"), "float32"),
-    "perceptual_hash": "binary",
-}
-"""Columns of the archive's probabilities, by type."""
 
 
 def column_lineage(upstream: str, *columns: str, **derived: tuple[str, ...]) -> dict[str, dg.MetadataValue]:

@@ -3,9 +3,9 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from heapq import heappop, heappush
 from itertools import chain
 from typing import Any
@@ -26,6 +26,9 @@ ARCHIVED_THUMBNAIL_SIDE = 224
 
 THUMBNAILS_AN_INSPECTION = 12
 
+TICK = timedelta(microseconds=1)
+"""By so much an attempt is newer than one whose clock was ahead."""
+
 
 @dataclass
 class ClassifiedDay:
@@ -35,30 +38,37 @@ class ClassifiedDay:
     scored: int = 0
     failed: int = 0
     seconds: float = 0.0
+    replaced: int = 0
+    """Images whose file is another one than the one that was scored before."""
     inference: InferenceTimes = field(default_factory=InferenceTimes)
     outcomes: tuple[ImageOutcome, ...] = ()
 
 
-def classify_day(day: date, staging: Staging, archive: ScoreArchive, engine: Callable[[], Engine]) -> ClassifiedDay:
-    """Classifies what is staged of a day and leaves nothing staged.
+def classify_day(
+    day: date, staging: Staging, archive: ScoreArchive, engine: Callable[[], Engine], keep_staged: bool = False
+) -> ClassifiedDay:
+    """Classifies what is staged of a day.
 
     Every inspection is a checkpoint: its staged file is removed when its outcomes are on disk, so a run that died
-    loses at most the inspection that it was at. An image that has a score is not classified again.
+    loses at most the inspection that it was at. A file that has a score is not classified again.
 
     Args:
         engine: gives the engine; not called where there is nothing to classify, because loading takes seconds.
+        keep_staged: another model is still to see what is staged.
     """
     started, inference = time.monotonic(), inference_times()
     result = ClassifiedDay()
-    scored = {outcome.image.image_id for outcome in archive.outcomes(day) if outcome.error is None}
+    scored = {outcome.image.image_id: outcome for outcome in archive.outcomes(day) if outcome.error is None}
     waiting = staging.inspections(day)
     for inspection_id in waiting:
-        staged = (row for row in staging.read(day, inspection_id) if row.image.image_id not in scored)
-        outcomes = _classify(staged, engine)
+        known = _Known(scored)
+        outcomes = [*_classify(known.without_score(staging.read(day, inspection_id)), engine), *known.listed_anew]
         if outcomes:
             archive.checkpoint(day, inspection_id, outcomes)
-        staging.remove(day, inspection_id)
+        if not keep_staged:
+            staging.remove(day, inspection_id)
         result.inspections += 1
+        result.replaced += known.replaced
         result.failed += sum(outcome.error is not None for outcome in outcomes)
         result.scored += sum(outcome.error is None for outcome in outcomes)
         log.info(
@@ -72,6 +82,35 @@ def classify_day(day: date, staging: Staging, archive: ScoreArchive, engine: Cal
     result.seconds = time.monotonic() - started
     result.inference = inference_times() - inference
     return result
+
+
+@dataclass
+class _Known:
+    """Tells the staged files that have a score from the others, whatever number or place they have by now."""
+
+    scored: Mapping[int, ImageOutcome]
+    replaced: int = 0
+    listed_anew: list[ImageOutcome] = field(default_factory=list[ImageOutcome])
+    """Scores of files that are listed otherwise than when they were scored: as another drop, say."""
+
+    def without_score(self, staged: Iterable[StagedImage]) -> Iterator[StagedImage]:
+        for row in staged:
+            known = self.scored.get(row.image.image_id)
+            if known is None:
+                yield row
+            elif row.sha256 is not None and row.sha256 == known.sha256:
+                if row.image != known.image:
+                    self.listed_anew.append(replace(known, image=row.image, at=max(row.fetched_at, known.at + TICK)))
+            elif row.data is not None or row.image != known.image:
+                self._warn(row, known)
+                yield row
+
+    def _warn(self, row: StagedImage, known: ImageOutcome) -> None:
+        self.replaced += 1
+        was = "its file was replaced" if row.image == known.image else f"its number was that of {known.image.path}"
+        log.warning(
+            "image %d (%s): %s since %s; it is scored anew", row.image.image_id, row.image.path, was, known.at.date()
+        )
 
 
 def _classify(staged: Iterable[StagedImage], engine: Callable[[], Engine]) -> list[ImageOutcome]:

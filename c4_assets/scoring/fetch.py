@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from itertools import groupby
 
 from c4_assets.scoring.exif import taken_at_of
 from resources.archive.score_archive import ScoreArchive
@@ -14,8 +13,9 @@ from resources.archive.staging import StagedImage, Staging
 from resources.errors import Unavailable
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.read_back import WrittenContent, written_contents
 from resources.imaging_database.work import pending_images
-from resources.records import Image
+from resources.records import Image, ImageOutcome
 
 log = logging.getLogger("c4.fetch")
 
@@ -48,16 +48,18 @@ def stage_day(
     database: ImagingDatabase,
     store: ImageStore,
     staging: Staging,
-    archive: ScoreArchive,
+    archives: Sequence[ScoreArchive],
     max_attempts: int,
     room: int,
     run: Sequence[date] = (),
 ) -> StagedDay:
-    """Stages every pending image of a day that is neither staged nor in the archive with a score.
+    """Stages every pending image of a day that is neither staged nor known to all models.
 
-    An image that cannot be fetched is staged with the reason in place of its bytes.
+    An image is fetched once, whatever models wait for it. One that cannot be fetched is staged with the reason in
+    place of its bytes.
 
     Args:
+        archives: of the active models.
         room: bytes that may be staged, by all runs together. When they are, a run that has something staged leaves the
             rest, for it is the one that makes room by going on; a run that has nothing waits.
         run: all days of the run, where there are several.
@@ -68,14 +70,12 @@ def stage_day(
     """
     started = time.monotonic()
     result = StagedDay()
-    pending = pending_images(database, archive.scorer_version, max_attempts, day)
-    scored = {outcome.image.image_id for outcome in archive.outcomes(day) if outcome.error is None}
-    result.pending = len(pending)
-    for inspection_id, group in groupby(pending, key=lambda image: image.inspection_id):
-        images = list(group)
-        wanted = [image for image in images if image.image_id not in scored]
+    pending, needed = _pending(day, database, archives, max_attempts)
+    for inspection_id, images in pending.items():
+        wanted = [image for image in images if image in needed]
+        result.pending += len(images)
         result.already_scored += len(images) - len(wanted)
-        if {image.image_id for image in wanted} <= staging.image_ids(day, inspection_id):
+        if set(wanted) <= staging.images(day, inspection_id):
             result.already_staged += len(wanted)
             continue
         if staging.size() >= room:
@@ -98,6 +98,41 @@ def stage_day(
         )
     result.seconds = time.monotonic() - started
     return result
+
+
+def _pending(
+    day: date, database: ImagingDatabase, archives: Sequence[ScoreArchive], max_attempts: int
+) -> tuple[dict[int, list[Image]], set[Image]]:
+    """The images that some model has not scored, by inspection, and those of them that must be fetched."""
+    pending: dict[int, dict[int, Image]] = {}
+    needed: set[Image] = set()
+    for archive in archives:
+        images = pending_images(database, archive.scorer_version, max_attempts, day)
+        needed |= set(images) - _proved(images, day, database, archive)
+        for image in images:
+            pending.setdefault(image.inspection_id, {})[image.image_id] = image
+    return {inspection_id: list(images.values()) for inspection_id, images in pending.items()}, needed
+
+
+def _proved(images: Sequence[Image], day: date, database: ImagingDatabase, archive: ScoreArchive) -> set[Image]:
+    """The images whose numbers in the archive are theirs without a doubt, so that they need not be fetched.
+
+    A number is no identity: after an import was corrected, or a backup restored, it may be another image's. So the
+    archive is believed only where the database has a score of the same file for the image, by another operating point
+    or another model. Otherwise the file is fetched and compared, and classified only if it is another one.
+    """
+    known = {outcome.image: outcome for outcome in archive.outcomes(day) if outcome.error is None}
+    asked = [image for image in images if image in known]
+    written = written_contents(database, [image.image_id for image in asked])
+    return {
+        image for image in asked if any(_is_proof(content, known[image]) for content in written.get(image.image_id, ()))
+    }
+
+
+def _is_proof(content: WrittenContent, outcome: ImageOutcome) -> bool:
+    if content.sha256 is None:  # a row of release 0.1, which was written from this very outcome
+        return content.scored_at == outcome.at
+    return content.sha256 == outcome.sha256
 
 
 def _wait_for_room(staging: Staging, room: int) -> None:

@@ -1,12 +1,13 @@
 """Write a day's scores and failures back into the imaging database."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from c4_assets.checks.withholding import withhold_day
 from c4_assets.models.scorer_version import ScorerVersion
 from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.inspections import inspections_of_day
 from resources.imaging_database.work import pending_images
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
 from resources.records import Prediction
@@ -32,33 +33,46 @@ def write_day(
 ) -> WrittenDay:
     """Writes a day's predictions and failures; those that are in the database stay as they are.
 
+    What the database lists otherwise than when it was fetched is not written: it is another image's, or is
+    fetched again and compared.
+
     The scores of an inspection that fails a blocking check are withheld, and that is recorded before the others are
     written. What is judged is what is written: the predictions are read once.
 
     Raises:
         ConfigurationError, Unavailable: see :func:`resources.imaging_database.write_back.write_back`.
     """
-    predicted = archive.predictions(day)
-    without_score = [outcome for outcome in archive.outcomes(day) if outcome.error is not None]
-    withheld = withhold_day(day, database, archive, version, predicted, without_score, thresholds)
+    inspections = inspections_of_day(database, day)
+    listed = {image for inspection in inspections for image in inspection.images}
+    known = archive.predictions(day)
+    predicted = [prediction for prediction in known if prediction.outcome.image in listed]
+    without_score = [o for o in archive.outcomes(day) if o.error is not None and o.image in listed]
+    withheld = withhold_day(day, inspections, database, archive, version, predicted, without_score, thresholds)
     predictions = [p for p in predicted if p.outcome.image.inspection_id not in withheld]
     failed = [
-        FailedAttempt(outcome.image.image_id, outcome.error, outcome.at)
+        FailedAttempt(outcome.image.image_id, outcome.error, outcome.at, outcome.image.path)
         for outcome in without_score
         if outcome.error is not None
     ]
     scores = [
-        MachineScore(p.outcome.image.image_id, p.category, p.crystal, p.outcome.probabilities, p.outcome.at)
+        MachineScore(
+            p.outcome.image.image_id,
+            p.category,
+            p.crystal,
+            p.outcome.probabilities,
+            p.outcome.at,
+            p.outcome.image.path,
+            p.outcome.sha256,
+        )
         for p in predictions
         if p.outcome.probabilities is not None
     ]
     written = write_back(database, version.as_row(), scores, failed, run_id)
-    return WrittenDay(written, tuple(predictions), frozenset(withheld))
+    gone = written.no_longer_listed + len(known) - len(predicted)
+    return WrittenDay(replace(written, no_longer_listed=gone), tuple(predictions), frozenset(withheld))
 
 
 def never_tried(day: date, database: ImagingDatabase, archive: ScoreArchive, max_attempts: int) -> int:
     """Counts the pending images of a day that this scorer version has never been given."""
-    known = {outcome.image.image_id for outcome in archive.outcomes(day)}
-    return sum(
-        image.image_id not in known for image in pending_images(database, archive.scorer_version, max_attempts, day)
-    )
+    known = {outcome.image for outcome in archive.outcomes(day)}
+    return sum(image not in known for image in pending_images(database, archive.scorer_version, max_attempts, day))

@@ -3,13 +3,30 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from resources.archive.score_archive import ScoreArchive
+from resources.archive.tables import Columns
 from resources.records import HumanLabel
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+LABEL_COLUMNS: Columns = {
+    "score_id": "int64",
+    "image_id": "int64",
+    "inspection_id": "int64",
+    "plate": "string",
+    "imaged_at": "time",
+    "well": "string",
+    "drop_number": "int32",
+    "path": "string",
+    "human": "string",
+    "human_class": "string",
+    "class_known": "bool",
+    "category": "string",
+    "scored_at": "time",
+    "machine_category": "string",
+    "perceptual_hash": "binary",
+    "left_out": "string",
+}
 
 
 @dataclass(frozen=True)
@@ -24,7 +41,7 @@ class ArchivedLabel:
 def write_labels(archive: ScoreArchive, week: date, labels: Iterable[ArchivedLabel]) -> None:
     """Replaces the labels of the week that begins on this day."""
     rows = [{**vars(each.label), "perceptual_hash": each.perceptual_hash, "left_out": each.left_out} for each in labels]
-    archive.write_week("labels", week, _schema(), rows)
+    archive.write_week("labels", week, LABEL_COLUMNS, rows)
 
 
 def read_labels(archive: ScoreArchive, week: date, weeks: int = 1) -> dict[date, list[ArchivedLabel]]:
@@ -49,27 +66,3 @@ def left_out(labels: Iterable[ArchivedLabel]) -> set[tuple[int, str, datetime]]:
 def _label(row: Mapping[str, Any]) -> ArchivedLabel:
     label = HumanLabel(**{name: row[name] for name in HumanLabel.__dataclass_fields__})
     return ArchivedLabel(label, row["perceptual_hash"], row["left_out"])
-
-
-def _schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    time, text = pa.timestamp("us", tz="UTC"), pa.string()
-    return pa.schema(
-        {
-            **dict.fromkeys(("score_id", "image_id", "inspection_id"), pa.int64()),
-            "plate": text,
-            "imaged_at": time,
-            "well": text,
-            "drop_number": pa.int32(),
-            "path": text,
-            "human": text,
-            "human_class": text,
-            "class_known": pa.bool_(),
-            "category": text,
-            "scored_at": time,
-            "machine_category": text,
-            "perceptual_hash": pa.binary(),
-            "left_out": text,
-        }
-    )

@@ -1,4 +1,4 @@
-"""The score archive: every probability that a scorer version gave, as Parquet, for ever.
+"""The score archive: every probability that a model gave, as Parquet, for ever, and what was concluded from it.
 
 ``probabilities`` and ``predictions`` are datasets with one file a day, so that
 ``pandas.read_parquet(".../probabilities")`` or DuckDB's ``read_parquet(".../probabilities/**/*.parquet")`` is all it
@@ -8,12 +8,12 @@ takes to read them. While a day is being classified, its finished inspections li
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from datetime import date
+from datetime import date, datetime
 from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resources.atomic_write import atomic_write
+from resources.archive.tables import Columns, read_parquet, read_parquet_columns, write_parquet
 from resources.records import (
     PROBABILITY_COLUMNS,
     Appearance,
@@ -25,7 +25,6 @@ from resources.records import (
 )
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from filelock import FileLock
 
 THUMBNAILS_A_DAY = 48
@@ -35,39 +34,98 @@ LOCK_WAIT_S = 600
 """How long a run waits for another one that merges the same day; a merge takes about a second."""
 
 
-class ScoreArchive:
-    """The archive of one scorer version. All its writes are atomic and can be repeated or made twice at once."""
+OUTCOME_COLUMNS: Columns = {
+    "image_id": "int64",
+    "inspection_id": "int64",
+    "plate": "string",
+    "well": "string",
+    "drop_number": "int32",
+    "path": "string",
+    "sha256": "string",
+    "p_clear": "float32",
+    "p_crystals": "float32",
+    "p_other": "float32",
+    "p_precipitate": "float32",
+    "scored_at": "time",
+    "error": "string",
+    "size": "int64",
+    "taken_at": "time",
+    "brightness": "float32",
+    "black": "float32",
+    "saturated": "float32",
+    "sharpness": "float32",
+    "perceptual_hash": "binary",
+}
 
-    def __init__(self, root: Path, scorer_version: str) -> None:
+PREDICTION_COLUMNS: Columns = {
+    "image_id": "int64",
+    "sha256": "string",
+    "category": "string",
+    "crystal": "bool",
+    "rank": "int32",
+}
+
+THUMBNAIL_COLUMNS: Columns = {"image_id": "int64", "jpeg": "binary"}
+
+DISAGREEMENT_COLUMNS: Columns = {
+    "image_id": "int64",
+    "inspection_id": "int64",
+    "plate": "string",
+    "imaged_at": "time",
+    "well": "string",
+    "drop_number": "int32",
+    "path": "string",
+    "human": "string",
+    "human_class": "string",
+    "human_category": "string",
+    "human_scored_at": "time",
+    "machine_category": "string",
+    "p_clear": "float32",
+    "p_crystals": "float32",
+    "p_other": "float32",
+    "p_precipitate": "float32",
+}
+
+
+class ScoreArchive:
+    """The archive of one model. All its writes are atomic and can be repeated or made twice at once.
+
+    Probabilities belong to the model version, whatever its operating point; predictions, disagreements and labels to
+    the scorer version.
+    """
+
+    def __init__(self, root: Path, model_version: str, scorer_version: str) -> None:
         self._root = root
+        self.model_version = model_version
         self.scorer_version = scorer_version
 
     def _day_file(self, dataset: str, day: date) -> Path:
-        return self._root / dataset / f"scorer={self.scorer_version}" / f"day={day.isoformat()}" / f"{dataset}.parquet"
+        return self._root / dataset / f"model={self.model_version}" / f"day={day.isoformat()}" / f"{dataset}.parquet"
+
+    def _predictions_file(self, day: date) -> Path:
+        of_version = self._root / "predictions" / f"scorer={self.scorer_version}"
+        return of_version / f"day={day.isoformat()}" / "predictions.parquet"
 
     def _checkpoints(self, day: date) -> Path:
-        return self._root / "checkpoints" / self.scorer_version / day.isoformat()
+        return self._root / "checkpoints" / self.model_version / day.isoformat()
 
     def checkpoint(self, day: date, inspection_id: int, outcomes: Sequence[ImageOutcome]) -> None:
         """Puts an inspection's outcomes on disk. Every call adds a file: two attempts cannot undo each other."""
         file = self._checkpoints(day) / f"{inspection_id}-{uuid.uuid4().hex}.parquet"
         rows = [{**_row(outcome), "thumbnail": outcome.thumbnail} for outcome in outcomes]
-        _write(file, _schema(thumbnail="binary"), rows)
+        write_parquet(file, {**OUTCOME_COLUMNS, "thumbnail": "binary"}, rows)
 
     def outcomes(self, day: date) -> list[ImageOutcome]:
-        """One outcome an image, of the day's file and of checkpoints that are not merged yet, by image.
-
-        A score wins over a failure, the first score over a later one, the last failure over an earlier one.
-        """
-        return self._union(day, sorted(self._checkpoints(day).glob("*.parquet")))
+        """One outcome an image, of the day's file and of checkpoints that are not merged yet: see :func:`current`."""
+        return current(self._all(day, sorted(self._checkpoints(day).glob("*.parquet"))))
 
     def rows(self, day: date) -> list[ImageOutcome]:
         """What is in the day's file, row by row as it stands there."""
-        return [_outcome(row) for row in _read(self._day_file("probabilities", day))]
+        return [_outcome(row) for row in read_parquet(self._day_file("probabilities", day))]
 
     def doubled(self, day: date) -> list[int]:
         """The images that stand more than once in the day's file, each as often as it is too many."""
-        counts = Counter(_read_columns(self._day_file("probabilities", day), "image_id")["image_id"])
+        counts = Counter(read_parquet_columns(self._day_file("probabilities", day), "image_id")["image_id"])
         return [image_id for image_id, count in counts.items() for _ in range(count - 1)]
 
     def forget(self, day: date, image_ids: Collection[int]) -> int:
@@ -76,7 +134,7 @@ class ScoreArchive:
             kept: list[ImageOutcome] = []
             gone = 0
             checkpoints = sorted(self._checkpoints(day).glob("*.parquet"))
-            for outcome in self._union(day, checkpoints):
+            for outcome in current(self._all(day, checkpoints)):
                 if outcome.image.image_id in image_ids:
                     gone += 1
                 else:
@@ -87,11 +145,11 @@ class ScoreArchive:
 
     def category_counts(self, day: date) -> dict[str, int]:
         """How many images of each category the day's predictions hold."""
-        return dict(Counter(_read_columns(self._day_file("predictions", day), "category")["category"]))
+        return dict(Counter(read_parquet_columns(self._predictions_file(day), "category")["category"]))
 
     def fingerprints(self, day: date) -> dict[int, bytes]:
         """The perceptual hash of every image of the day that has one (:class:`resources.records.Appearance`)."""
-        columns = _read_columns(self._day_file("probabilities", day), "image_id", "perceptual_hash")
+        columns = read_parquet_columns(self._day_file("probabilities", day), "image_id", "perceptual_hash")
         pairs = zip(columns["image_id"], columns["perceptual_hash"], strict=True)
         return {image_id: fingerprint for image_id, fingerprint in pairs if fingerprint}
 
@@ -103,8 +161,10 @@ class ScoreArchive:
         """
         with self._lock(day):
             checkpoints = sorted(self._checkpoints(day).glob("*.parquet"))
-            merged = self._union(day, checkpoints)
+            outcomes = self._all(day, checkpoints)
+            merged = current(outcomes)
             if checkpoints:
+                self._keep_superseded(day, outcomes, merged)
                 self._replace(day, merged, checkpoints)
         return merged
 
@@ -113,27 +173,50 @@ class ScoreArchive:
 
         locks = self._root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(locks / f"{self.scorer_version}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S)
+        return FileLock(locks / f"{self.model_version}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S)
+
+    def _keep_superseded(self, day: date, outcomes: Sequence[ImageOutcome], merged: Sequence[ImageOutcome]) -> None:
+        """Keeps the scores of files that were replaced: nothing that a model gave is lost."""
+        file = self._day_file("superseded", day)
+        kept = {_content(outcome) for outcome in merged}
+        gone = {_content(o): o for o in outcomes if o.error is None and _content(o) not in kept}
+        if gone:
+            before = {_content(outcome): outcome for outcome in map(_outcome, read_parquet(file))}
+            write_parquet(file, OUTCOME_COLUMNS, [_row(outcome) for outcome in {**gone, **before}.values()])
 
     def _replace(self, day: date, outcomes: Sequence[ImageOutcome], checkpoints: Sequence[Path]) -> None:
         """Puts the day's one file down and removes the checkpoints that are in it. The caller holds the lock."""
         best = nlargest(THUMBNAILS_A_DAY, [o for o in outcomes if o.thumbnail], key=crystal_probability)
         thumbnails = [{"image_id": outcome.image.image_id, "jpeg": outcome.thumbnail} for outcome in best]
-        _write(self._day_file("thumbnails", day), _thumbnail_schema(), thumbnails)
-        _write(self._day_file("probabilities", day), _schema(), [_row(outcome) for outcome in outcomes])
+        write_parquet(self._day_file("thumbnails", day), THUMBNAIL_COLUMNS, thumbnails)
+        write_parquet(self._day_file("probabilities", day), OUTCOME_COLUMNS, [_row(outcome) for outcome in outcomes])
         for file in checkpoints:
             file.unlink(missing_ok=True)
 
     def write_predictions(self, day: date, predictions: Iterable[Prediction]) -> None:
         """Replaces the day's predictions."""
-        rows = [{**_row(p.outcome), "category": p.category, "crystal": p.crystal, "rank": p.rank} for p in predictions]
-        _write(self._day_file("predictions", day), _schema(category="string", crystal="bool", rank="int32"), rows)
+        rows = [
+            {
+                "image_id": p.outcome.image.image_id,
+                "sha256": p.outcome.sha256,
+                "category": p.category,
+                "crystal": p.crystal,
+                "rank": p.rank,
+            }
+            for p in predictions
+        ]
+        write_parquet(self._predictions_file(day), PREDICTION_COLUMNS, rows)
 
     def predictions(self, day: date) -> list[Prediction]:
-        """The day's predictions, or none where no image of the day has been scored."""
+        """The day's predictions, or none where no image of the day has been scored.
+
+        One whose file was replaced since is left out: the next prediction is of the new file.
+        """
+        scored = {(o.image.image_id, o.sha256): o for o in self.outcomes(day) if o.error is None}
         return [
-            Prediction(_outcome(row), row["category"], row["crystal"], row["rank"])
-            for row in _read(self._day_file("predictions", day))
+            Prediction(scored[key], row["category"], row["crystal"], row["rank"])
+            for row in read_parquet(self._predictions_file(day))
+            if (key := (row["image_id"], row["sha256"])) in scored
         ]
 
     def write_disagreements(self, week: date, disagreements: Iterable[ScorePair]) -> None:
@@ -142,37 +225,57 @@ class ScoreArchive:
             {**vars(row), **dict(zip(PROBABILITY_COLUMNS, row.probabilities or (None,) * 4, strict=True))}
             for row in disagreements
         ]
-        self.write_week("disagreements", week, _disagreement_schema(), rows)
+        self.write_week("disagreements", week, DISAGREEMENT_COLUMNS, rows)
 
     def _week_file(self, dataset: str, week: date) -> Path:
         return (
             self._root / dataset / f"scorer={self.scorer_version}" / f"week={week.isoformat()}" / f"{dataset}.parquet"
         )
 
-    def write_week(self, dataset: str, week: date, schema: "pa.Schema", rows: list[dict[str, Any]]) -> None:
+    def write_week(self, dataset: str, week: date, columns: Columns, rows: list[dict[str, Any]]) -> None:
         """Replaces a dataset's rows of the week that begins on this day."""
-        _write(self._week_file(dataset, week), schema, rows)
+        write_parquet(self._week_file(dataset, week), columns, rows)
 
     def read_week(self, dataset: str, week: date) -> list[dict[str, Any]]:
         """A dataset's rows of the week that begins on this day, or none."""
-        return _read(self._week_file(dataset, week))
+        return read_parquet(self._week_file(dataset, week))
 
-    def _union(self, day: date, checkpoints: Sequence[Path]) -> list[ImageOutcome]:
+    def _all(self, day: date, checkpoints: Sequence[Path]) -> list[ImageOutcome]:
         # The day's file comes last: a checkpoint that has gone meanwhile was merged into it before.
-        rows = [row for file in (*checkpoints, self._day_file("probabilities", day)) for row in _read(file)]
-        thumbnails = {row["image_id"]: row["jpeg"] for row in _read(self._day_file("thumbnails", day))}
-        best: dict[int, ImageOutcome] = {}
-        for row in rows:
-            outcome = _outcome({"thumbnail": thumbnails.get(row["image_id"]), **row})
-            other = best.get(outcome.image.image_id)
-            if other is None or _preference(outcome) < _preference(other):
-                best[outcome.image.image_id] = outcome
-        return [best[key] for key in sorted(best)]
+        rows = [row for file in (*checkpoints, self._day_file("probabilities", day)) for row in read_parquet(file)]
+        thumbnails = {row["image_id"]: row["jpeg"] for row in read_parquet(self._day_file("thumbnails", day))}
+        return [_outcome({"thumbnail": thumbnails.get(row["image_id"]), **row}) for row in rows]
 
 
-def _preference(outcome: ImageOutcome) -> tuple[bool, float]:
-    failed = outcome.error is not None
-    return failed, -outcome.at.timestamp() if failed else outcome.at.timestamp()
+def current(outcomes: Iterable[ImageOutcome]) -> list[ImageOutcome]:
+    """One outcome an image number: of the image that it is now, and of the file that this image has now. By number.
+
+    Both are told by the newest attempt. Attempts at the same file of the same image are equals, however they came to be
+    twice: a score wins over a failure, the first score over a later one, the last failure over an earlier one. An
+    attempt that could not get at the file says nothing of it, so the score of an earlier one stays.
+    """
+    attempts: dict[int, list[ImageOutcome]] = {}
+    for outcome in outcomes:
+        attempts.setdefault(outcome.image.image_id, []).append(outcome)
+    return [_current(attempts[image_id]) for image_id in sorted(attempts)]
+
+
+def _current(attempts: Sequence[ImageOutcome]) -> ImageOutcome:
+    image = max(attempts, key=_time).image
+    of_image = [outcome for outcome in attempts if outcome.image == image]
+    of_image = [outcome for outcome in of_image if outcome.sha256 or outcome.error is None] or of_image
+    sha256 = max(of_image, key=_time).sha256
+    of_file = [outcome for outcome in of_image if outcome.sha256 == sha256]
+    scored = [outcome for outcome in of_file if outcome.error is None]
+    return min(scored, key=_time) if scored else max(of_file, key=_time)
+
+
+def _time(outcome: ImageOutcome) -> datetime:
+    return outcome.at
+
+
+def _content(outcome: ImageOutcome) -> tuple[Image, str | None]:
+    return outcome.image, outcome.sha256
 
 
 def _row(outcome: ImageOutcome) -> dict[str, Any]:
@@ -206,84 +309,3 @@ def _outcome(row: dict[str, Any]) -> ImageOutcome:
 
 
 _APPEARANCE = tuple(Appearance.__dataclass_fields__)
-
-
-def _schema(**more: str) -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema(
-        {
-            "image_id": pa.int64(),
-            "inspection_id": pa.int64(),
-            "plate": pa.string(),
-            "well": pa.string(),
-            "drop_number": pa.int32(),
-            "path": pa.string(),
-            "sha256": pa.string(),
-            **{name: pa.float32() for name in PROBABILITY_COLUMNS},
-            "scored_at": pa.timestamp("us", tz="UTC"),
-            "error": pa.string(),
-            "size": pa.int64(),
-            "taken_at": pa.timestamp("us", tz="UTC"),
-            **dict.fromkeys(("brightness", "black", "saturated", "sharpness"), pa.float32()),
-            "perceptual_hash": pa.binary(),
-            **{name: pa.type_for_alias(alias) for name, alias in more.items()},
-        }
-    )
-
-
-def _disagreement_schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema(
-        {
-            "image_id": pa.int64(),
-            "inspection_id": pa.int64(),
-            "plate": pa.string(),
-            "imaged_at": pa.timestamp("us", tz="UTC"),
-            "well": pa.string(),
-            "drop_number": pa.int32(),
-            "path": pa.string(),
-            "human": pa.string(),
-            "human_class": pa.string(),
-            "human_category": pa.string(),
-            "human_scored_at": pa.timestamp("us", tz="UTC"),
-            "machine_category": pa.string(),
-            **{name: pa.float32() for name in PROBABILITY_COLUMNS},
-        }
-    )
-
-
-def _thumbnail_schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema({"image_id": pa.int64(), "jpeg": pa.binary()})
-
-
-def _write(file: Path, schema: "pa.Schema", rows: list[dict[str, Any]]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with atomic_write(file) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema), temporary, compression="zstd")
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    try:
-        # The file itself and not the dataset around it: the folders' names must not become columns here.
-        return pq.ParquetFile(file).read().to_pylist()
-    except FileNotFoundError:
-        return []
-
-
-def _read_columns(file: Path, *columns: str) -> dict[str, list[Any]]:
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(file).read(columns=list(columns))
-    except FileNotFoundError:
-        return {name: [] for name in columns}
-    present = table.to_pydict()
-    return {name: present.get(name, [None] * table.num_rows) for name in columns}

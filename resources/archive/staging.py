@@ -8,16 +8,29 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from resources.atomic_write import atomic_write
+from resources.archive.tables import Columns, read_arrow, write_arrow
 from resources.records import Image
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 ROWS_A_BATCH = 16
 """Images written and read at once, which bounds the memory of both ends (about 5 MB at 5 megapixels)."""
+
+
+STAGED_COLUMNS: Columns = {
+    "image_id": "int64",
+    "inspection_id": "int64",
+    "plate": "string",
+    "well": "string",
+    "drop_number": "int32",
+    "path": "string",
+    "fetched_at": "time",
+    "sha256": "string",
+    "size": "int64",
+    "taken_at": "time",
+    "data": "large_binary",
+    "error": "string",
+}
 
 
 @dataclass(frozen=True)
@@ -57,15 +70,14 @@ class StagedInspection:
 
 
 class Staging:
-    """The staged inspections of one scorer version, a folder a day."""
+    """The staged inspections, a folder a day: an image is fetched once, however many models classify it."""
 
-    def __init__(self, root: Path, scorer_version: str) -> None:
-        self._everyones = root
-        self._root = root / scorer_version
+    def __init__(self, root: Path) -> None:
+        self._root = root
 
     def size(self) -> int:
-        """Bytes that are staged, of every scorer version: they share the disk."""
-        return sum(_size(file) for file in self._everyones.glob("*/*/*.arrow"))
+        """Bytes that are staged."""
+        return sum(_size(file) for file in self._root.glob("*/*.arrow"))
 
     def _file(self, day: date, inspection_id: int) -> Path:
         return self._root / day.isoformat() / f"{inspection_id}.arrow"
@@ -80,80 +92,46 @@ class Staging:
         Raises:
             OSError: the disk is full, say; nothing is left behind.
         """
-        import pyarrow as pa
-
-        schema = _schema()
         images = failed = size = 0
-        with (
-            atomic_write(self._file(day, inspection_id)) as temporary,
-            pa.OSFile(str(temporary), "wb") as sink,
-            pa.ipc.new_file(sink, schema) as writer,
-        ):
-            for rows in _batches(staged):
-                writer.write_batch(pa.RecordBatch.from_pylist([_row(row) for row in rows], schema))
-                images += len(rows)
-                failed += sum(row.error is not None for row in rows)
-                size += sum(len(row.data or b"") for row in rows)
+
+        def counted() -> Iterator[dict[str, object]]:
+            nonlocal images, failed, size
+            for row in staged:
+                images += 1
+                failed += row.error is not None
+                size += len(row.data or b"")
+                yield _row(row)
+
+        write_arrow(self._file(day, inspection_id), STAGED_COLUMNS, counted(), ROWS_A_BATCH)
         return StagedInspection(images, failed, size)
 
-    def image_ids(self, day: date, inspection_id: int) -> set[int]:
-        """Identifiers of the images that are staged of an inspection; none if it is not staged."""
-        import pyarrow as pa
-
-        try:
-            with pa.memory_map(str(self._file(day, inspection_id))) as source:
-                reader = pa.ipc.open_file(source)
-                return {
-                    key
-                    for i in range(reader.num_record_batches)
-                    for key in reader.get_batch(i).column("image_id").to_pylist()
-                }
-        except FileNotFoundError:
-            return set()
+    def images(self, day: date, inspection_id: int) -> set[Image]:
+        """The images that are staged of an inspection, as they were listed then; none if it is not staged."""
+        return {_image(row) for row in self._without_data(day, inspection_id)}
 
     def files(self, day: date, inspection_id: int) -> list[StagedFile]:
         """What is known of an inspection's staged images; none if it is not staged."""
-        import pyarrow as pa
-
         names = StagedFile.__dataclass_fields__
-        try:
-            with pa.memory_map(str(self._file(day, inspection_id))) as source:
-                reader = pa.ipc.open_file(source)
-                # What an earlier release has staged lacks some of the columns.
-                present = [name for name in reader.schema.names if name in names]
-                batches = (reader.get_batch(i).select(present) for i in range(reader.num_record_batches))
-                return [
-                    StagedFile(**{name: row.get(name) for name in names})
-                    for batch in batches
-                    for row in batch.to_pylist()
-                ]
-        except FileNotFoundError:
-            return []
+        return [StagedFile(**{name: row[name] for name in names}) for row in self._without_data(day, inspection_id)]
+
+    def _without_data(self, day: date, inspection_id: int) -> Iterator[dict[str, Any]]:
+        return read_arrow(self._file(day, inspection_id), STAGED_COLUMNS.keys() - {"data"})
 
     def read(self, day: date, inspection_id: int) -> Iterator[StagedImage]:
         """The staged images of an inspection, a batch in memory at a time.
 
         Nothing comes of one that is not staged any more: another run has finished it.
         """
-        import pyarrow as pa
-
-        try:
-            # Not mapped: what has been read of a mapping counts as memory of the step.
-            source = pa.OSFile(str(self._file(day, inspection_id)), "rb")
-        except FileNotFoundError:
-            return
-        with source:
-            reader = pa.ipc.open_file(source)
-            for i in range(reader.num_record_batches):
-                for row in reader.get_batch(i).to_pylist():
-                    image = Image(**{name: row[name] for name in Image.__dataclass_fields__})
-                    yield StagedImage(
-                        image, row["fetched_at"], row["data"], row["error"], row["sha256"], row.get("taken_at")
-                    )
+        for row in read_arrow(self._file(day, inspection_id)):
+            yield StagedImage(_image(row), row["fetched_at"], row["data"], row["error"], row["sha256"], row["taken_at"])
 
     def remove(self, day: date, inspection_id: int) -> None:
         """Gives an inspection's space back."""
         self._file(day, inspection_id).unlink(missing_ok=True)
+
+
+def _image(row: dict[str, Any]) -> Image:
+    return Image(**{name: row[name] for name in Image.__dataclass_fields__})
 
 
 def _size(file: Path) -> int:
@@ -161,27 +139,6 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except FileNotFoundError:
         return 0  # it was classified meanwhile
-
-
-def _schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema(
-        {
-            "image_id": pa.int64(),
-            "inspection_id": pa.int64(),
-            "plate": pa.string(),
-            "well": pa.string(),
-            "drop_number": pa.int32(),
-            "path": pa.string(),
-            "fetched_at": pa.timestamp("us", tz="UTC"),
-            "sha256": pa.string(),
-            "size": pa.int64(),
-            "taken_at": pa.timestamp("us", tz="UTC"),
-            "data": pa.large_binary(),
-            "error": pa.string(),
-        }
-    )
 
 
 def _row(staged: StagedImage) -> dict[str, object]:
@@ -194,14 +151,3 @@ def _row(staged: StagedImage) -> dict[str, object]:
         "data": staged.data,
         "error": staged.error,
     }
-
-
-def _batches(staged: Iterable[StagedImage]) -> Iterator[list[StagedImage]]:
-    batch: list[StagedImage] = []
-    for row in staged:
-        batch.append(row)
-        if len(batch) == ROWS_A_BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -49,6 +49,7 @@ _INDEXES: Mapping[str, Sequence[tuple[str, ...]]] = {
     "scores": [("image_id", "scorer_version"), ("scorer_version", "scored_at")],
     "c4_image_failures": [("image_id", "scorer_version")],
     "c4_withheld_inspections": [("inspection_id", "scorer_version", "check_name")],
+    "c4_superseded_scores": [("image_id",)],
 }
 
 _UNIQUE: Mapping[str, tuple[str, ...]] = {
@@ -56,12 +57,16 @@ _UNIQUE: Mapping[str, tuple[str, ...]] = {
     "c4_image_failures": ("image_id", "scorer_version"),
     "c4_withheld_inspections": ("inspection_id", "scorer_version", "check_name"),
     "c4_scorer_versions": ("name",),
+    "c4_models": ("name",),
 }
 """Unique keys. Without them, two simultaneous runs could write the same row twice."""
 
 _WRITES: Mapping[str, Sequence[str]] = {
     "c4_scorer_versions": ["insert"],
-    "scores": ["insert"],
+    "c4_models": ["insert", "update"],
+    # Updated where a file was replaced; what the row said goes to c4_superseded_scores.
+    "scores": ["insert", "update"],
+    "c4_superseded_scores": ["insert"],
     "c4_image_failures": ["insert", "update", "delete"],
     "c4_withheld_inspections": ["insert", "update", "delete"],
 }

@@ -15,6 +15,11 @@ from resources.imaging_database.connecting import Connecting, open_engine, tell_
 from resources.imaging_database.faults import explained
 from resources.settings import Settings
 
+VERSION_TABLE = "c4_schema_version"
+"""Where Alembic keeps how far the tables are."""
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
 
 class ImagingDatabase:
     """The imaging database at a SQLAlchemy address. Nothing is opened before the first use.
@@ -74,6 +79,25 @@ class ImagingDatabase:
             tell_action(connection, action)
             yield connection
 
+    def is_new(self) -> bool:
+        """Whether nobody has made a table in the embedded database yet."""
+        return not self._url.database or not Path(self._url.database).exists() or self._is_empty()
+
+    def _is_empty(self) -> bool:
+        from sqlalchemy import inspect
+
+        with self.reading("upgrade") as connection:
+            return not inspect(connection).get_table_names()
+
+    def is_up_to_date(self) -> bool:
+        """Whether C4's tables are there as this release wants them."""
+        from alembic.migration import MigrationContext
+        from alembic.script import ScriptDirectory
+
+        with self.reading("upgrade") as connection:
+            found = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_heads()
+        return set(found) == set(ScriptDirectory(str(MIGRATIONS)).get_heads())
+
     def upgrade(self) -> None:
         """Creates C4's tables or brings them up to date (Alembic). Doing it again changes nothing."""
         from alembic import command
@@ -82,11 +106,11 @@ class ImagingDatabase:
         if self.dialect == "sqlite" and self._url.database:
             _make_folder(Path(self._url.database).parent)
         config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        # Creating an index over 50 million rows takes longer than the time-out of an answer.
+        config.set_main_option("script_location", str(MIGRATIONS))
+        # An index over 50 million rows takes longer than any answer should.
         patient = ImagingDatabase(self._url, replace(self._connecting, timeout_s=None))
         with patient.writing("upgrade") as connection:
-            config.attributes["connection"] = connection
+            config.attributes.update(connection=connection, version_table=VERSION_TABLE)
             command.upgrade(config, "head")
         patient.engine.dispose()
 

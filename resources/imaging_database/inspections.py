@@ -23,7 +23,7 @@ def inspections_of_day(database: ImagingDatabase, day: date) -> list[Inspection]
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
-        .order_by(images.c.inspection_id, images.c.id)
+        .order_by(images.c.inspection_id, images.c.id, images.c.path)
     )
     todays = inspections.alias("todays")
     earlier = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 
@@ -38,6 +39,27 @@ def stored_scores(database: ImagingDatabase, scorer_version: str, image_ids: Ite
                 StoredScore(row.image_id, row.category, tuple(getattr(row, name) for name in PROBABILITY_COLUMNS))
                 for row in connection.execute(query)
             ]
+    return found
+
+
+@dataclass(frozen=True)
+class WrittenContent:
+    """The file that a machine score is of: its digest, ``None`` in rows of release 0.1, and the time of the score."""
+
+    sha256: str | None
+    scored_at: datetime
+
+
+def written_contents(database: ImagingDatabase, image_ids: Iterable[int]) -> dict[int, list[WrittenContent]]:
+    """The files that the database's machine scores of these images are of, whatever scorer version gave them."""
+    found: dict[int, list[WrittenContent]] = {}
+    with database.reading("list images") as connection:
+        for these in among(connection, scores.c.image_id, image_ids):
+            query = select(scores.c.image_id, scores.c.image_sha256, scores.c.scored_at).where(
+                scores.c.scorer_version.is_not(None), these
+            )
+            for row in connection.execute(query):
+                found.setdefault(row.image_id, []).append(WrittenContent(row.image_sha256, row.scored_at))
     return found
 
 

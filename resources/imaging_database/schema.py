@@ -148,6 +148,9 @@ scores = Table(
     Column("p_other", _probability),
     Column("p_precipitate", _probability),
     Column("run_id", String(64)),
+    # What was scored: the digest of the file and its place in the image store. Empty in rows of release 0.1.
+    Column("image_sha256", String(64)),
+    Column("image_path", String(1024)),
     # An image may have many human scores: they have no scorer version, and NULLs do not collide. In Oracle they do:
     # ``ddl.py`` has what stands there in place of this constraint.
     UniqueConstraint("image_id", "scorer_version"),
@@ -162,6 +165,39 @@ c4_image_failures = Table(
     Column("reason", String(1000), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("failed_at", UtcDateTime(), nullable=False),
+    Column("image_path", String(1024)),
+)
+
+c4_models = Table(
+    "c4_models",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    # A published model, or the path of a SavedModel.
+    Column("source", String(1024), nullable=False),
+    Column("scorer_version", String(64), ForeignKey("c4_scorer_versions.name"), nullable=False),
+    Column("active", Boolean, nullable=False),
+    # The active model that was made current last is the current one.
+    Column("made_current_at", UtcDateTime(), nullable=False),
+)
+
+c4_superseded_scores = Table(
+    "c4_superseded_scores",
+    metadata,
+    Column("id", _key, primary_key=True),
+    # The image as it was when it was scored. Its number may be another image's by now.
+    Column("image_id", _key, nullable=False, index=True),
+    Column("image_path", String(1024)),
+    Column("image_sha256", String(64)),
+    Column("score_class_id", _key, nullable=False),
+    Column("scorer_version", String(64), nullable=False),
+    Column("scored_at", UtcDateTime(), nullable=False),
+    Column("crystal", Boolean),
+    Column("p_clear", _probability),
+    Column("p_crystals", _probability),
+    Column("p_other", _probability),
+    Column("p_precipitate", _probability),
+    Column("run_id", String(64)),
+    Column("superseded_at", UtcDateTime(), nullable=False),
 )
 
 c4_withheld_inspections = Table(

@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, or_, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import c4_image_failures, c4_scorer_versions, images, inspections, plates, scores
@@ -71,6 +71,32 @@ def _not_given_up(scorer_version: str, max_attempts: int) -> ColumnElement[bool]
     )
 
 
+def _listed_at(path: ColumnElement[str]) -> ColumnElement[bool]:
+    """The image is listed at this place, or it is not known at which place it was when the row was written.
+
+    A number that is used again, after a backup was restored, is another image's: what a row says is not said of it.
+    """
+    listed = images.alias("listed")
+    return or_(path.is_(None), exists().where(listed.c.id == images.c.id, listed.c.path == path))
+
+
+def _pending_content(scorer_version: str, max_attempts: int) -> ColumnElement[bool]:
+    """As the poll's condition, but what was scored or given up under the number of another image does not count."""
+    return and_(
+        ~exists().where(
+            scores.c.image_id == images.c.id,
+            scores.c.scorer_version == scorer_version,
+            _listed_at(scores.c.image_path),
+        ),
+        ~exists().where(
+            c4_image_failures.c.image_id == images.c.id,
+            c4_image_failures.c.scorer_version == scorer_version,
+            c4_image_failures.c.attempts >= max_attempts,
+            _listed_at(c4_image_failures.c.image_path),
+        ),
+    )
+
+
 def _history_spans(
     connection: Connection, since: datetime | None, until: datetime | None
 ) -> Iterator[tuple[datetime, datetime]]:
@@ -128,6 +154,21 @@ def pending_by_day(
     return days
 
 
+def pending_of_all(
+    database: ImagingDatabase,
+    scorer_versions: Iterable[str],
+    max_attempts: int,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> dict[date, int]:
+    """As :func:`pending_by_day`, of the scorer version that has most pending images of a day."""
+    days: dict[date, int] = {}
+    for version in scorer_versions:
+        for day, count in pending_by_day(database, version, max_attempts, since, until).items():
+            days[day] = max(count, days.get(day, 0))
+    return dict(sorted(days.items()))
+
+
 IMAGE_COLUMNS = (
     images.c.id.label("image_id"),
     images.c.inspection_id,
@@ -152,10 +193,8 @@ def pending_images(database: ImagingDatabase, scorer_version: str, max_attempts:
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
-        .where(
-            _unscored(scorer_version), _not_given_up(scorer_version, max_attempts), ~judged_and_withheld(scorer_version)
-        )
-        .order_by(inspections.c.imaged_at, images.c.inspection_id, images.c.id)
+        .where(_pending_content(scorer_version, max_attempts), ~judged_and_withheld(scorer_version))
+        .order_by(inspections.c.imaged_at, images.c.inspection_id, images.c.id, images.c.path)
     )
     with database.reading("list images") as connection:
         return _once_each(image_of(row) for row in connection.execute(query))

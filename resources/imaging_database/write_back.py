@@ -1,11 +1,11 @@
 """Scores go back into the imaging database: one transaction, insert if absent, safe to repeat."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, bindparam, select
+from sqlalchemy import Column, Connection, Select, bindparam, case, select
 
 from resources.errors import ConfigurationError
 from resources.imaging_database.database import ImagingDatabase
@@ -17,18 +17,24 @@ from resources.imaging_database.schema import (
     scores,
 )
 from resources.imaging_database.statements import among, insert_absent
+from resources.imaging_database.superseded import scores_of_other_files, supersede
 from resources.records import Probabilities
 
 
 @dataclass(frozen=True)
 class MachineScore:
-    """What a scorer version says of one image. ``probabilities`` are clear, crystals, other, precipitate."""
+    """What a scorer version says of one image. ``probabilities`` are clear, crystals, other, precipitate.
+
+    ``path`` and ``sha256`` say which file was scored, where that is known.
+    """
 
     image_id: int
     category: str
     crystal: bool
     probabilities: Probabilities
     scored_at: datetime
+    path: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class FailedAttempt:
     image_id: int
     reason: str
     failed_at: datetime
+    path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,9 @@ class Written:
     already_scored: int
     failures: int
     no_longer_listed: int
-    """Images that the database no longer lists."""
+    """Images that the database no longer lists, or lists under another path: the number is another image's by now."""
+    superseded: int = 0
+    """Scores whose file was replaced. The row has the new file's now, ``c4_superseded_scores`` what it had."""
 
 
 def write_back(
@@ -78,17 +87,18 @@ def write_back(
     with database.writing("write back") as connection:
         insert_absent(connection, c4_scorer_versions, [scorer_version])
         classes = _class_ids(connection, {score.category for score in machine_scores})
-        listed = _found(connection, select(images.c.id), images.c.id, [*scored_ids, *(a.image_id for a in failed)])
-        of_version = select(scores.c.image_id).where(scores.c.scorer_version == version)
-        known = _found(connection, of_version, scores.c.image_id, scored_ids)
-        rows = [_row(score, version, classes, run_id) for score in machine_scores if score.image_id in listed]
+        listed = _listed(connection, [*scored_ids, *(attempt.image_id for attempt in failed)])
+        rows = [_row(s, version, classes, run_id) for s in machine_scores if _is_listed(s, listed)]
+        known = scores_of_other_files(connection, version, rows)
         # Most of a day that is written again is there. What another run writes meanwhile, the constraint keeps out.
         written = insert_absent(connection, scores, [row for row in rows if row["image_id"] not in known])
-        attempts = [attempt for attempt in failed if attempt.image_id in listed]
+        superseded = supersede(connection, version, [row for row in rows if known.get(row["image_id"])])
+        attempts = [attempt for attempt in failed if _is_listed(attempt, listed)]
         _keep_failures(connection, version, [row["image_id"] for row in rows], attempts)
     return Written(
-        scores=written,
-        already_scored=len(rows) - written,
+        scores=written + superseded,
+        superseded=superseded,
+        already_scored=len(rows) - written - superseded,
         failures=len(attempts),
         no_longer_listed=len(machine_scores) + len(failed) - len(rows) - len(attempts),
     )
@@ -108,6 +118,8 @@ def _row(score: MachineScore, version: str, classes: dict[str, int], run_id: str
         "p_other": other,
         "p_precipitate": precipitate,
         "run_id": run_id,
+        "image_sha256": score.sha256,
+        "image_path": score.path,
     }
 
 
@@ -120,6 +132,20 @@ def _class_ids(connection: Connection, categories: set[str]) -> dict[str, int]:
             "run `c4 db seed-classes`."
         )
     return found
+
+
+def _listed(connection: Connection, image_ids: list[int]) -> dict[int, set[str]]:
+    """The paths of those of the images that are listed. A site's view may list one image at several places."""
+    found: dict[int, set[str]] = {}
+    for these in among(connection, images.c.id, sorted(set(image_ids))):
+        for row in connection.execute(select(images.c.id, images.c.path).where(these).order_by(images.c.id)):
+            found.setdefault(row.id, set()).add(row.path)
+    return found
+
+
+def _is_listed(what: MachineScore | FailedAttempt, listed: Mapping[int, set[str]]) -> bool:
+    """Whether the database lists the image still, and at the place where its file was found."""
+    return what.image_id in listed and what.path in (None, *listed[what.image_id])
 
 
 def _found(connection: Connection, query: Select[tuple[int]], column: Column[int], image_ids: list[int]) -> set[int]:
@@ -143,10 +169,16 @@ def _keep_failures(connection: Connection, version: str, scored: list[int], atte
         failure.update()
         .where(failure.c.image_id == bindparam("image"), failure.c.scorer_version == version)
         .where(failure.c.failed_at < bindparam("failed_at"))
-        .values(attempts=failure.c.attempts + 1, reason=bindparam("reason"), failed_at=bindparam("failed_at"))
+        .values(
+            attempts=case((failure.c.image_path != bindparam("path"), 1), else_=failure.c.attempts + 1),
+            reason=bindparam("reason"),
+            failed_at=bindparam("failed_at"),
+            image_path=bindparam("path"),
+        )
     )
     if rows:
-        values = [{"image": r["image_id"], "reason": r["reason"], "failed_at": r["failed_at"]} for r in rows]
+        names = {"image": "image_id", "reason": "reason", "failed_at": "failed_at", "path": "image_path"}
+        values = [{parameter: row[column] for parameter, column in names.items()} for row in rows]
         connection.execute(again, values)
     for these in among(connection, failure.c.image_id, sorted(known & set(scored))):
         connection.execute(failure.delete().where(failure.c.scorer_version == version, these))
@@ -161,4 +193,5 @@ def _failure(version: str, attempt: FailedAttempt) -> dict[str, Any]:
         "reason": printable[:1000] or "no reason was given",
         "attempts": 1,
         "failed_at": attempt.failed_at,
+        "image_path": attempt.path,
     }

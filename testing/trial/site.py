@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from c4_assets.models.classifier import Classifier
+from c4_assets.models.active import ActiveModels
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging
 from resources.imaging_database import ImagingDatabase
@@ -69,19 +67,24 @@ class Site:
     instance_server: Server | None
 
     @property
+    def models(self) -> ActiveModels:
+        """The models that score."""
+        return ActiveModels(self.settings, self.database)
+
+    @property
     def scorer_version(self) -> str:
         """Name of the scorer version."""
-        return Classifier(self.settings).version.name
+        return self.models.current.version.name
 
     @property
     def archive(self) -> ScoreArchive:
         """Where probabilities and checkpoints are."""
-        return ScoreArchive(self.settings.archive, self.scorer_version)
+        return self.models.archive(self.models.current)
 
     @property
     def staging(self) -> Staging:
         """Where images wait for the classifier."""
-        return Staging(self.settings.staging, self.scorer_version)
+        return Staging(self.settings.staging)
 
     def instance_bytes(self) -> int:
         """What the Dagster instance takes on disk."""

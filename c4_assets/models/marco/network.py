@@ -22,8 +22,8 @@ GRAPH_OUTPUT = "Inception/Predictions/Softmax"
 def frozen_graph(saved_model: Path, weights_sha256: str, models: Path) -> Path:
     """The file of the frozen graph: a GraphDef from :data:`GRAPH_INPUT` to :data:`GRAPH_OUTPUT`, weights as constants.
 
-    It is named by the weights and made of no others, so that no engine can run others than the scorer version says. Two
-    processes may make it at once.
+    It is named by the weights and made of no others, so that no engine can run others than the scorer version says.
+    Two processes may make it at once.
 
     Raises:
         ConfigurationError: the folder does not hold those weights or is not MARCO's SavedModel, or ``models`` cannot
@@ -40,7 +40,7 @@ def frozen_graph(saved_model: Path, weights_sha256: str, models: Path) -> Path:
             temporary.write_bytes(graph)
     except OSError as error:
         raise ConfigurationError(
-            f"The frozen graph cannot be kept in {file.parent} ({error.strerror}): set C4_MODELS to a folder where C4 "
+            f"The frozen graph cannot be kept in {file.parent} ({error.strerror}): set `models` to a folder where C4 "
             "may write, or run `c4 model fetch` as who may."
         ) from error
     return file
@@ -67,7 +67,7 @@ def naming_the_model(saved_model: Path) -> Generator[None]:
     except (OSError, ValueError, LookupError, AttributeError, RuntimeError, TypeError, StopIteration) as error:
         raise ConfigurationError(
             f"The model in {saved_model} is not MARCO's SavedModel: {error or 'its graph is not in it'}. Fetch it "
-            "again with `c4 model fetch`, or correct C4_MODEL."
+            "again with `c4 model fetch`."
         ) from error
 
 

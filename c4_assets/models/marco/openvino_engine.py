@@ -36,7 +36,7 @@ class OpenVinoEngine:
 
         if precision == "bf16" and not machine.has_bf16():
             raise ConfigurationError(
-                "C4_PRECISION=bf16 needs a CPU with AVX-512 BF16 or AMX, and this one has neither: set it to fp32."
+                "The precision bf16 needs a CPU with AVX-512 BF16 or AMX, and this one has neither: use fp32."
             )
         streams = machine.cores()
         compiled = ov.Core().compile_model(

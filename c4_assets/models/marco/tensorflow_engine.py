@@ -37,7 +37,7 @@ class TensorFlowEngine:
         gpus: list[Any] = tf.config.list_physical_devices("GPU")
         if precision == "fp16" and not gpus:
             raise ConfigurationError(
-                "C4_PRECISION=fp16 needs a GPU, and TensorFlow sees none here: set it to fp32, or see that the step "
+                "The precision fp16 needs a GPU, and TensorFlow sees none here: use fp32, or see that the step "
                 "runs where a GPU is."
             )
         for gpu in gpus:

@@ -1,0 +1,203 @@
+"""A number is no identity: a score is of a file, and the old one never passes for the new one's."""
+
+import logging
+
+import pytest
+from sqlalchemy import text
+
+from resources.imaging_database.models import change_model, register_model
+from tests.conftest import Facility, noon, photograph
+from tests.test_graph import metadata
+
+FOUR = {f"{number}.jpg": photograph(number) for number in range(4)}
+
+
+def score_of(facility: Facility, path: str) -> tuple[float, ...]:
+    columns = "p_clear, p_crystals, p_other, p_precipitate"
+    (row,) = facility.rows(f"select {columns} from scores join images on images.id = image_id where path = '{path}'")
+    return tuple(row)
+
+
+def written_score(facility: Facility, data: bytes) -> tuple[float, ...]:
+    (classification,) = facility.engine.classify([data])
+    assert classification.probabilities is not None
+    return tuple(classification.probabilities)
+
+
+def withdraw(facility: Facility, plate: str) -> None:
+    """Takes a plate out of the database with all that is said of it, as a site does that corrects an import."""
+    inspections = f"select id from inspections where plate_id = (select id from plates where barcode = '{plate}')"
+    images = f"select id from images where inspection_id in ({inspections})"
+    with facility.database.writing() as connection:
+        for table in ("scores", "c4_image_failures"):
+            connection.execute(text(f"delete from {table} where image_id in ({images})"))
+        connection.execute(text(f"delete from c4_withheld_inspections where inspection_id in ({inspections})"))
+        connection.execute(text(f"delete from images where inspection_id in ({inspections})"))
+        connection.execute(text(f"delete from inspections where id in ({inspections})"))
+        connection.execute(text(f"delete from plates where barcode = '{plate}'"))
+
+
+def test_a_score_says_which_file_it_is_of(facility: Facility) -> None:
+    import hashlib
+
+    facility.add_plate("P1", FOUR)
+    facility.score()
+    rows = facility.rows("select image_path, image_sha256 from scores order by image_path")
+    assert [tuple(row) for row in rows] == [
+        (f"P1/{name}", hashlib.sha256(data).hexdigest()) for name, data in sorted(FOUR.items())
+    ]
+
+
+def test_a_plate_registered_anew_under_the_same_numbers_gets_the_scores_of_its_own_files(facility: Facility) -> None:
+    facility.add_plate("WRONG", FOUR)
+    facility.score()
+    withdraw(facility, "WRONG")
+    facility.add_plate("RIGHT", {f"{number}.jpg": photograph(10 + number) for number in range(4)})
+    assert facility.rows("select min(id) from images")[0][0] == 1, "the numbers are used again"
+    facility.score()
+    assert facility.progress().scored == 4
+    for number in range(4):
+        expected = written_score(facility, photograph(10 + number))
+        assert score_of(facility, f"RIGHT/{number}.jpg") == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_inspection_registered_anew_with_other_files_under_the_same_names_gets_their_scores(
+    facility: Facility,
+) -> None:
+    facility.add_plate("P1", FOUR)
+    facility.score()
+    withdraw(facility, "P1")
+    facility.add_plate("P1", {name: photograph(20 + number) for number, name in enumerate(FOUR)})
+    facility.score()
+    for number, name in enumerate(FOUR):
+        expected = written_score(facility, photograph(20 + number))
+        assert score_of(facility, f"P1/{name}") == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_same_files_registered_anew_are_fetched_and_compared_but_not_classified_again(facility: Facility) -> None:
+    facility.add_plate("P1", FOUR)
+    facility.score()
+    seen = len(facility.seen)
+    withdraw(facility, "P1")
+    facility.add_plate("P1", FOUR)
+    result = facility.score()
+    assert metadata(result, "raw_inspection_images")["images staged"] == 4
+    assert len(facility.seen) == seen
+    assert facility.progress().scored == 4
+
+
+def test_a_replaced_file_is_seen_when_it_is_fetched_again_and_its_old_score_is_kept_apart(
+    facility: Facility, caplog: pytest.LogCaptureFixture
+) -> None:
+    facility.add_plate("P1", FOUR)
+    facility.score()
+    old = score_of(facility, "P1/2.jpg")
+    (facility.images / "P1" / "2.jpg").write_bytes(photograph(77))
+    add_second_model(facility)
+    with caplog.at_level(logging.WARNING, "c4.classify"):
+        result = facility.score()
+    assert "image 3 (P1/2.jpg): its file was replaced" in caplog.text
+    assert metadata(result, "marco_probabilities")["images whose file was replaced"] == 1
+    assert metadata(result, "db_scores")["scores superseded"] == 1
+    current = facility.rows(
+        f"select p_clear from scores where image_id = 3 and scorer_version = '{facility.scorer_version}'"
+    )
+    assert current[0][0] == pytest.approx(written_score(facility, photograph(77))[0], abs=1e-6)
+    (kept,) = facility.rows("select image_id, p_clear, p_crystals, p_other, p_precipitate from c4_superseded_scores")
+    assert tuple(kept) == (3, *old)
+    facility.score()
+    assert len(facility.rows("select * from c4_superseded_scores")) == 1
+
+
+def add_second_model(facility: Facility) -> None:
+    from dataclasses import replace
+
+    version = replace(facility.models.current.version, precision="bf16")
+    assert register_model(facility.database, "second", "marco", version.as_row())
+
+
+def test_scores_of_a_number_that_is_another_images_after_a_restored_backup_are_not_taken_for_its_own(
+    facility: Facility,
+) -> None:
+    facility.add_plate("P1", FOUR)
+    facility.score()
+    # The LIMS went back to a backup, and the tables of C4, which lie elsewhere, did not.
+    with facility.database.writing() as connection:
+        connection.execute(text("update images set path = 'P2/' || substr(path, 4)"))
+        connection.execute(text("update plates set barcode = 'P2'"))
+    (facility.images / "P2").mkdir()
+    for number in range(4):
+        (facility.images / "P2" / f"{number}.jpg").write_bytes(photograph(30 + number))
+    result = facility.score()
+    assert metadata(result, "db_scores")["scores superseded"] == 4
+    for number in range(4):
+        expected = written_score(facility, photograph(30 + number))
+        assert score_of(facility, f"P2/{number}.jpg") == pytest.approx(expected, abs=1e-6)
+    assert len(facility.rows("select * from c4_superseded_scores")) == 4
+
+
+def test_a_failure_of_another_image_under_the_same_number_does_not_use_up_attempts(facility: Facility) -> None:
+    facility.add_plate("WRONG", {"0.jpg": b"no image"})
+    for _ in range(facility.settings.runs.max_attempts):
+        facility.score()
+    assert facility.progress().failed == 1
+    with facility.database.writing() as connection:
+        connection.execute(text("update images set path = 'RIGHT/0.jpg'"))
+    (facility.images / "RIGHT").mkdir()
+    (facility.images / "RIGHT" / "0.jpg").write_bytes(photograph(1))
+    facility.score()
+    assert facility.progress().scored == 1
+
+
+def test_another_operating_point_reads_the_archive_and_writes_rows(facility: Facility) -> None:
+    facility.add_plate("P1", FOUR)
+    facility.score()
+    first, seen = facility.scorer_version, len(facility.seen)
+    before = facility.rows("select * from scores order by id")
+    change_model(facility.database, "marco", scorer_version=facility.models.current.with_threshold(0.1).as_row())
+    assert facility.scorer_version != first
+    assert facility.progress().pending == 4
+    result = facility.score()
+    assert metadata(result, "raw_inspection_images")["images staged"] == 0
+    assert len(facility.seen) == seen
+    assert metadata(result, "db_scores")["rows written"] == 4
+    after = facility.rows("select * from scores order by id")
+    assert after[:4] == before
+    assert len(after) == 8
+
+
+def test_two_models_score_side_by_side_and_each_image_is_fetched_once(facility: Facility) -> None:
+    facility.models.read()
+    add_second_model(facility)
+    facility.add_plate("P1", FOUR)
+    result = facility.score()
+    assert metadata(result, "raw_inspection_images")["images staged"] == 4
+    first, second = facility.models.read()
+    assert len(facility.seen) == 8
+    assert {tuple(row) for row in facility.rows("select scorer_version, count(*) from scores group by 1")} == {
+        (first.version.name, 4),
+        (second.version.name, 4),
+    }
+    archives = [facility.models.archive(model) for model in (first, second)]
+    assert [len(archive.outcomes(noon(1).date())) for archive in archives] == [4, 4]
+    shown = metadata(result, "db_scores")
+    assert shown["scorer version"] == first.version.name
+    assert shown["second: rows written"] == shown["rows written"] == 4
+    assert facility.resources["staging"].size() == 0
+    again = facility.score()
+    assert metadata(again, "raw_inspection_images")["pending images"] == 0
+
+
+def test_the_model_made_current_is_the_one_that_is_shown_first(facility: Facility) -> None:
+    facility.models.read()
+    add_second_model(facility)
+    assert facility.models.current.name == "marco"
+    change_model(facility.database, "second", current=True)
+    assert [model.name for model in facility.models.read()] == ["second", "marco"]
+    change_model(facility.database, "marco", active=False)
+    assert [model.name for model in facility.models.read()] == ["second"]
+
+
+def test_a_gpu_node_that_does_not_reach_the_database_knows_the_active_models(facility: Facility) -> None:
+    add = [model.version.name for model in facility.models.read()]
+    assert [model.version.name for model in facility.models.published()] == add

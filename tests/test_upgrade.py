@@ -1,0 +1,163 @@
+"""A deployment of release 0.1, scored in part, after the upgrade: nothing is scored twice and nothing is lost.
+
+The earlier release's own code makes the deployment; it comes from the project's history.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from c4_assets.deployment_home import dagster_instance, upgrade
+from resources.archive.score_archive import ScoreArchive
+from resources.archive.upgrade import is_of_an_earlier_release, upgrade_archive
+from resources.errors import ConfigurationError
+from resources.imaging_database import ImagingDatabase
+from resources.records import Image, ImageOutcome
+from resources.settings import Settings
+from tests.conftest import c4, photograph
+
+ROOT = Path(__file__).parents[1]
+
+RELEASE_0_1 = "d339208fbbb5039d6e795224fb68d042c5c103d6"
+
+REGISTER = """
+from datetime import UTC, datetime
+from c4_assets.command.database import ready
+from resources.imaging_database.register import NewImage, register_inspection
+from resources.settings import Settings
+database = ready(Settings.from_environment())
+for plate, day in (("P1", 10), ("P2", 11)):
+    images = [NewImage(f"A{n:02d}", 1, f"{plate}/{n}.jpg") for n in range(3)]
+    register_inspection(database, plate, datetime(2026, 3, day, 12, tzinfo=UTC), None, images)
+"""
+
+RUN = "import sys; from c4_assets.command import main; sys.argv = ['c4', *sys.argv[1:]]; main()"
+
+
+@pytest.fixture
+def earlier_deployment(tmp_path: Path, models: Path) -> Path:
+    """The home of a deployment that release 0.1 made: of two days, one is scored."""
+    code, home = tmp_path / "release-0.1", tmp_path / "home"
+    code.mkdir()
+    packed = subprocess.run(["git", "archive", RELEASE_0_1], cwd=ROOT, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-x"], cwd=code, input=packed, check=True)
+    for plate in ("P1", "P2"):
+        (home / "images" / plate).mkdir(parents=True)
+        for number in range(3):
+            (home / "images" / plate / f"{number}.jpg").write_bytes(photograph(number, (640, 480)))
+    environment = {**os.environ, "C4_HOME": str(home), "C4_MODELS": str(models)}
+    for program in (["-c", REGISTER], ["-c", RUN, "run", "--date", "2026-03-10"]):
+        subprocess.run([sys.executable, *program], cwd=code, env=environment, check=True, capture_output=True)
+    return home
+
+
+def totals(home: Path, models: Path) -> dict[str, Any]:
+    versions = json.loads(c4(home, "status", "--all", "--json", models=models).stdout)["scorer_versions"]
+    return {name: version["total"] for name, version in versions.items()}
+
+
+def rows(home: Path) -> list[tuple[Any, ...]]:
+    from sqlalchemy import text
+
+    columns = "id, image_id, scorer_version, scored_at, crystal, p_clear, p_crystals, p_other, p_precipitate, run_id"
+    database = ImagingDatabase(f"sqlite:///{home / 'imaging.db'}")
+    with database.reading() as connection:
+        found = [tuple(row) for row in connection.execute(text(f"select {columns} from scores order by id"))]
+    database.engine.dispose()
+    return found
+
+
+def test_after_the_upgrade_the_status_is_the_same_and_a_run_does_only_what_was_pending(
+    earlier_deployment: Path, models: Path
+) -> None:
+    before = rows(earlier_deployment)
+    assert len(before) == 3
+    (version,) = {row[2] for row in before}
+    status = totals(earlier_deployment, models)
+    assert status == {version: {**status[version], "listed": 6, "scored": 3, "pending": 3}}
+    assert not list((earlier_deployment / "archive").rglob("probabilities/scorer=*"))
+    said = c4(earlier_deployment, "run", "--pending", models=models).stdout
+    assert "3 scores were written" in said
+    assert rows(earlier_deployment)[:3] == before
+    assert totals(earlier_deployment, models)[version]["scored"] == 6
+    # Rows of the earlier release do not say which file they are of; their time proves it, so nothing is fetched.
+    c4(earlier_deployment, "model", "threshold", "marco", "0.5", models=models)
+    (earlier_deployment / "images" / "P1").rename(earlier_deployment / "out-of-reach")
+    assert "6 scores were written" in c4(earlier_deployment, "run", "--pending", models=models).stdout
+
+
+def test_an_upgrade_is_refused_while_a_run_is_in_flight(earlier_deployment: Path) -> None:
+    settings = Settings.from_environment({"C4_HOME": str(earlier_deployment)})
+    database = ImagingDatabase.of(settings)
+    with dagster_instance(settings) as instance:
+        run = instance.add_run(dg.DagsterRun(job_name="score_images", status=dg.DagsterRunStatus.STARTED))
+        with pytest.raises(ConfigurationError, match="1 runs are in flight"):
+            upgrade(settings, database)
+        assert not database.is_up_to_date()
+        assert list((earlier_deployment / "archive" / "probabilities").glob("scorer=*"))
+        instance.delete_run(run.run_id)
+    assert upgrade(settings, database)
+    assert not upgrade(settings, database), "the second time, there is nothing to do"
+    database.engine.dispose()
+
+
+DAY = date(2026, 3, 10)
+VERSIONS = {"marco-aaaaaaaa": "marco-openvino-fp32-cccccccc", "marco-bbbbbbbb": "marco-openvino-fp32-cccccccc"}
+
+
+def earlier_archive(root: Path) -> None:
+    """Two operating points of the same numbers: both have one day, one has another, and one an unfinished day."""
+    for scorer_version, days in (("marco-aaaaaaaa", (10, 11)), ("marco-bbbbbbbb", (10, 12))):
+        for day in days:
+            made = ScoreArchive(root / "new", scorer_version, scorer_version)
+            image = Image(day, 1, "P1", "A01", 1, f"{day}.jpg")
+            at = datetime(2026, 3, day, tzinfo=UTC)
+            outcome = ImageOutcome(image, at, "digest", (0.1, 0.2, 0.3, 0.4), thumbnail=b"jpeg")
+            made.checkpoint(date(2026, 3, day), 1, [outcome])
+            if day != 12:
+                made.merge(date(2026, 3, day))
+    for dataset in ("probabilities", "thumbnails"):
+        for folder in (root / "new" / dataset).iterdir():
+            target = root / dataset / folder.name.replace("model=", "scorer=")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(target)
+    (root / "new" / "checkpoints").rename(root / "checkpoints")
+
+
+def scored(root: Path) -> dict[int, list[int]]:
+    archive = ScoreArchive(root, VERSIONS["marco-aaaaaaaa"], "marco-aaaaaaaa")
+    return {day: [o.image.image_id for o in archive.outcomes(date(2026, 3, day))] for day in (10, 11, 12)}
+
+
+@pytest.mark.parametrize("fails_at", range(12))
+def test_an_upgrade_that_is_interrupted_anywhere_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    root, staging = tmp_path / "archive", tmp_path / "staging"
+    earlier_archive(root)
+    (staging / "marco-aaaaaaaa" / "2026-03-12").mkdir(parents=True)
+    calls = iter(range(1000))
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if next(calls) == fails_at:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", failing)
+        try:
+            upgrade_archive(root, staging, VERSIONS)
+        except KeyboardInterrupt:
+            assert is_of_an_earlier_release(root, VERSIONS)
+    upgrade_archive(root, staging, VERSIONS)
+    assert not is_of_an_earlier_release(root, VERSIONS)
+    assert scored(root) == {10: [10], 11: [11], 12: [12]}
+    assert not (staging / "marco-aaaaaaaa").exists()
