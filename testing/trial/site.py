@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from c4_assets.models.active import ActiveModels
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging
