@@ -14,15 +14,15 @@ COMMANDS = {
     "score": ("score.score", "Score image files, ranked by the probability of crystals. No database is needed."),
     "import": ("importing.import_", "Register a folder's images: each plate as one inspection."),
     "run": ("run.run", "Score images now, without a daemon."),
-    "status": ("status.status", "Show how many images are listed, scored, failed and pending."),
-    "retry": ("status.retry", "Give the images that failed for good their attempts back."),
+    "status": ("status.status", "Show how many images are in which state, for each scorer version and day of imaging."),
+    "retry": ("status.retry", "Give failed images their attempts back."),
     "prune": ("prune.prune", "Delete old runs from Dagster that nothing needs any more."),
     "ui": ("ui.ui", "Start Dagster's UI, sensor and schedule."),
     "config": ("config.config", "Print the settings in effect as a file c4.toml."),
     "backlog": ("backlog.app", "Score all of history: how far it is, and the backfills that do it."),
     "checks": ("checks.app", "Data quality: what is checked, and inspections that are withheld."),
     "db": ("database.app", "Create, fill and check C4's tables in the imaging database."),
-    "model": ("model.app", "Fetch and list models."),
+    "model": ("model.app", "Say which models score, and fetch their weights."),
     "slurm": ("slurm.app", "Look after runs on a Slurm cluster."),
 }
 """Of each command: where it is in this package, and what ``c4 --help`` says of it."""
