@@ -44,10 +44,16 @@ from resources.settings.checks import Thresholds
 from testing.programs import NotInstalled
 from testing.sshd import Sshd
 from tests.databases import database_url, kind, mirrored_server, postgresql_server
-from tests.parallel import nothing_left_running, pytest_collection_modifyitems, pytest_xdist_make_scheduler
+from tests.parallel import (
+    give_way,
+    nothing_left_running,
+    pytest_collection_modifyitems,
+    pytest_xdist_make_scheduler,
+)
 
 __all__ = [
     "database_url",
+    "give_way",
     "kind",
     "mirrored_server",
     "nothing_left_running",

@@ -55,6 +55,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def give_way() -> None:
+    """Where several processes test, they leave the cores to what they start: a backfill's steps give way to all others,
+    and would wait for ever beside tests that compute.
+
+    Linux gives each session a niceness of its own (sched(7)): servers and steps with sessions of their own keep theirs.
+    """
+    of_session = Path("/proc/self/autogroup")
+    if "PYTEST_XDIST_WORKER" in os.environ and of_session.exists():
+        with suppress(OSError):  # it may be changed once in a tenth of a second
+            of_session.write_text("19")
+
+
+@pytest.fixture(scope="session", autouse=True)
 def nothing_left_running() -> Generator[None]:
     """When all other fixtures are gone, so are all processes; those that are not are named and killed."""
     os.environ[MARK] = str(os.getpid())
