@@ -43,6 +43,13 @@ class Programs:
         return folder if self.root is None else self.root / folder.relative_to("/")
 
 
+def _let_through(folder: Path) -> None:
+    """Pytest's folders are for root alone, and each process of pytest that starts makes them so again."""
+    for parent in folder.parents if os.geteuid() == 0 else ():
+        if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o001)
+
+
 class Server:
     """A server of one's own, with the superuser ``c4``."""
 
@@ -61,9 +68,7 @@ class Server:
             (account,) = (line for line in accounts.read_text().splitlines() if line.startswith("postgres:"))
             user, group = account.split(":")[2:4]
             os.chown(here, int(user), int(group))
-            for parent in here.parents:  # pytest's folders are for root alone
-                if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
-                    parent.chmod(parent.stat().st_mode | 0o001)
+            _let_through(here)
         (here / "password").write_text(PASSWORD)
         (here / "password").chmod(0o644)
         secret = f"--pwfile={self._folder / 'password'}"
@@ -82,6 +87,7 @@ class Server:
         options = ["listen_addresses=127.0.0.1", f"port={self.port}", f"unix_socket_directories={self._folder}"]
         arguments = [word for option in (*options, *self._options) for word in ("-c", option)]
         here = self._programs.outside(self._folder)
+        _let_through(here)
         with (here / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 self._programs.command("postgres", "-D", str(self._folder / "data"), *arguments), stderr=log, cwd=here

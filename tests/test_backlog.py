@@ -95,7 +95,7 @@ def add_day(facility: Facility, day: date, images: int = 2) -> None:
 
 def score(facility: Facility, *image_ids: int, at: datetime | None = None) -> None:
     rows = [MachineScore(n, "clear", False, (0.7, 0.1, 0.1, 0.1), at or datetime.now(UTC)) for n in image_ids]
-    write_back(facility.database, facility.resources["classifier"].version.as_row(), rows, [], "run")
+    write_back(facility.database, facility.models.current.version.as_row(), rows, [], "run")
 
 
 def test_history_counted_in_pieces_is_history_counted_at_once(on_each_database: Facility) -> None:
@@ -103,7 +103,7 @@ def test_history_counted_in_pieces_is_history_counted_at_once(on_each_database: 
     for day in (date(2019, 1, 1), date(2019, 4, 11), date(2019, 4, 12), date(2021, 7, 1), date(2026, 3, 1)):
         add_day(facility, day)
     score(facility, 1, 5, 6)
-    version = facility.resources["classifier"].version.as_row()
+    version = facility.models.current.version.as_row()
     write_back(facility.database, version, [], [FailedAttempt(3, "gone", NOW)], "run")
     told: list[tuple[int, int]] = []
     counted = count_days(

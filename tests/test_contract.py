@@ -39,7 +39,9 @@ RIGHTS = {
     "images": "select",
     "score_classes": "select",
     "c4_scorer_versions": "select, insert",
-    "scores": "select, insert",
+    "c4_models": "select, insert, update",
+    "scores": "select, insert, update",
+    "c4_superseded_scores": "select, insert",
     "c4_image_failures": "select, insert, update, delete",
     "c4_withheld_inspections": "select, insert, update, delete",
 }

@@ -66,7 +66,7 @@ def test_upgrading_and_downgrading_leaves_nothing_behind() -> None:
 
 
 def version(facility: Facility) -> dict[str, object]:
-    return facility.resources["classifier"].version.as_row()
+    return facility.models.current.version.as_row()
 
 
 def score(image_id: int, crystals: float = 0.7) -> MachineScore:

@@ -32,12 +32,13 @@ def demo(
 
     All of it is in a home of its own: the folder demo in C4's home, or what C4_DEMO_HOME says.
     """
-    from c4_assets.demo.home import enter_demo_home
+    from c4_assets.demo.home import enter_demo_home, refuse_other_plates
     from c4_assets.demo.plates import register
 
     started = time.monotonic()
     settings = enter_demo_home()
     database = ready(settings)
+    refuse_other_plates(database)
     models = ActiveModels(settings, database).read()
     models_at_hand(settings, models)
     _render(LocalStore.at(settings.store.url), plates)

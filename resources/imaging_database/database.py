@@ -13,10 +13,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, StatementError
 from resources.errors import ConfigurationError
 from resources.imaging_database.connecting import Connecting, open_engine, tell_action
 from resources.imaging_database.faults import explained
+from resources.imaging_database.schema import VERSION_TABLE
 from resources.settings import Settings
-
-VERSION_TABLE = "c4_schema_version"
-"""Where Alembic keeps how far the tables are."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -110,7 +108,7 @@ class ImagingDatabase:
         # An index over 50 million rows takes longer than any answer should.
         patient = ImagingDatabase(self._url, replace(self._connecting, timeout_s=None))
         with patient.writing("upgrade") as connection:
-            config.attributes.update(connection=connection, version_table=VERSION_TABLE)
+            config.attributes["connection"] = connection
             command.upgrade(config, "head")
         patient.engine.dispose()
 

@@ -59,6 +59,9 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+VERSION_TABLE = "c4_schema_version"
+"""Where Alembic keeps how far the tables are."""
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exist
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import c4_image_failures, c4_scorer_versions, images, inspections, plates, scores
+from resources.imaging_database.statements import among
 from resources.imaging_database.withheld import is_withheld, judged_and_withheld
 from resources.records import Image
 
@@ -71,28 +72,27 @@ def _not_given_up(scorer_version: str, max_attempts: int) -> ColumnElement[bool]
     )
 
 
-def _listed_at(path: ColumnElement[str]) -> ColumnElement[bool]:
-    """The image is listed at this place, or it is not known at which place it was when the row was written.
+def _pending_content(scorer_version: str, max_attempts: int) -> ColumnElement[bool]:
+    """As the poll's condition, but what was scored or given up at another place does not count.
 
     A number that is used again, after a backup was restored, is another image's: what a row says is not said of it.
     """
-    listed = images.alias("listed")
-    return or_(path.is_(None), exists().where(listed.c.id == images.c.id, listed.c.path == path))
+    failure = c4_image_failures.c
 
+    def at_its_place(path: ColumnElement[str]) -> ColumnElement[bool]:
+        return or_(path.is_(None), path == images.c.path)
 
-def _pending_content(scorer_version: str, max_attempts: int) -> ColumnElement[bool]:
-    """As the poll's condition, but what was scored or given up under the number of another image does not count."""
     return and_(
         ~exists().where(
             scores.c.image_id == images.c.id,
             scores.c.scorer_version == scorer_version,
-            _listed_at(scores.c.image_path),
+            at_its_place(scores.c.image_path),
         ),
         ~exists().where(
-            c4_image_failures.c.image_id == images.c.id,
-            c4_image_failures.c.scorer_version == scorer_version,
-            c4_image_failures.c.attempts >= max_attempts,
-            _listed_at(c4_image_failures.c.image_path),
+            failure.image_id == images.c.id,
+            failure.scorer_version == scorer_version,
+            failure.attempts >= max_attempts,
+            at_its_place(failure.image_path),
         ),
     )
 
@@ -197,7 +197,22 @@ def pending_images(database: ImagingDatabase, scorer_version: str, max_attempts:
         .order_by(inspections.c.imaged_at, images.c.inspection_id, images.c.id, images.c.path)
     )
     with database.reading("list images") as connection:
-        return _once_each(image_of(row) for row in connection.execute(query))
+        pending = _once_each(image_of(row) for row in connection.execute(query))
+        elsewhere = _scored_elsewhere(connection, pending, scorer_version)
+    return [image for image in pending if image.image_id not in elsewhere]
+
+
+def _scored_elsewhere(connection: Connection, pending: Iterable[Image], scorer_version: str) -> set[int]:
+    """Those of the images that a site's view lists at several places, and that are scored at another one of them."""
+    found: set[int] = set()
+    for these in among(connection, scores.c.image_id, [image.image_id for image in pending]):
+        query = (
+            select(scores.c.image_id)
+            .join(images, and_(images.c.id == scores.c.image_id, images.c.path == scores.c.image_path))
+            .where(scores.c.scorer_version == scorer_version, these)
+        )
+        found.update(connection.scalars(query))
+    return found
 
 
 def _once_each(rows: Iterable[Image]) -> list[Image]:

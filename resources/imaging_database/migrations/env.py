@@ -2,14 +2,14 @@
 
 from alembic import context
 
-from resources.imaging_database.schema import metadata
+from resources.imaging_database.schema import VERSION_TABLE, metadata
 
 connection = context.config.attributes["connection"]
 # SQLite changes a table by copying it (batch mode).
 context.configure(
     connection=connection,
     target_metadata=metadata,
-    version_table=context.config.attributes["version_table"],
+    version_table=VERSION_TABLE,
     render_as_batch=connection.dialect.name == "sqlite",
 )
 with context.begin_transaction():
