@@ -12,6 +12,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -298,7 +299,7 @@ def test_openvino_reads_the_graph_that_tensorflow_cuts_out(models: Path) -> None
 
     weights = weights_sha256("marco", models)
     ours = openvino_graph(models / "marco", weights)
-    theirs = ov.Core().read_model(frozen_graph(models / "marco", weights, models))
+    theirs = cast("Any", ov.Core()).read_model(frozen_graph(models / "marco", weights, models))
     theirs.reshape([-1, INPUT_SIDE, INPUT_SIDE, 3])
     batch = np.random.default_rng(3).uniform(-1, 1, (2, INPUT_SIDE, INPUT_SIDE, 3)).astype(np.float32)
     one, other = (ov.compile_model(model, "CPU")(batch)[0] for model in (ours, theirs))
