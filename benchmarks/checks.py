@@ -34,6 +34,8 @@ from c4_assets.models.engine import Classification, Engine
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 from resources.settings import Settings
+from testing.always import always
+from testing.dagster_types import ephemeral_instance
 
 AN_INSPECTION = 96
 GRACE_S = 5.0
@@ -132,8 +134,8 @@ def without_checks() -> Any:
         "db_scores.read_back_tables": {},
     }
     for name, value in nothing.items():
-        stack.enter_context(patch(f"c4_assets.{name}", lambda *_, value=value, **__: value))
-    stack.enter_context(patch("resources.archive.score_archive.ScoreArchive.rows", lambda *_: []))
+        stack.enter_context(patch(f"c4_assets.{name}", always(value)))
+    stack.enter_context(patch("resources.archive.score_archive.ScoreArchive.rows", always(list[Any]())))
     return stack
 
 
@@ -151,7 +153,7 @@ def one_run(home: Path, checked: bool) -> dict[str, float]:
     definitions = dg.Definitions(
         assets=defs.assets, jobs=defs.jobs, resources=resources, executor=dg.in_process_executor
     )
-    with nullcontext() if checked else without_checks(), dg.DagsterInstance.ephemeral() as instance:
+    with nullcontext() if checked else without_checks(), ephemeral_instance() as instance:
         job = definitions.resolve_job_def("score_images")
         day = imaged_at().date().isoformat()
         result = job.execute_in_process(partition_key=day, instance=instance, run_config=QUIET)

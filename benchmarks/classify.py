@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from benchmarks.report import Row, report
 from c4_assets.models import machine
 from c4_assets.models.engine import Engine
-from c4_assets.models.marco.network import frozen_graph
+from c4_assets.models.marco.network import frozen_graph, tensorflow
 from c4_assets.models.marco.openvino_engine import OpenVinoEngine
 from c4_assets.models.marco.openvino_graph import openvino_graph
 from c4_assets.models.marco.tensorflow_engine import TensorFlowEngine
@@ -50,8 +50,7 @@ class Result:
 
 def serving_default(saved_model: Path, batch_size: int) -> Contender:
     """MARCO's signature: JPEG bytes in, classes and scores sorted by score out."""
-    import tensorflow as tf
-
+    tf = tensorflow()
     signature = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
 
     def classify(images: Sequence[bytes]) -> Scores:

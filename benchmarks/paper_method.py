@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 BATCH = 32
 
@@ -105,7 +105,7 @@ def main() -> None:
         lap("fetch")
         import tensorflow as tf
 
-        model = tf.saved_model.load(order.saved_model)
+        model = cast("Any", tf).saved_model.load(order.saved_model)
         lap("load")
         found = classify(model.signatures["serving_default"], list(copies.values()))
         lap("classify")

@@ -16,7 +16,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
@@ -28,6 +28,7 @@ from resources.executors.slurm.tracker import JobTracker
 from resources.executors.slurm.transport import Completed, LocalTransport
 from resources.executors.step_resources import StepResources
 from resources.settings import Settings, Site
+from testing.always import always
 from testing.slurm_cluster import Cluster
 from testing.slurm_configuration import Shape
 
@@ -56,11 +57,11 @@ def chain() -> None:
 
 
 def on_slurm() -> dg.JobDefinition:
-    return chain.to_job(name="on_slurm", executor_def=slurm_executor(Settings.from_environment))
+    return cast("Any", chain).to_job(name="on_slurm", executor_def=slurm_executor(Settings.from_environment))
 
 
 def beside() -> dg.JobDefinition:
-    return chain.to_job(name="beside", executor_def=dg.multiprocess_executor)
+    return cast("Any", chain).to_job(name="beside", executor_def=dg.multiprocess_executor)
 
 
 class CountingTransport(LocalTransport):
@@ -100,7 +101,7 @@ def calls_a_minute(site: Site, folder: Path) -> dict[str, float]:
     sleeper.write_text("#!/bin/sh\nexec sleep 600\n")
     sleeper.chmod(0o755)
     transport = CountingTransport()
-    tracker = JobTracker(site, SlurmClient(transport), lambda *_: None)
+    tracker = JobTracker(site, SlurmClient(transport), always(None))
     one = Step("benchmark", "", 1, "sleep", "benchmark", StepResources(), "", str(sleeper), str(folder))
     steps = [replace(one, key=f"step_{number}") for number in range(IN_FLIGHT)]
     for step in steps:

@@ -1,9 +1,10 @@
 """Requests a run of every day that has pending images: a thin sensor over a pure decision."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any, TypeAlias, cast
 
 import dagster as dg
 from dagster import DagsterRunStatus as Status
@@ -77,7 +78,7 @@ def days_in_flight(instance: dg.DagsterInstance, pending: Collection[date]) -> s
     query stays small, however long the queue is.
     """
     keys = [day.isoformat() for day in pending]
-    of_a_day = (
+    of_a_day: Sequence[dg.DagsterRun] = (
         instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_STATUSES, tags={PARTITION_TAG: keys})) if keys else []
     )
     at_work = instance.get_runs(
@@ -99,7 +100,13 @@ def _about_a_day(run: dg.DagsterRun) -> bool:
     return not (run.job_name == collect_disagreements.name or (bool(selected) and selected <= WEEKLY_ASSETS))
 
 
-@dg.sensor(
+Tick: TypeAlias = dg.SensorResult | dg.SkipReason
+
+# Dagster's signature leaves the parameter of a generic type open (``PathLike``).
+_sensor: Callable[..., Callable[[Callable[..., Tick]], dg.SensorDefinition]] = cast("Any", dg).sensor
+
+
+@_sensor(
     job=score_images,
     minimum_interval_seconds=SETTINGS.runs.poll_minutes * 60,
     default_status=dg.DefaultSensorStatus.RUNNING,
@@ -109,7 +116,7 @@ def new_inspections(
     imaging_database: dg.ResourceParam[ImagingDatabase],
     models: dg.ResourceParam[ActiveModels],
     settings: dg.ResourceParam[Settings],
-) -> dg.SensorResult | dg.SkipReason:
+) -> Tick:
     """Looks for pending images in the imaging database and requests a run of each of their days.
 
     The requests have no run key: Dagster remembers keys for ever and would drop a second request for a day whose

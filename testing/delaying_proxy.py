@@ -28,7 +28,7 @@ class Line:
     to_server: int = 0
     to_client: int = 0
     ended: bool = False
-    writers: list[asyncio.StreamWriter] = field(default_factory=list, repr=False)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list[asyncio.StreamWriter], repr=False)
 
 
 class DelayingProxy:

@@ -76,7 +76,8 @@ def floors(arrows: Arrows) -> list[list[str]]:
     Raises:
         ValueError: some import each other in a circle; the message names them.
     """
-    left, found = dict(arrows), list[list[str]]()
+    left: Arrows = dict(arrows)
+    found: list[list[str]] = []
     while left:
         floor = sorted(room for room, others in left.items() if not others & left.keys())
         if not floor:

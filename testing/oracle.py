@@ -9,7 +9,7 @@ import ssl
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import seerdb.common.tns as tns
 from seerdb.server.backend import BackendError
@@ -68,12 +68,12 @@ class StrictBackend(PostgresBackend):
         refuse_what_oracle_refuses(sql)
         *before, statement = _without_identity(sql)
         for each in before:
-            super().execute(each)
-        return super().execute(statement, binds)
+            cast("Any", super()).execute(each)
+        return cast("Any", super()).execute(statement, binds)
 
     def execute_many(self, sql: str, *arguments: Any, **named: Any) -> Any:
         refuse_what_oracle_refuses(sql)
-        return super().execute_many(sql, *arguments, **named)
+        return cast("Any", super()).execute_many(sql, *arguments, **named)
 
 
 def refuse_what_oracle_refuses(sql: str) -> None:

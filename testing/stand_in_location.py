@@ -2,7 +2,7 @@
 
 import os
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
@@ -11,12 +11,13 @@ from c4_assets.deployment import SETTINGS
 from c4_assets.models.active import ActiveModels
 from c4_assets.runs import step_failures
 from resources.imaging_database import ImagingDatabase
+from testing.always import always
 from testing.stand_in import RETRY_DELAY, StandInClassifier
 
 if RETRY_DELAY in os.environ:
     delay = float(os.environ[RETRY_DELAY])
     step_failures.RETRY_DELAY_S = delay
-    dg.RetryPolicy.calculate_delay = lambda *_: delay  # pyright: ignore[reportAttributeAccessIssue]
+    cast("Any", dg.RetryPolicy).calculate_delay = always(delay)
 
 # Dagster wants one Definitions in a module: that of C4 stays in its own.
 _stand_in = partial(StandInClassifier, models=SETTINGS.models)

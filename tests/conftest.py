@@ -41,6 +41,8 @@ from resources.imaging_database.register import NewImage, register_inspection, s
 from resources.imaging_database.work import Progress, progress_by_day
 from resources.settings import Settings
 from resources.settings.checks import Thresholds
+from testing.always import always
+from testing.dagster_types import ephemeral_instance
 from testing.programs import NotInstalled
 from testing.sshd import Sshd
 from tests.databases import database_url, kind, mirrored_server, postgresql_server
@@ -304,7 +306,7 @@ def make_facility(tmp_path: Path) -> Generator[Callable[..., Facility], None, No
         if own_database:
             database.upgrade()
             seed_classes(database)
-        facility = Facility(settings, resources, dg.DagsterInstance.ephemeral(), StandIn())
+        facility = Facility(settings, resources, ephemeral_instance(), StandIn())
         resources["models"] = ActiveModels(settings, database, partial(StandInClassifier, facility=facility))
         made.append(facility)
         return made[-1]
@@ -346,7 +348,7 @@ def judged_without_great_expectations(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries are tested, waiting for them is not."""
-    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda *_: 1)
+    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", always(1))
     monkeypatch.setattr(step_failures, "RETRY_DELAY_S", 1)
 
 

@@ -46,11 +46,13 @@ def test_what_is_staged_is_read_back_in_order(tmp_path: Path, contents: list[byt
     assert list(staging.read(DAY, 7)) == []
 
 
+def attempt(number: int, minute: int, succeeds: bool) -> ImageOutcome:
+    return scored(number, minute) if succeeds else failed(number, minute)
+
+
 attempts = st.lists(
     st.lists(
-        st.builds(
-            lambda n, m, ok: scored(n, m) if ok else failed(n, m), st.integers(0, 8), st.integers(0, 5), st.booleans()
-        ),
+        st.builds(attempt, st.integers(0, 8), st.integers(0, 5), st.booleans()),
         min_size=1,
         max_size=6,
         unique_by=lambda outcome: outcome.image.image_id,

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import pytest
@@ -28,18 +28,18 @@ from resources.imaging_database.register import NewImage, register_inspection
 from resources.imaging_database.throughput import scores_by_hour
 from resources.imaging_database.work import Progress, pending_by_day, progress_by_day
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, write_back
+from testing.dagster_types import with_status
 from tests.conftest import Facility
 
 NOW = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
 OLD = [date(2019, 12, 30) + timedelta(days=n) for n in range(6)]
 
-counts = st.builds(
-    lambda day, scored, failed, withheld, pending: Progress(
-        day, 1, scored + failed + withheld + pending, scored, failed, 0, withheld
-    ),
-    st.dates(date(2006, 1, 1), date(2026, 12, 31)),
-    *[st.integers(0, 10**6)] * 4,
-)
+
+def progress(day: date, scored: int, failed: int, withheld: int, pending: int) -> Progress:
+    return Progress(day, 1, scored + failed + withheld + pending, scored, failed, 0, withheld)
+
+
+counts = st.builds(progress, st.dates(date(2006, 1, 1), date(2026, 12, 31)), *[st.integers(0, 10**6)] * 4)
 
 
 @given(st.lists(counts, unique_by=lambda day: day.day))
@@ -144,7 +144,7 @@ def ended(instance: dg.DagsterInstance, backfill_id: str) -> None:
     stored = instance.get_backfill(backfill_id)
     assert stored is not None
     assert stored.status is BulkActionStatus.CANCELING
-    instance.update_backfill(stored.with_status(BulkActionStatus.CANCELED))
+    instance.update_backfill(with_status(stored, BulkActionStatus.CANCELED))
 
 
 def start(instance: dg.DagsterInstance, days: list[date]) -> str:
@@ -168,7 +168,7 @@ def test_a_backfill_is_over_the_four_assets_and_the_days_asked_for_alone(instanc
 
 def in_the_ui(instance: dg.DagsterInstance, *assets: str) -> str:
     """What Dagster's UI stores when somebody selects assets and three days."""
-    backfill = PartitionBackfill.from_asset_partitions(
+    backfill: PartitionBackfill = cast("Any", PartitionBackfill).from_asset_partitions(
         backfill_id=f"ui{len(assets)}",
         asset_graph=defs.resolve_asset_graph(),
         partition_names=[day.isoformat() for day in OLD[:3]],
@@ -230,8 +230,13 @@ def test_a_pause_that_the_daemon_overwrites_is_said_again(
     number = start(instance, OLD)
     before = instance.get_backfill(number)
     assert before is not None
-    monkeypatch.setattr(backlog.time, "sleep", lambda _: instance.update_backfill(before) if wishes.pop() else None)
     wishes = [False, True, True]
+
+    def overwrite(_: float) -> None:
+        if wishes.pop():
+            instance.update_backfill(before)
+
+    monkeypatch.setattr(backlog.time, "sleep", overwrite)
     assert [each.backfill_id for each in backlog.pause(instance)] == [number]
     assert wishes == []
     assert [each.state for each in backlog.backfills(instance)] == ["pausing"]
@@ -241,7 +246,7 @@ def test_what_was_cancelled_in_the_ui_is_not_resumed(instance: dg.DagsterInstanc
     number = start(instance, OLD)
     stored = instance.get_backfill(number)
     assert stored is not None
-    instance.update_backfill(stored.with_status(BulkActionStatus.CANCELING))
+    instance.update_backfill(with_status(stored, BulkActionStatus.CANCELING))
     assert [each.state for each in backlog.backfills(instance)] == ["ending"]
     ended(instance, number)
     assert backlog.backfills(instance) == []

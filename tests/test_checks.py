@@ -26,6 +26,8 @@ from resources.image_store import LocalStore
 from resources.imaging_database.withheld import withheld_inspections
 from resources.imaging_database.write_back import MachineScore, write_back
 from resources.records import CATEGORIES, ImageOutcome, Probabilities, likeliest
+from testing.always import always
+from testing.parquet import rewrite_parquet
 from tests.conftest import Facility, StandInClassifier, noon, photograph
 
 PLATE: Mapping[str, bytes | None] = {f"{n:02d}.jpg": photograph(n) for n in range(24)}
@@ -165,8 +167,8 @@ def too_much(index: int, classification: Classification) -> Classification:
     [
         ("inspection_is_not_one_frame", dict.fromkeys(PLATE, photograph(1)), None, {"no_image_twice"}),
         ("inspection_exposed", BLACK, None, {"images_exposed"}),
-        ("inspection_probabilities_differ", OTHER, same, set()),
-        ("probabilities_sound", OTHER, too_much, set()),
+        ("inspection_probabilities_differ", OTHER, same, set[str]()),
+        ("probabilities_sound", OTHER, too_much, set[str]()),
     ],
 )
 def test_an_inspection_that_fails_a_blocking_check_is_withheld_and_the_others_go_on(
@@ -195,17 +197,13 @@ def test_an_inspection_that_fails_a_blocking_check_is_withheld_and_the_others_go
 
 
 def test_a_row_that_stands_twice_in_the_archive_withholds_its_inspection(facility: Facility) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     facility.add_plate("GOOD", PLATE)
     facility.add_plate("BAD", OTHER)
     facility.score()
     with facility.database.writing() as connection:
         connection.execute(text("delete from scores"))
     (file,) = (facility.settings.archive / "probabilities").rglob("*.parquet")
-    table = pq.ParquetFile(file).read()
-    pq.write_table(pa.concat_tables([table, table.slice(47, 1)]), file)
+    rewrite_parquet(file, lambda table: table.take([*range(48), 47]))
     result = facility.score()
     assert set(failed(result)) == {"one_row_an_image"}
     assert scored_plates(facility) == {"GOOD": 24}
@@ -231,7 +229,7 @@ def test_a_category_that_nobody_knows_never_reaches_the_database(
 
 def test_wrong_weights_classify_nothing_and_stop_the_step(facility: Facility, monkeypatch: pytest.MonkeyPatch) -> None:
     facility.add_plate("P1", PLATE)
-    monkeypatch.setattr(StandInClassifier, "weights_on_disk", lambda _: "another digest")
+    monkeypatch.setattr(StandInClassifier, "weights_on_disk", always("another digest"))
     result = facility.score(raise_on_error=False)
     assert not result.success
     assert set(failed(result)) == {"weights_of_the_scorer_version"}
@@ -360,14 +358,11 @@ def test_data_docs_hold_no_html_of_the_database_and_go_when_the_fault_is_mended(
 
 
 def test_archives_of_earlier_releases_are_read(facility: Facility) -> None:
-    import pyarrow.parquet as pq
-
     facility.add_plate("P1", PLATE)
     facility.score()
     new = ["size", "taken_at", "brightness", "black", "saturated", "sharpness", "perceptual_hash"]
     for file in facility.settings.archive.rglob("*.parquet"):
-        table = pq.ParquetFile(file).read()
-        pq.write_table(table.drop_columns([name for name in new if name in table.column_names]), file)
+        rewrite_parquet(file, lambda table: table.drop_columns([name for name in new if name in table.column_names]))
     outcomes: list[ImageOutcome] = facility.archive.outcomes(noon(1).date())
     assert len(outcomes) == 24
     assert {outcome.appearance for outcome in outcomes} == {None}

@@ -4,7 +4,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import pytest
@@ -54,8 +54,8 @@ def test_a_run_that_died_gives_back_the_slots_that_it_held(settings: Settings, m
         instance.report_run_failed(died)
         later = datetime.now(UTC) + timedelta(minutes=5)
         monkeypatch.setattr(concurrency, "get_current_datetime", lambda: later)
-        workspace: Any = SimpleNamespace(instance=instance)
-        list(concurrency.execute_concurrency_slots_iteration(workspace, logging.getLogger("daemon")))
+        workspace = SimpleNamespace(instance=instance)
+        list(cast("Any", concurrency).execute_concurrency_slots_iteration(workspace, logging.getLogger("daemon")))
         assert instance.event_log_storage.get_concurrency_info("image_store").active_slot_count == 0
 
 

@@ -28,6 +28,7 @@ from resources.imaging_database import ImagingDatabase, connecting
 from resources.imaging_database.connecting import Connecting
 from resources.imaging_database.work import failures
 from resources.imaging_database.write_back import FailedAttempt, Written, write_back
+from testing.dagster_types import ephemeral_instance
 from testing.listeners import Relay, hang_up, listener, refuse_as_oracle, say_nothing
 from testing.postgresql import Server, running_server
 from tests.conftest import Facility, photograph, unavailable
@@ -209,10 +210,17 @@ def write(facility: Facility) -> Written:
     return write_back(facility.database, version(facility), [score(1), score(2)], [FailedAttempt(4, "gone", NOW)], "r")
 
 
+def calling(do: Callable[[], None]) -> Callable[..., None]:
+    def listener(*_: object) -> None:
+        do()
+
+    return listener
+
+
 def at_each_point(facility: Facility, reached: Callable[[], None]) -> None:
     """Calls ``reached`` before every statement and commit."""
-    event.listen(facility.database.engine, "before_cursor_execute", lambda *_: reached())
-    event.listen(facility.database.engine, "commit", lambda _: reached())
+    event.listen(facility.database.engine, "before_cursor_execute", calling(reached))
+    event.listen(facility.database.engine, "commit", calling(reached))
 
 
 def rows(facility: Facility) -> tuple[int, int]:
@@ -248,7 +256,7 @@ def test_a_connection_lost_at_any_statement_of_the_write_back_leaves_nothing_wri
 
 @pytest.mark.parametrize("kind", ["postgresql", "oracle-protocol"])
 def test_a_commit_whose_answer_is_lost_is_repeated_without_doubling_anything(relayed: Facility, relay: Relay) -> None:
-    event.listen(relayed.database.engine, "commit", lambda _: relay.lose_the_next_answer())
+    event.listen(relayed.database.engine, "commit", calling(relay.lose_the_next_answer))
     with pytest.raises(Unavailable):
         write(relayed)
     relay.up()
@@ -339,7 +347,7 @@ def test_a_server_that_stays_away_fails_the_run_with_the_reason_and_the_next_run
     assert not result.success
     assert "does not answer" in failure_reason(result)
     own_server.start()
-    breakable.instance = dg.DagsterInstance.ephemeral()
+    breakable.instance = ephemeral_instance()
     breakable.score()
     assert_complete(breakable)
 

@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import fsspec
 import pytest
@@ -43,7 +44,7 @@ def _opened(request: pytest.FixtureRequest, folder: Path) -> ImageStore:
         host: Sshd = request.getfixturevalue("ssh_host")
         return open_image_store(f"{request.param}://{host.user}@{host.host}:{host.port}{folder}", host.access)
     root = f"memory://{uuid.uuid4().hex}/root"
-    files = fsspec.filesystem("memory")
+    files = cast("Any", fsspec).filesystem("memory")
     files.pipe(f"{root}/../secret.jpg", b"secret")
     for file in (folder / "plate").iterdir():
         files.pipe(f"{root}/plate/{file.name}", file.read_bytes())

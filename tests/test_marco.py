@@ -12,6 +12,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from c4_assets.models import machine
 from c4_assets.models.active import model_without_database
 from c4_assets.models.classifier import Classifier, choose_arithmetic
 from c4_assets.models.engine import Classification
-from c4_assets.models.marco.network import frozen_graph
+from c4_assets.models.marco.network import frozen_graph, tensorflow
 from c4_assets.models.marco.openvino_graph import openvino_graph
 from c4_assets.models.marco.preprocessing import INPUT_SIDE, decode, pixels, resize, thumbnail
 from c4_assets.models.weights import SAVED_MODEL_FILES, files_sha256, weights_sha256
@@ -87,9 +88,7 @@ PNGS = {
 
 @pytest.mark.parametrize("kind", PNGS)
 def test_every_kind_of_png_has_the_pixels_of_marcos_own_decoder(kind: str) -> None:
-    import tensorflow as tf
-
-    assert np.array_equal(decode(PNGS[kind]), tf.io.decode_jpeg(PNGS[kind], channels=3).numpy())
+    assert np.array_equal(decode(PNGS[kind]), tensorflow().io.decode_jpeg(PNGS[kind], channels=3).numpy())
 
 
 def test_a_16_bit_image_looks_like_its_8_bit_self() -> None:
@@ -108,26 +107,22 @@ def test_a_16_bit_image_looks_like_its_8_bit_self() -> None:
 def test_pixels_are_those_of_marcos_own_decoder_and_resize_to_the_last_bit(
     width: int, height: int, quality: int, subsampling: int, progressive: bool, seed: int
 ) -> None:
-    import tensorflow as tf
-
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     buffer = io.BytesIO()
     Picture.fromarray(noise).save(buffer, "JPEG", quality=quality, subsampling=subsampling, progressive=progressive)
-    theirs = tf.io.decode_jpeg(buffer.getvalue(), channels=3).numpy()
+    theirs = tensorflow().io.decode_jpeg(buffer.getvalue(), channels=3).numpy()
     ours = decode(buffer.getvalue())
     assert np.array_equal(ours, theirs)
     side, top, left = min(height, width), (height - min(height, width)) // 2, (width - min(height, width)) // 2
     square = theirs[np.newaxis, top : top + side, left : left + side]
-    resized = tf.raw_ops.ResizeBilinear(images=square, size=[INPUT_SIDE, INPUT_SIDE]).numpy()[0]
+    resized = tensorflow().raw_ops.ResizeBilinear(images=square, size=[INPUT_SIDE, INPUT_SIDE]).numpy()[0]
     assert np.array_equal(resize(ours), resized)
 
 
 def test_real_images_are_decoded_to_the_last_bit(real_images: Path) -> None:
-    import tensorflow as tf
-
     for folder in sorted(file for file in real_images.glob("*/*") if file.is_dir()):
         data = min(folder.rglob("*.jp*g")).read_bytes()
-        assert np.array_equal(decode(data), tf.io.decode_jpeg(data, channels=3).numpy()), folder
+        assert np.array_equal(decode(data), tensorflow().io.decode_jpeg(data, channels=3).numpy()), folder
 
 
 WHOLE = photograph(1, (300, 200))
@@ -221,8 +216,6 @@ def test_a_precision_that_the_engine_does_not_have_is_refused_by_name(models: Pa
 def test_a_batch_that_the_gpu_has_no_memory_for_goes_through_in_parts(
     marco: Classifier, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tensorflow as tf
-
     from c4_assets.models.marco.tensorflow_engine import halving
 
     sizes: list[int] = []
@@ -230,12 +223,12 @@ def test_a_batch_that_the_gpu_has_no_memory_for_goes_through_in_parts(
     def small(batch: np.ndarray) -> np.ndarray:
         sizes.append(len(batch))
         if len(batch) > 3:
-            raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+            raise tensorflow().errors.ResourceExhaustedError(None, None, "out of memory")
         return batch * 2
 
     assert halving(small)(np.arange(10.0, dtype=np.float32)).tolist() == [2.0 * i for i in range(10)]
     assert max(sizes[1:]) < 10
-    with pytest.raises(tf.errors.ResourceExhaustedError):
+    with pytest.raises(tensorflow().errors.ResourceExhaustedError):
         halving(lambda batch: small(np.zeros(9)))(np.zeros(1, np.float32))
 
 
@@ -306,7 +299,7 @@ def test_openvino_reads_the_graph_that_tensorflow_cuts_out(models: Path) -> None
 
     weights = weights_sha256("marco", models)
     ours = openvino_graph(models / "marco", weights)
-    theirs = ov.Core().read_model(frozen_graph(models / "marco", weights, models))
+    theirs = cast("Any", ov.Core()).read_model(frozen_graph(models / "marco", weights, models))
     theirs.reshape([-1, INPUT_SIDE, INPUT_SIDE, 3])
     batch = np.random.default_rng(3).uniform(-1, 1, (2, INPUT_SIDE, INPUT_SIDE, 3)).astype(np.float32)
     one, other = (ov.compile_model(model, "CPU")(batch)[0] for model in (ours, theirs))

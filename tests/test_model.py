@@ -6,6 +6,7 @@ import subprocess
 import threading
 import zipfile
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -113,9 +114,7 @@ def server(tmp_path: Path) -> Generator[str, None, None]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
             pass
 
-    served = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), lambda *args, **named: Quiet(*args, directory=str(tmp_path), **named)
-    )
+    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
     threading.Thread(target=served.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{served.server_port}"
     served.shutdown()

@@ -1,11 +1,11 @@
 """Dagster forgets old runs, and no partition loses what it shows."""
 
 import uuid
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import pytest
@@ -15,7 +15,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as settings_of
 from hypothesis import strategies as st
-from sqlalchemy import bindparam, inspect, text
+from sqlalchemy import Connection, bindparam, inspect, text
 from typer.testing import CliRunner
 
 from c4_assets.command import app
@@ -25,6 +25,7 @@ from c4_assets.runs.pruning import CHECK_KEYS, prune
 from resources.executors.slurm.job_folders import JobFolders
 from resources.executors.slurm.site import Site
 from resources.settings import Settings
+from testing.dagster_types import ephemeral_instance, with_status
 from testing.postgresql import Server
 from tests.databases import postgresql_server as postgresql_server
 
@@ -145,7 +146,7 @@ histories = st.lists(st.tuples(spans, st.sampled_from(["well", "check fails", "f
 def test_whatever_was_run_pruning_leaves_what_is_shown_and_nothing_else(
     site: Settings, history: list[tuple[list[int], str]]
 ) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         for (first, last), end in history:
             tags = {FAILS_ON: KEYS[last]} if end == "fails" else {end: "yes"}
             run(instance, KEYS[first], KEYS[last] if last > first else None, **tags)
@@ -193,10 +194,15 @@ def files_that_name(site: Settings, run_id: str) -> list[Path]:
     return sorted(path.relative_to(site.home.parent) for path in everything if run_id in str(path))
 
 
+def databases(instance: dg.DagsterInstance) -> list[Callable[[], AbstractContextManager[Connection]]]:
+    """What opens the database of the events and that of the runs."""
+    return [cast("Any", instance.event_log_storage).index_connection, cast("Any", instance.run_storage).connect]
+
+
 def rows_that_name(instance: dg.DagsterInstance, *run_ids: str) -> int:
     """Rows of all tables of the instance in which a run's id stands."""
     found = 0
-    for connect in (instance.event_log_storage.index_connection, instance.run_storage.connect):  # pyright: ignore
+    for connect in databases(instance):
         with connect() as connection:
             columns = {table: inspect(connection).get_columns(table) for table in inspect(connection).get_table_names()}
             for table in (name for name, of_it in columns.items() if any(c["name"] == "run_id" for c in of_it)):
@@ -225,7 +231,7 @@ def test_runs_of_a_backfill_stay_until_it_is_over(instance: dg.DagsterInstance, 
     )
     instance.add_backfill(backfill)
     assert prune(instance, site, now()).runs == 0
-    instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELED))
+    instance.update_backfill(with_status(backfill, BulkActionStatus.CANCELED))
     assert prune(instance, site, now()).runs == 1
     assert not instance.has_run(of_it)
 
@@ -334,5 +340,6 @@ def test_the_command_says_what_went_and_the_job_does_the_same(
 
 def long_ago(instance: dg.DagsterInstance) -> None:
     """Makes all runs so far a year old, as no clock can."""
-    with instance.run_storage.connect() as connection:  # pyright: ignore
+    _, runs_database = databases(instance)
+    with runs_database() as connection:
         connection.execute(text("update runs set update_timestamp = '2020-01-01 00:00:00.000000'"))

@@ -53,7 +53,7 @@ def tick(facility: Facility) -> tuple[dg.SensorResult | dg.SkipReason, dg.Sensor
     """One evaluation of the sensor over a facility."""
     context = dg.build_sensor_context(
         instance=facility.instance,
-        resources={name: facility.resources[name] for name in ("imaging_database", "classifier", "settings")},
+        resources={name: facility.resources[name] for name in ("imaging_database", "models", "settings")},
     )
     result = new_inspections(context)
     assert isinstance(result, dg.SensorResult | dg.SkipReason)

@@ -91,7 +91,7 @@ def test_a_day_is_told_of_alike_whether_it_is_alone_or_among_others(make_facilit
 
 def checks(facility: Facility, asset: str) -> dict[tuple[str, str | None], tuple[bool, str | None]]:
     """Verdict and words of every check of every day."""
-    found = {}
+    found: dict[tuple[str, str | None], tuple[bool, str | None]] = {}
     for run in facility.instance.get_runs():
         for record in facility.instance.get_records_for_run(
             run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION

@@ -2,6 +2,7 @@
 
 import base64
 from functools import partial
+from typing import Any
 
 import dagster as dg
 
@@ -36,7 +37,7 @@ def backlog_coverage(
     staging: dg.ResourceParam[Staging],
     models: dg.ResourceParam[ActiveModels],
     settings: dg.ResourceParam[Settings],
-) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
+) -> dg.MaterializeResult[Any]:
     """How much of history is scored, by month, how fast it goes on and what limits it: what `c4 backlog` prints."""
 
     def counted(done: int, pieces: int) -> None:

@@ -13,6 +13,7 @@ from c4_assets.labels.report import report_page, write_report
 from c4_assets.models.active import ActiveModels
 from c4_assets.runs.check_results import evaluate, trends
 from c4_assets.runs.check_specs import specs_of
+from c4_assets.runs.days import Events
 from c4_assets.runs.metadata import FACILITY, GROUP, PARTITION_ROWS_KEY, column_schema
 from c4_assets.runs.partitions import WEEKS, week_of
 from c4_assets.runs.step_failures import CPU_RETRIES, translate_errors
@@ -54,7 +55,7 @@ def human_labels(
     image_store: dg.ResourceParam[ImageStore],
     models: dg.ResourceParam[ActiveModels],
     data_checks: dg.ResourceParam[DataChecks],
-) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument] - Dagster knows it bare alone
+) -> Events:
     """Every score that a person gave in the week: all of them, with the check that leaves one out where one does.
 
     Ashes and training sets leave out the labels that fail a blocking check. The labels report shows who agrees with
@@ -72,9 +73,9 @@ def human_labels(
         write_report(
             page, read_labels(score_archive, start.date(), thresholds.compared_weeks), start.date(), thresholds
         )
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
-            "labels report": dg.MetadataValue.path(page),
+            "labels report": page,
             PARTITION_ROWS_KEY: len(labels),
             "people": len({each.label.human for each in labels}),
             "labels left out": sum(each.left_out is not None for each in labels),

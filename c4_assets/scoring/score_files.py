@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from c4_assets.models.engine import Engine
 from c4_assets.models.scorer_version import ScorerVersion
+from resources.archive.tables import Columns, write_parquet
 from resources.atomic_write import atomic_write
 from resources.errors import ConfigurationError, ImageError
 from resources.image_store.base import checked_size
@@ -33,6 +34,20 @@ class FileScore:
     p_precipitate: float | None
     scorer: str
     error: str | None
+
+
+COLUMNS: Columns = {
+    "path": "string",
+    "category": "string",
+    "crystal": "bool",
+    "p_clear": "float64",
+    "p_crystals": "float64",
+    "p_other": "float64",
+    "p_precipitate": "float64",
+    "scorer": "string",
+    "error": "string",
+}
+"""The result's columns in Parquet."""
 
 
 def files_of(paths: Iterable[Path]) -> list[Path]:
@@ -120,7 +135,7 @@ def write_scores(rows: Sequence[FileScore], out: Path) -> None:
     try:
         with atomic_write(out) as temporary:
             if out.suffix == ".parquet":
-                _write_parquet(records, temporary)
+                write_parquet(temporary, COLUMNS, records)
             elif out.suffix == ".json":
                 temporary.write_text(json.dumps(records, indent=1), encoding="utf-8")
             else:
@@ -130,16 +145,6 @@ def write_scores(rows: Sequence[FileScore], out: Path) -> None:
                     table.writerows(records)
     except OSError as error:
         raise ConfigurationError(f"{out} cannot be written: {error.strerror}.") from error
-
-
-def _write_parquet(records: list[dict[str, object]], file: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    text, number = pa.string(), pa.float64()
-    kinds = [text, text, pa.bool_(), number, number, number, number, text, text]
-    schema = pa.schema(list(zip(FileScore.__dataclass_fields__, kinds, strict=True)))
-    pq.write_table(pa.Table.from_pylist(records, schema), file)
 
 
 def image_files(folder: Path) -> Iterator[PurePosixPath]:

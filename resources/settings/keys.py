@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from types import UnionType
-from typing import Any, TypeAlias, Union, get_args, get_origin
+from typing import Any, TypeAlias, TypeGuard, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -79,12 +79,17 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f" Did you mean {found[0]}?" if found else ""
 
 
+def is_table(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a value of TOML, YAML or the settings is a table."""
+    return isinstance(value, Mapping)
+
+
 def flat(table: Mapping[str, Any], above: Key = ()) -> dict[Key, Any]:
     """The values of nested tables by their keys."""
     values: dict[Key, Any] = {}
     for name, value in table.items():
         key = (*above, str(name))
-        values |= flat(value, key) if isinstance(value, Mapping) else {key: value}
+        values |= flat(value, key) if is_table(value) else {key: value}
     return values
 
 
@@ -94,7 +99,7 @@ def nested(values: Mapping[Key, Any]) -> dict[str, Any]:
     for key in sorted(values, key=len):
         table: Any = tables
         for name in key[:-1]:
-            table = table.setdefault(name, {}) if isinstance(table, dict) else None
+            table = cast("dict[str, Any]", table).setdefault(name, {}) if isinstance(table, dict) else None
         if isinstance(table, dict):
             table[key[-1]] = values[key]
     return tables

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings
 
-from resources.settings.keys import Key, dotted, flat, variable_of
+from resources.settings.keys import Key, dotted, flat, is_table, variable_of
 from resources.settings.sources import Found, Read, known_or_problem
 from resources.settings.types import Section
 from resources.settings.words import problems_of
@@ -128,18 +128,17 @@ def _read_yaml(old: Old, name: str, file: Path, section: str) -> dict[Key, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        content = cast("object", yaml.safe_load(file.read_text(encoding="utf-8")) or {})
     except OSError as error:
         old.problems.append(f"{name} names {file}, which cannot be read: {error.strerror}.")
         return {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         old.problems.append(f"{file} ({name}) is not YAML: {error}.")
         return {}
-    if not isinstance(content, dict):
+    if not is_table(content):
         old.problems.append(f"{file} ({name}) must hold keys and values.")
         return {}
-    tables = cast("dict[str, Any]", content)
-    return flat({section: _slurm_section(tables) if section == "slurm" else tables})
+    return flat({section: _slurm_section(content) if section == "slurm" else content})
 
 
 def _slurm_section(content: Mapping[str, Any]) -> dict[str, Any]:

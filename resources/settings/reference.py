@@ -5,15 +5,15 @@
 
 import json
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from resources.settings.keys import Key, dotted, is_secret, known_keys, table_of, variable_of
+from resources.settings.keys import Key, dotted, is_secret, is_table, known_keys, table_of, variable_of
 from resources.settings.settings import Settings
 from resources.settings.slurm import JobOptions
 from resources.settings.types import HIDDEN, without_secrets
@@ -61,7 +61,7 @@ def effective(settings: Settings, show_sources: bool = False) -> str:
 def _table(table: BaseModel | Mapping[str, Any], key: Key, sources: Settings | None) -> Iterator[str]:
     names = table if isinstance(table, Mapping) else type(table).model_fields
     values = {name: table[name] if isinstance(table, Mapping) else getattr(table, name) for name in names}
-    tables = {name: value for name, value in values.items() if isinstance(value, BaseModel | Mapping)}
+    tables = {name: value for name, value in values.items() if isinstance(value, BaseModel) or is_table(value)}
     entries = [(name, value) for name, value in values.items() if name not in tables and value not in (None, ())]
     if key and entries:
         yield f"\n[{'.'.join(map(_name, key))}]"
@@ -86,10 +86,10 @@ def _value(value: Any) -> str:
         return f'"{HIDDEN}"'
     if isinstance(value, int | float | date):
         return str(value)
-    if isinstance(value, Mapping):
+    if is_table(value):
         return "{ " + ", ".join(f"{_name(name)} = {_value(each)}" for name, each in value.items()) + " }"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(_value(each) for each in cast('Sequence[Any]', value))}]"
     return json.dumps(without_secrets(str(value)), ensure_ascii=False)
 
 

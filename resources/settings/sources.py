@@ -131,7 +131,7 @@ def _is_key(settings: type[BaseSettings], variable: str) -> bool:
 
 
 def _read_names(settings: type[BaseSettings], texts: Mapping[str, str], sources: Mapping[str, str]) -> Read:
-    read, known = Read(), {}
+    read, known = Read(), dict[str, str]()
     for name, text in texts.items():
         if not _is_key(settings, name):
             names = [variable_of(key) for key, _ in known_keys(settings)]

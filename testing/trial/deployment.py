@@ -133,8 +133,7 @@ class Deployment:
             return None
         for record in self.instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT).records:
             event = record.event_log_entry.dagster_event
-            metadata = event.engine_event_data.metadata if event else {}
-            if "pid" in metadata:
+            if event and "pid" in (metadata := event.engine_event_data.metadata):
                 return int(str(metadata["pid"].value))
         return None
 

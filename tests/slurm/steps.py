@@ -1,4 +1,4 @@
-"""Steps for the tests: small, and they import nothing but Dagster, because every step is a process of its own."""
+"""Steps for the tests: small, and they import little but Dagster, because every step is a process of its own."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ import dagster as dg
 from resources.executors.slurm.executor import slurm_executor
 from resources.executors.step_resources import StepResources
 from resources.settings import Settings
+from testing.dagster_types import job
 
 on_slurm = slurm_executor(Settings.from_environment)
 
@@ -84,31 +85,31 @@ def mapped(number: int) -> int:
     return number
 
 
-@dg.job(executor_def=on_slurm)
+@job(on_slurm)
 def two_steps() -> None:
     beside_the_run_worker(on_a_gpu())
 
 
-@dg.job(executor_def=on_slurm)
+@job(on_slurm)
 def one_step() -> None:
     alone()
 
 
-@dg.job(executor_def=on_slurm)
+@job(on_slurm)
 def one_step_tried_twice() -> None:
     tried_twice()
 
 
-@dg.job(executor_def=on_slurm)
+@job(on_slurm)
 def one_impossible_step() -> None:
     impossible()
 
 
-@dg.job(executor_def=on_slurm)
+@job(on_slurm)
 def one_step_here() -> None:
     here()
 
 
-@dg.job(executor_def=on_slurm)
+@job(on_slurm)
 def mapped_steps() -> None:
     numbers().map(mapped)

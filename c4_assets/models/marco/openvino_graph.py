@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from c4_assets.models.marco.network import GRAPH_INPUT, GRAPH_OUTPUT, naming_the_model, quiet_stderr, require_weights
 from c4_assets.models.marco.preprocessing import INPUT_SIDE
@@ -29,9 +29,9 @@ def openvino_graph(saved_model: Path, weights_sha256: str) -> Any:
         meta_graph.write_bytes(_without_signatures((saved_model / SAVED_MODEL_FILES[0]).read_bytes()))
         for link, file in zip(variables, SAVED_MODEL_FILES[1:], strict=True):
             link.symlink_to((saved_model / file).resolve())
-        frontend: Any = FrontEndManager().load_by_framework("tf")
+        frontend = cast("Any", FrontEndManager()).load_by_framework("tf")
         with quiet_stderr():
-            model: Any = frontend.load(str(meta_graph))
+            model = frontend.load(str(meta_graph))
         start, end = (model.get_place_by_tensor_name(f"{name}:0") for name in (GRAPH_INPUT, GRAPH_OUTPUT))
         model.override_all_inputs([start])
         model.override_all_outputs([end])

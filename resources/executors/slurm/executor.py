@@ -267,7 +267,7 @@ def slurm_executor(read_settings: Callable[[], Settings]) -> dg.ExecutorDefiniti
         site = configured_site(settings.slurm, cast("Mapping[str, Any]", config["site"]))
         return SlurmExecutor(
             SlurmStepHandler(site, context.instance, settings),
-            retries=RetryMode.from_config(cast("Mapping[str, Any]", config["retries"])),
+            retries=cast("Any", RetryMode).from_config(config["retries"]),
             check_step_health_interval_seconds=config["check_seconds"],
             max_concurrent=config["max_concurrent"],
             tag_concurrency_limits=config.get("tag_concurrency_limits"),
