@@ -28,7 +28,7 @@ from resources.imaging_database.write_back import MachineScore, write_back
 from resources.records import CATEGORIES, ImageOutcome, Probabilities, likeliest
 from testing.always import always
 from testing.parquet import rewrite_parquet
-from tests.conftest import Facility, StandInClassifier, noon, photograph
+from tests.conftest import Facility, noon, photograph
 
 PLATE: Mapping[str, bytes | None] = {f"{n:02d}.jpg": photograph(n) for n in range(24)}
 OTHER: Mapping[str, bytes | None] = {f"{n:02d}.jpg": photograph(100 + n) for n in range(24)}
@@ -229,7 +229,7 @@ def test_a_category_that_nobody_knows_never_reaches_the_database(
 
 def test_wrong_weights_classify_nothing_and_stop_the_step(facility: Facility, monkeypatch: pytest.MonkeyPatch) -> None:
     facility.add_plate("P1", PLATE)
-    monkeypatch.setattr(StandInClassifier, "weights_on_disk", always("another digest"))
+    monkeypatch.setattr(type(facility.models.current), "weights_on_disk", always("another digest"))
     result = facility.score(raise_on_error=False)
     assert not result.success
     assert set(failed(result)) == {"weights_of_the_scorer_version"}
