@@ -83,7 +83,7 @@ def test_the_archive_reads_as_one_dataset_in_pandas_and_in_duckdb(facility: Faci
     folder = facility.settings.archive / "probabilities"
     frame = pd.read_parquet(folder)
     assert sorted(frame["plate"]) == ["P1"] * 4 + ["P2"] * 4
-    assert set(frame["scorer"].astype(str)) == {facility.scorer_version}
+    assert set(frame["model"].astype(str)) == {facility.models.current.version.model_version}
     query = f"select count(distinct image_id) from read_parquet('{folder}/**/*.parquet')"
     count = duckdb.connect().execute(query).fetchone()
     assert count == (8,)
