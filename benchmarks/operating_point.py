@@ -137,7 +137,9 @@ def measure(images: int, days: int) -> list[Row]:
 
 def main(arguments: Iterable[str] | None = None) -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.operating_point", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.operating_point", description="What another operating point costs."
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--days", type=int, default=365)
