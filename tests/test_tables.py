@@ -11,6 +11,7 @@ from resources.archive.tables import (
     read_arrow,
     read_parquet,
     read_parquet_columns,
+    reread_parquet,
     write_arrow,
     write_parquet,
 )
@@ -91,3 +92,16 @@ def test_rows_that_stop_coming_leave_the_old_file_as_it_was(tmp_path: Path) -> N
         write_arrow(file, {"well": "string"}, stops(), rows_a_batch=1)
     assert list(read_arrow(file)) == [{"well": "A1"}]
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_that_is_asked_for_again_is_read_again_only_when_it_was_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    assert list(reread_parquet(file)) == []
+    write_parquet(file, {"n": "int64"}, [{"n": 1}])
+    first = reread_parquet(file)
+    assert [row["n"] for row in first] == [1]
+    assert reread_parquet(file) is first
+    write_parquet(file, {"n": "int64"}, [{"n": 2}])
+    assert [row["n"] for row in reread_parquet(file)] == [2]
+    file.unlink()
+    assert list(reread_parquet(file)) == []

@@ -12,6 +12,7 @@ import typer
 from c4_assets.backlog.coverage import Coverage, Throughput, by_year
 from c4_assets.backlog.report import COUNTS, Report, report
 from c4_assets.command.console import console, errors, progress
+from c4_assets.command.site import day_of
 from c4_assets.deployment_home import dagster_instance, ready
 from c4_assets.models.active import ActiveModels
 from c4_assets.pictures.backlog_page import describe_backfill, share, write_page
@@ -46,7 +47,7 @@ def backlog(
     """
     if context.invoked_subcommand:
         return
-    counted = _count(_date("--from", since) if since else None, _date("--to", until) if until else None)
+    counted = _count(day_of("--from", since) if since else None, day_of("--to", until) if until else None)
     if html:
         write_page(counted, html)
     if as_json:
@@ -146,7 +147,7 @@ def start(
     from c4_assets.runs.backfills import start as start_backfill
 
     settings = Settings.from_environment()
-    first, last = _date("--from", since), _date("--to", until)
+    first, last = day_of("--from", since), day_of("--to", until)
     _check_span(first, last, settings)
     with dagster_instance(settings) as instance:
         pending = _pending(settings, first, last)
@@ -247,10 +248,3 @@ def resume() -> None:
         _say_where_the_daemon_is_missing(instance)
         if not paused:
             raise typer.Exit(1)
-
-
-def _date(option: str, value: str) -> date:
-    try:
-        return date.fromisoformat(value)
-    except ValueError as error:
-        raise ConfigurationError(f"{option} {value!r} is not a day like 2026-03-31.") from error

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from c4_assets.command.console import console, errors
-from c4_assets.deployment_home import ready
-from c4_assets.models.active import ActiveModels
+from c4_assets.command.site import day_of, open_site
 from c4_assets.models.classifier import Classifier
 from resources.archive.score_archive import ScoreArchive
 from resources.errors import ConfigurationError
@@ -37,7 +36,7 @@ def list_(
     """List the checks, and the inspections whose scores are withheld from the database, with the reason."""
     from c4_assets.checks.catalogue import CHECKS, severity_of
 
-    _, database, models = _site()
+    _, database, models = open_site()
     scorer_version = models.current.version.name
     withheld = withheld_inspections(database, scorer_version, released)
     if as_json:
@@ -87,14 +86,14 @@ def run(
     """Judge a day's data or a week's labels as they are now. Nothing is scored, withheld or released."""
     if labels == bool(day) or (week and not labels):
         raise ConfigurationError("Say what to judge: --date 2026-03-31, or --labels (--week 2026-03-31).")
-    settings, database, models = _site()
+    settings, database, models = open_site()
     current = models.current
     archive = models.archive(current)
     if day:
-        verdicts = _judge_day(_date("--date", day), settings, database, archive, current)
+        verdicts = _judge_day(day_of("--date", day), settings, database, archive, current)
     else:
         verdicts = _judge_labels(
-            _date("--week", week) if week else datetime.now(UTC).date(), settings, database, archive
+            day_of("--week", week) if week else datetime.now(UTC).date(), settings, database, archive
         )
     _print_verdicts(verdicts)
     if any(not verdict.passed and verdict.check.severity == "blocking" for verdict in verdicts):
@@ -168,7 +167,7 @@ def release(
     by: Annotated[str | None, typer.Option(help="Who decides; by default who is logged in.")] = None,
 ) -> None:
     """Let a withheld inspection's scores into the database. The next run of its day writes them."""
-    _, database, models = _site()
+    _, database, models = open_site()
     scorer_version = models.current.version.name
     names = release_inspection(database, scorer_version, inspection, by or getpass.getuser(), reason)
     day = inspection_day(database, inspection)
@@ -186,8 +185,8 @@ def rescore(
     """Forget what was classified but never reached the database, so that the next run scores it anew."""
     if (inspection is None) == (day is None):
         raise ConfigurationError("Say what to score anew: an inspection's number, or --date 2026-03-31.")
-    _, database, models = _site()
-    imaged = _date("--date", day) if day else inspection_day(database, inspection or 0)
+    _, database, models = open_site()
+    imaged = day_of("--date", day) if day else inspection_day(database, inspection or 0)
     chosen = [i for i in inspections_of_day(database, imaged) if inspection in (None, i.inspection_id)]
     forgotten: set[int] = set()
     for archive in map(models.archive, models.read()):
@@ -198,16 +197,3 @@ def rescore(
         for each in chosen:
             forget_withheld(database, archive.scorer_version, each.inspection_id)
     console.print(f"{len(forgotten)} images are scored anew by the next run of {imaged}: `c4 run --date {imaged}`.")
-
-
-def _site() -> tuple[Settings, ImagingDatabase, ActiveModels]:
-    settings = Settings.from_environment()
-    database = ready(settings)
-    return settings, database, ActiveModels(settings, database)
-
-
-def _date(option: str, value: str) -> date:
-    try:
-        return date.fromisoformat(value)
-    except ValueError as error:
-        raise ConfigurationError(f"{option} {value!r} is not a day like 2026-03-31.") from error

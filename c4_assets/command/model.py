@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from c4_assets.command.console import console
-from c4_assets.deployment_home import ready
+from c4_assets.command.site import open_site
 from c4_assets.models.active import ActiveModels
 from c4_assets.models.classifier import Classifier, ModelChoice, scorer_version_of
 from c4_assets.models.marco.network import frozen_graph
@@ -44,7 +44,7 @@ def list_() -> None:
     """List the models of this deployment, and the weights that are published or fetched."""
     from rich.table import Table
 
-    settings, database, models = _site()
+    settings, database, models = open_site()
     active = models.read()  # a new deployment gets its first model
     table = Table("model", "weights", "computed by", "operating point", "scorer version", "state")
     if settings.legacy_model is not None:
@@ -74,7 +74,7 @@ def add(
     threshold: Threshold = 0.25,
 ) -> None:
     """Add a model that scores beside the others: each has its own numbers in the archive and its own rows."""
-    settings, database, models = _site()
+    settings, database, models = open_site()
     models.read()
     version = scorer_version_of(
         ModelChoice(weights, engine, precision, threshold), settings.models, settings.runs.executor
@@ -90,7 +90,7 @@ def threshold(
     probability: Annotated[float, typer.Argument(min=1e-9, max=1.0, help="Flag crystals from this probability on.")],
 ) -> None:
     """Give a model another operating point. Its numbers stay: nothing is fetched or classified again."""
-    _, database, models = _site()
+    _, database, models = open_site()
     model = models.classifier(_registered(database, models, name))
     version = model.with_threshold(probability)
     change_model(database, name, scorer_version=version.as_row())
@@ -104,7 +104,7 @@ def threshold(
 @app.command()
 def current(name: Annotated[str, typer.Argument(help="The model.")]) -> None:
     """Make a model the current one: its scores are ranked, compared with people's, and shown first."""
-    _, database, _models = _site()
+    _, database, _models = open_site()
     change_model(database, name, current=True)
     console.print(f"{name} is the current model.")
 
@@ -112,7 +112,7 @@ def current(name: Annotated[str, typer.Argument(help="The model.")]) -> None:
 @app.command()
 def activate(name: Annotated[str, typer.Argument(help="The model.")]) -> None:
     """Have images scored by a model again, beside the others."""
-    _, database, _models = _site()
+    _, database, _models = open_site()
     change_model(database, name, active=True)
     console.print(f"{name} scores from the next run on.")
 
@@ -120,7 +120,7 @@ def activate(name: Annotated[str, typer.Argument(help="The model.")]) -> None:
 @app.command()
 def deactivate(name: Annotated[str, typer.Argument(help="The model.")]) -> None:
     """Have no more images scored by a model. What it has scored stays."""
-    _, database, _models = _site()
+    _, database, _models = open_site()
     change_model(database, name, active=False)
     console.print(f"{name} scores no more images.")
 
@@ -134,12 +134,6 @@ def models_at_hand(settings: Settings, models: Sequence[Classifier]) -> None:
     for source in sorted({model.source for model in models} & set(RELEASES) - set(fetched(settings.models))):
         console.print(f"Fetching the weights of {source} (43 MB), once …")
         fetch(source, settings.models)
-
-
-def _site() -> tuple[Settings, ImagingDatabase, ActiveModels]:
-    settings = Settings.from_environment()
-    database = ready(settings)
-    return settings, database, ActiveModels(settings, database)
 
 
 def _registered(database: ImagingDatabase, models: ActiveModels, name: str) -> RegisteredModel:

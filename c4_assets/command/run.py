@@ -9,8 +9,8 @@ import typer
 
 from c4_assets.command.console import console, print_error, progress, work_shown
 from c4_assets.command.model import models_at_hand
-from c4_assets.deployment_home import dagster_instance, ready
-from c4_assets.models.active import ActiveModels
+from c4_assets.command.site import day_of, open_site
+from c4_assets.deployment_home import dagster_instance
 from resources.errors import ConfigurationError
 from resources.imaging_database.work import day_bounds, pending_of_all
 from resources.settings import Settings
@@ -26,11 +26,10 @@ def run(
     """Score images now, without a daemon. The runs show in Dagster's UI like any other."""
     if pending == bool(day):
         raise ConfigurationError("Say which days: --pending, or --date 2026-03-31.")
-    settings = Settings.from_environment()
-    asked = sorted(_date(text) for text in day or ())
+    asked = sorted(day_of("--date", text) for text in day or ())
     span = (day_bounds(asked[0])[0], day_bounds(asked[-1])[1]) if asked else (None, None)
-    database = ready(settings)
-    models = ActiveModels(settings, database).read()
+    settings, database, active = open_site()
+    models = active.read()
     waiting = pending_of_all(database, [model.version.name for model in models], settings.runs.max_attempts, *span)
     days = dict.fromkeys(asked, 0) if asked else dict(waiting)
     chosen = {each: waiting.get(each, 0) for each in days}
@@ -131,10 +130,3 @@ def _number(result: "dg.ExecuteInProcessResult", asset: str, name: str) -> int:
             value = event.materialization.metadata[name].value
             return value if isinstance(value, int) else 0
     return 0
-
-
-def _date(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigurationError(f"--date {text!r} is not a day like 2026-03-31.") from error

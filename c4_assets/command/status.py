@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from c4_assets.command.console import console
-from c4_assets.deployment_home import ready
-from c4_assets.models.active import ActiveModels
+from c4_assets.command.site import open_site
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import (
     ImageFailure,
@@ -49,9 +48,8 @@ def status(
 
     Without an option it shows the 30 newest days on which anything was imaged.
     """
-    settings = Settings.from_environment()
-    database = ready(settings)
-    current = ActiveModels(settings, database).current.version.name
+    settings, database, models = open_site()
+    current = models.current.version.name
     since = None if everything else _since(database, days)
     versions = sorted({*scorer_versions(database), current}, key=lambda name: (name != current, name))
     progress = {name: progress_by_day(database, name, settings.runs.max_attempts, since) for name in versions}
@@ -75,9 +73,8 @@ def _since(database: ImagingDatabase, days: int | None) -> datetime | None:
 
 def retry() -> None:
     """Give failed images their attempts back, after what was wrong with them has been mended."""
-    settings = Settings.from_environment()
-    database = ready(settings)
-    count = sum(forget_failures(database, model.version.name) for model in ActiveModels(settings, database).read())
+    _, database, models = open_site()
+    count = sum(forget_failures(database, model.version.name) for model in models.read())
     console.print(f"{count} images are tried again by the next run.")
 
 

@@ -7,13 +7,13 @@ takes to read them. While a day is being classified, its finished inspections li
 
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resources.archive.tables import Columns, read_parquet, read_parquet_columns, write_parquet
+from resources.archive.tables import Columns, read_parquet, read_parquet_columns, reread_parquet, write_parquet
 from resources.records import (
     PROBABILITY_COLUMNS,
     Appearance,
@@ -121,7 +121,7 @@ class ScoreArchive:
 
     def rows(self, day: date) -> list[ImageOutcome]:
         """What is in the day's file, row by row as it stands there."""
-        return [_outcome(row) for row in read_parquet(self._day_file("probabilities", day))]
+        return [_outcome(row) for row in reread_parquet(self._day_file("probabilities", day))]
 
     def doubled(self, day: date) -> list[int]:
         """The images that stand more than once in the day's file, each as often as it is too many."""
@@ -242,8 +242,9 @@ class ScoreArchive:
 
     def _all(self, day: date, checkpoints: Sequence[Path]) -> list[ImageOutcome]:
         # The day's file comes last: a checkpoint that has gone meanwhile was merged into it before.
-        rows = [row for file in (*checkpoints, self._day_file("probabilities", day)) for row in read_parquet(file)]
-        thumbnails = {row["image_id"]: row["jpeg"] for row in read_parquet(self._day_file("thumbnails", day))}
+        rows: list[Mapping[str, Any]] = [row for file in checkpoints for row in read_parquet(file)]
+        rows += reread_parquet(self._day_file("probabilities", day))
+        thumbnails = {row["image_id"]: row["jpeg"] for row in reread_parquet(self._day_file("thumbnails", day))}
         return [_outcome({"thumbnail": thumbnails.get(row["image_id"]), **row}) for row in rows]
 
 
@@ -292,7 +293,7 @@ def _row(outcome: ImageOutcome) -> dict[str, Any]:
     }
 
 
-def _outcome(row: dict[str, Any]) -> ImageOutcome:
+def _outcome(row: Mapping[str, Any]) -> ImageOutcome:
     clear, crystals, other, precipitate = (row[name] for name in PROBABILITY_COLUMNS)
     return ImageOutcome(
         image=Image(**{name: row[name] for name in Image.__dataclass_fields__}),

@@ -5,7 +5,8 @@ that a row lacks is ``None``. Every write is atomic (:func:`resources.atomic_wri
 not there holds no rows.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -18,6 +19,9 @@ ColumnKind: TypeAlias = Literal[
 """What a column holds. ``large_binary`` has no limit of 2 GB a batch; ``time`` is in UTC, to the microsecond."""
 
 Columns: TypeAlias = Mapping[str, ColumnKind]
+
+FILES_KEPT = 4
+"""Files whose rows :func:`reread_parquet` keeps: probabilities and thumbnails of a day by two models."""
 
 
 def write_parquet(file: Path, columns: Columns, rows: Iterable[Mapping[str, object]]) -> None:
@@ -38,6 +42,20 @@ def read_parquet(file: Path) -> list[dict[str, Any]]:
         return _parquet().ParquetFile(file).read().to_pylist()
     except FileNotFoundError:
         return []
+
+
+def reread_parquet(file: Path) -> Sequence[Mapping[str, Any]]:
+    """The rows of a Parquet file that is asked for again and again: read once, as long as it is not replaced."""
+    try:
+        found = file.stat()
+        return _rows_of(file, found.st_ino, found.st_mtime_ns, found.st_size)
+    except FileNotFoundError:
+        return ()
+
+
+@lru_cache(maxsize=FILES_KEPT)
+def _rows_of(file: Path, *_identity: int) -> Sequence[Mapping[str, Any]]:
+    return tuple(_parquet().ParquetFile(file).read().to_pylist())
 
 
 def read_parquet_columns(file: Path, *names: str) -> dict[str, list[Any]]:

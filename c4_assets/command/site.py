@@ -1,0 +1,32 @@
+"""What commands begin with: the site that the settings describe, and the days that an option names."""
+
+from datetime import date
+
+from c4_assets.deployment_home import ready
+from c4_assets.models.active import ActiveModels
+from resources.errors import ConfigurationError
+from resources.imaging_database import ImagingDatabase
+from resources.settings import Settings
+
+
+def open_site() -> tuple[Settings, ImagingDatabase, ActiveModels]:
+    """Reads the settings and opens the database, which is made where it is the embedded default and new.
+
+    Raises:
+        ConfigurationError, Unavailable: see :func:`c4_assets.deployment_home.ready`.
+    """
+    settings = Settings.from_environment()
+    database = ready(settings)
+    return settings, database, ActiveModels(settings, database)
+
+
+def day_of(option: str, text: str) -> date:
+    """The day that an option names.
+
+    Raises:
+        ConfigurationError: it is no day; the message names the option.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{option} {text!r} is not a day like 2026-03-31.") from error
