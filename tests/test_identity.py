@@ -1,11 +1,14 @@
 """A number is no identity: a score is of a file, and the old one never passes for the new one's."""
 
 import logging
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
 
+from resources.errors import ConfigurationError
 from resources.imaging_database.models import change_model, register_model
+from resources.settings import Settings
 from tests.conftest import Facility, noon, photograph
 from tests.test_graph import metadata
 
@@ -199,5 +202,22 @@ def test_the_model_made_current_is_the_one_that_is_shown_first(facility: Facilit
 
 
 def test_a_gpu_node_that_does_not_reach_the_database_knows_the_active_models(facility: Facility) -> None:
-    add = [model.version.name for model in facility.models.read()]
-    assert [model.version.name for model in facility.models.published()] == add
+    with pytest.raises(ConfigurationError, match="materialise raw_inspection_images first"):
+        facility.models.published()
+    facility.models.read()
+    add_second_model(facility)
+    names = [model.version.name for model in facility.models.publish()]
+    assert len(names) == 2
+    assert [model.version.name for model in facility.models.published()] == names
+
+
+def test_old_variables_describe_the_one_model_that_scores_on_every_machine(
+    make_facility: Callable[..., Facility],
+) -> None:
+    first = make_facility()
+    add_second_model(first)
+    described = {"C4_HOME": str(first.settings.home), "C4_CRYSTAL_THRESHOLD": "0.1"}
+    second = make_facility(settings=Settings.from_environment(described))
+    (model,) = second.models.publish()
+    assert model.version.crystal_threshold == 0.1
+    assert [each.version.name for each in first.models.published()] == [model.version.name]

@@ -61,7 +61,7 @@ def raw_inspection_images(
     days = days_of(context)
 
     def process_day(day: date) -> Result:
-        archives = [models.archive(model) for model in models.read()]
+        archives = [models.archive(model) for model in models.publish()]
         staged = stage_day(
             day, imaging_database, image_store, staging, archives, settings.runs.max_attempts, room, days
         )

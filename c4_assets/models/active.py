@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from c4_assets.models.classifier import Classifier, ModelChoice, scorer_version_of
 from c4_assets.models.marco.preprocessing import PREPROCESSING
@@ -37,26 +38,27 @@ class ActiveModels:
         Raises:
             Unavailable, ConfigurationError: the database cannot be asked, or a model cannot be used.
         """
-        settings = self._settings
-        if settings.legacy_model is not None:
-            return [self._make(FIRST_MODEL, *_first_model(settings))]
-        known = registered_models(self._database)
-        if not known:
-            source, version = self._used_before() or _first_model(settings)
-            register_model(self._database, FIRST_MODEL, source, version.as_row())
-            known = registered_models(self._database)
-        active = [model for model in known if model.active]
-        self._publish(active)
+        return [self.classifier(model) for model in self._active()]
+
+    def publish(self) -> Sequence[Classifier]:
+        """As :meth:`read`, and leaves word in the archive for steps that do not reach the database: on GPU nodes, say.
+
+        Raises:
+            OSError: the archive cannot be written.
+        """
+        active = self._active()
+        text = json.dumps([_as_json(model) for model in active], indent=2)
+        if not self._file.is_file() or self._file.read_text(encoding="utf-8") != text:
+            with atomic_write(self._file) as temporary:
+                temporary.write_text(text, encoding="utf-8")
         return [self.classifier(model) for model in active]
 
     def published(self) -> Sequence[Classifier]:
-        """The active models as they were read last, for steps that do not reach the database: GPU nodes, say.
+        """The active models as they were published last.
 
         Raises:
-            ConfigurationError: nobody has read them yet, or a model cannot be used.
+            ConfigurationError: nobody has published them yet, or a model cannot be used.
         """
-        if self._settings.legacy_model is not None:
-            return self.read()
         try:
             rows = json.loads(self._file.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -66,20 +68,20 @@ class ActiveModels:
             ) from None
         return [self.classifier(RegisteredModel(**row)) for row in rows]
 
+    def _active(self) -> list[RegisteredModel]:
+        if self._settings.legacy_model is not None:
+            source, version = _first_model(self._settings)
+            return [RegisteredModel(FIRST_MODEL, source, version.as_row(), active=True, current=True)]
+        known = registered_models(self._database)
+        if not known:
+            source, version = self._used_before() or _first_model(self._settings)
+            register_model(self._database, FIRST_MODEL, source, version.as_row())
+            known = registered_models(self._database)
+        return [model for model in known if model.active]
+
     @property
     def _file(self) -> Path:
         return self._settings.archive / "active_models.json"
-
-    def _publish(self, active: Sequence[RegisteredModel]) -> None:
-        times = {"first_used_at"}
-        rows = [
-            {**vars(model), "scorer_version": {k: v for k, v in model.scorer_version.items() if k not in times}}
-            for model in active
-        ]
-        text = json.dumps(rows, indent=2)
-        if not self._file.is_file() or self._file.read_text(encoding="utf-8") != text:
-            with atomic_write(self._file) as temporary:
-                temporary.write_text(text, encoding="utf-8")
 
     def _used_before(self) -> tuple[str, ScorerVersion] | None:
         """The published model that an earlier release scored with last: this machine may not choose another engine."""
@@ -102,6 +104,11 @@ class ActiveModels:
 
     def _classifier(self, name: str, source: str, version: ScorerVersion) -> Classifier:
         return Classifier(name, source, version, self._settings.models)
+
+
+def _as_json(model: RegisteredModel) -> dict[str, Any]:
+    parts = {name: value for name, value in model.scorer_version.items() if name != "first_used_at"}
+    return {**vars(model), "scorer_version": parts}
 
 
 def model_without_database(settings: Settings) -> Classifier:
