@@ -16,12 +16,12 @@ import pytest
 from PIL import Image as Picture
 from sqlalchemy import text
 
-from c4_assets.assets import class_predictions, db_scores
 from c4_assets.checks.catalogue import CHECKS
 from c4_assets.importing.folder import import_folder
 from c4_assets.models.appearance import appearance_of
 from c4_assets.models.engine import Classification
 from c4_assets.models.marco.preprocessing import pixels
+from c4_assets.scoring import predict, write
 from resources.image_store import LocalStore
 from resources.imaging_database.withheld import withheld_inspections
 from resources.imaging_database.write_back import MachineScore, write_back
@@ -220,7 +220,7 @@ def test_a_category_that_nobody_knows_never_reaches_the_database(
     def misspelt(probabilities: Probabilities) -> str:
         return likeliest(probabilities) if probabilities in known else "cristals"
 
-    monkeypatch.setattr(class_predictions, "likeliest", misspelt)
+    monkeypatch.setattr(predict, "likeliest", misspelt)
     result = facility.score()
     assert set(failed(result)) == {"categories_known"}
     assert "cristals" in named(failed(result)["categories_known"])
@@ -278,7 +278,7 @@ def test_a_prediction_that_did_not_arrive_stops_the_step(facility: Facility, mon
     def forgetful(database: Any, version: Any, scores: list[MachineScore], *rest: Any) -> Any:
         return write_back(database, version, scores[:-1], *rest)
 
-    monkeypatch.setattr(db_scores, "write_back", forgetful)
+    monkeypatch.setattr(write, "write_back", forgetful)
     facility.add_plate("P1", PLATE)
     result = facility.score(raise_on_error=False)
     assert not result.success
@@ -325,8 +325,8 @@ def test_a_score_of_an_image_that_is_no_longer_listed_is_a_warning(facility: Fac
         connection.execute(
             text(
                 "insert into scores select 99, 1000, score_class_id, scorer, scored_at, "
-                "scorer_version, crystal, p_clear, p_crystals, p_other, p_precipitate, run_id "
-                "from scores where image_id = 3"
+                "scorer_version, crystal, p_clear, p_crystals, p_other, p_precipitate, run_id, "
+                "image_sha256, image_path from scores where image_id = 3"
             )
         )
         connection.commit()

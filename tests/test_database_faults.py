@@ -256,6 +256,7 @@ def test_a_connection_lost_at_any_statement_of_the_write_back_leaves_nothing_wri
 
 @pytest.mark.parametrize("kind", ["postgresql", "oracle-protocol"])
 def test_a_commit_whose_answer_is_lost_is_repeated_without_doubling_anything(relayed: Facility, relay: Relay) -> None:
+    relayed.models.read()
     event.listen(relayed.database.engine, "commit", calling(relay.lose_the_next_answer))
     with pytest.raises(Unavailable):
         write(relayed)

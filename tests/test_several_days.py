@@ -146,7 +146,6 @@ def test_a_database_that_is_away_is_waited_for_in_a_backfill(
     from resources.errors import Unavailable
 
     asked: list[int] = []
-    names = "resources.imaging_database.work", "c4_assets.assets.raw_inspection_images"
     from resources.imaging_database.work import pending_images
 
     def away(*arguments: object) -> object:
@@ -155,7 +154,7 @@ def test_a_database_that_is_away_is_waited_for_in_a_backfill(
             raise Unavailable("the imaging database does not answer")
         return pending_images(*arguments)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(f"{names[1]}.pending_images", away)
+    monkeypatch.setattr("c4_assets.scoring.fetch.pending_images", away)
     monkeypatch.setattr("c4_assets.runs.step_failures.MAX_RETRY_WAIT_S", 0)
     three_days.backfill(noon(4), noon(2))
     assert three_days.progress().scored == 6

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from c4_assets.assets import raw_inspection_images
 from c4_assets.command.run import failure_reason
+from c4_assets.scoring import fetch
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 from tests.conftest import Facility, c4, noon, photograph
@@ -27,7 +27,7 @@ def plate(first: int) -> dict[str, bytes | None]:
 @pytest.fixture
 def narrow(make_facility: Callable[..., Facility], monkeypatch: pytest.MonkeyPatch) -> Facility:
     """A facility whose staging area takes one inspection, and whose runs look again at once."""
-    monkeypatch.setattr(raw_inspection_images, "POLL_S", 0.02)
+    monkeypatch.setattr(fetch, "POLL_S", 0.02)
     return make_facility(scratch_gigabytes=1e-6)
 
 
@@ -44,7 +44,7 @@ def test_a_day_that_is_larger_than_the_buffer_is_scored_in_parts_and_says_what_i
 
 
 def test_a_run_that_has_nothing_staged_waits_until_another_one_has_made_room(narrow: Facility) -> None:
-    others = narrow.settings.staging / narrow.scorer_version / OTHER_DAY.isoformat() / "7.arrow"
+    others = narrow.settings.staging / OTHER_DAY.isoformat() / "7.arrow"
     others.parent.mkdir(parents=True)
     others.write_bytes(bytes(5000))
     narrow.add_plate("P1", plate(0))
@@ -66,15 +66,15 @@ def test_a_run_that_has_nothing_staged_waits_until_another_one_has_made_room(nar
 def test_a_buffer_that_nobody_empties_fails_the_run_with_what_to_do(
     narrow: Facility, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw_inspection_images, "PATIENCE_S", 0.1)
-    forgotten = narrow.settings.staging / "marco-of-last-year" / OTHER_DAY.isoformat() / "7.arrow"
+    monkeypatch.setattr(fetch, "PATIENCE_S", 0.1)
+    forgotten = narrow.settings.staging / OTHER_DAY.isoformat() / "7.arrow"
     forgotten.parent.mkdir(parents=True)
     forgotten.write_bytes(bytes(5000))
     narrow.add_plate("P1", plate(0))
     result = narrow.score(raise_on_error=False)
     assert not result.success
     assert "C4_SCRATCH_GIGABYTES" in failure_reason(result)
-    assert "scorer versions that are not used any more" in failure_reason(result)
+    assert "folders of days that nobody classifies any more" in failure_reason(result)
     assert narrow.progress().retrying == 0, "no image is blamed for it"
     forgotten.unlink()
     narrow.score()

@@ -144,8 +144,8 @@ def _wait_for_room(staging: Staging, room: int) -> None:
         if time.monotonic() - since > PATIENCE_S:
             raise Unavailable(
                 f"{size / 1e9:.1f} GB are staged, C4_SCRATCH_GIGABYTES allows {room / 1e9:.1f}, and nothing was taken "
-                f"out for {PATIENCE_S / 3600:.0f} hours: see why classification stands still, and remove folders of "
-                "scorer versions that are not used any more from the folder staging of C4_SCRATCH."
+                f"out for {PATIENCE_S / 3600:.0f} hours: see why classification stands still, and remove "
+                "folders of days that nobody classifies any more from the folder staging of C4_SCRATCH."
             )
         time.sleep(POLL_S)
 

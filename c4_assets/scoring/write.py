@@ -16,7 +16,11 @@ from resources.settings.checks import Thresholds
 
 @dataclass(frozen=True)
 class WrittenDay:
-    """What :func:`write_day` did: the predictions that were to be written, and the inspections that were not."""
+    """What :func:`write_day` did.
+
+    ``predictions`` are those that were to be written, and those of images that are not listed any more; ``withheld``
+    are the inspections whose scores were kept out.
+    """
 
     written: Written
     predictions: tuple[Prediction, ...]
@@ -68,8 +72,10 @@ def write_day(
         if p.outcome.probabilities is not None
     ]
     written = write_back(database, version.as_row(), scores, failed, run_id)
+    numbers = {image.image_id for image in listed}
+    unlisted = [prediction for prediction in known if prediction.outcome.image.image_id not in numbers]
     gone = written.no_longer_listed + len(known) - len(predicted)
-    return WrittenDay(replace(written, no_longer_listed=gone), tuple(predictions), frozenset(withheld))
+    return WrittenDay(replace(written, no_longer_listed=gone), (*predictions, *unlisted), frozenset(withheld))
 
 
 def never_tried(day: date, database: ImagingDatabase, archive: ScoreArchive, max_attempts: int) -> int:
