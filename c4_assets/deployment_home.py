@@ -69,7 +69,7 @@ def upgrade(settings: Settings, database: ImagingDatabase) -> bool:
     if database.dialect == "sqlite" and database.is_new():
         database.upgrade()
         return True
-    new_tables = not database.is_up_to_date()
+    new_tables = not _made_by_a_dba(database) and not database.is_up_to_date()
     if new_tables:
         _refuse_while_runs_are_in_flight(settings)
         database.upgrade()
@@ -78,6 +78,17 @@ def upgrade(settings: Settings, database: ImagingDatabase) -> bool:
         return new_tables
     _refuse_while_runs_are_in_flight(settings)
     upgrade_archive(settings.archive, settings.staging, versions)
+    return True
+
+
+def _made_by_a_dba(database: ImagingDatabase) -> bool:
+    """Whether C4's tables are there and `c4 db check`, not Alembic, says what they lack."""
+    if database.is_migrated():
+        return False
+    try:
+        known_versions(database)
+    except ConfigurationError:
+        return False
     return True
 
 

@@ -27,7 +27,6 @@ from playwright.sync_api import Browser, sync_playwright
 from c4_assets.checks import data_checks, withholding
 from c4_assets.checks.check import Check, Tables, Verdict
 from c4_assets.checks.expectations import Judgement
-from c4_assets.command import console as console  # as wide as a pipe, whatever a test sets before its first command
 from c4_assets.definitions import defs
 from c4_assets.deployment import resources_of
 from c4_assets.models.active import ActiveModels, model_without_database

@@ -12,7 +12,6 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 GROUPS: Mapping[str, str] = {
-    "tests/slurm/test_faults.py": "Slurm, whose daemons are killed",
     "tests/slurm/": "Slurm",
     "tests/test_pages.py": "the demo",
     "tests/test_commands.py": "the demo",

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from c4_assets.command import app
+from c4_assets.command.console import console
 from c4_assets.runs.jobs import settle_yesterday
 from resources.errors import ConfigurationError
 from resources.imaging_database.withheld import FailedCheck, release, withheld_inspections, withhold
@@ -37,7 +38,8 @@ def replace_files(facility: Facility, plate: str, files: Mapping[str, bytes | No
 
 def c4(facility: Facility, *arguments: str) -> Result:
     """What the command says over a facility, in this process."""
-    environment = {"C4_HOME": str(facility.settings.home), "COLUMNS": "200"}
+    environment = {"C4_HOME": str(facility.settings.home)}
+    console.width = 200  # it may have been made by a test that wanted another one
     return CliRunner().invoke(app, arguments, env=environment)
 
 

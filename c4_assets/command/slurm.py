@@ -28,7 +28,7 @@ def check(
     settings = Settings.from_environment()
     site = configured_site(settings.slurm)
     failed = 0
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         for finding in check_site(site, settings, instance, ("cpu", "gpu") if gpu else ("cpu",), patience):
             failed += finding.fix is not None
             typer.echo(f"FIX   {finding.what}: {finding.fix}" if finding.fix else f"pass  {finding.what}")

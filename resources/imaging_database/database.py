@@ -87,6 +87,13 @@ class ImagingDatabase:
         with self.reading("upgrade") as connection:
             return not inspect(connection).get_table_names()
 
+    def is_migrated(self) -> bool:
+        """Whether `c4 db upgrade` has made the tables. Elsewhere a DBA makes them from what `c4 db ddl` prints."""
+        from sqlalchemy import inspect
+
+        with self.reading("upgrade") as connection:
+            return inspect(connection).has_table(VERSION_TABLE)
+
     def is_up_to_date(self) -> bool:
         """Whether C4's tables are there as this release wants them."""
         from alembic.migration import MigrationContext

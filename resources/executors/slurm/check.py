@@ -129,7 +129,7 @@ def _check_from_a_node(
 
 def _compare_views(kind: str, there: SharedView, here: SharedView) -> Iterator[SiteFinding]:
     node = f"{kind} node {there.host}"
-    fix = "Set it in the site's environment_file, or in `python` for the Python environment."
+    fix = "Set it in c4.toml or the site's environment_file, or in `python` for the Python environment."
     yield SiteFinding(f"{node} runs Python {there.python} with C4")
     if there.dagster != here.dagster:
         yield SiteFinding(f"{node}: Dagster", f"It is {there.dagster} there and {here.dagster} here. {fix}")
