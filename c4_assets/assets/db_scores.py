@@ -82,7 +82,8 @@ def db_scores(
         archive = models.archive(model)
         done = write_day(day, imaging_database, archive, model.version, context.run.run_id, data_checks.thresholds)
         left = never_tried(day, imaging_database, archive, settings.runs.max_attempts)
-        if left and in_backfill(context.run.tags):
+        # A model without any outcome of the day waits for its weights and not for room.
+        if left and in_backfill(context.run.tags) and (model is active[0] or archive.outcomes(day)):
             context.instance.add_run_tags(context.run.run_id, REPEAT_RUN_TAGS)
             raise StagingFull(
                 f"{left} images of {day} are left, because staging is full (C4_SCRATCH_GIGABYTES): the run is repeated."

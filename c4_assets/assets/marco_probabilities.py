@@ -83,11 +83,10 @@ def marco_probabilities(
     def process_day(day: date) -> Result:
         staged = bool(staging.inspections(day))
         loaded = {model: weights(model) if staged else None for model in active}
-        unusable = [model for model in active if loaded[model] not in (None, model.version.weights_sha256)]
-        # What is staged goes when the last model has seen it, and stays while there is one that cannot.
-        return by_model(
-            [classify(day, model, loaded[model], bool(unusable) or model is not active[-1]) for model in active]
-        )
+        usable = [model for model in active if loaded[model] in (None, model.version.weights_sha256)]
+        # What is staged goes when the last model that can has seen it, and stays only while the current one cannot.
+        last = usable[-1] if active[0] in usable else None
+        return by_model([classify(day, model, loaded[model], model is not last) for model in active])
 
     with translate_errors(context):
         active = models.published()

@@ -28,7 +28,10 @@ def tables_of_day(
     files = images.known_files(day, listed, staging, archive)
     predicted = archive.predictions(day)
     withheld = {held.inspection_id for held in withheld_inspections(database, archive.scorer_version)}
-    to_be_written = [p for p in predicted if p.outcome.image.inspection_id not in withheld]
+    images_listed = {image for inspection in listed for image in inspection.images}
+    to_be_written = [
+        p for p in predicted if p.outcome.image in images_listed and p.outcome.image.inspection_id not in withheld
+    ]
     loaded = classifier.weights_on_disk() if staging.inspections(day) else None
     return {
         images.ASSET: images.image_tables(listed, files, thresholds.images, datetime.now(UTC)),

@@ -13,10 +13,12 @@ import typer
 from c4_assets.command.console import console, errors
 from c4_assets.command.site import day_of, open_site
 from c4_assets.models.classifier import Classifier
+from c4_assets.models.scorer_version import ScorerVersion
 from resources.archive.score_archive import ScoreArchive
 from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.inspections import inspections_of_day
+from resources.imaging_database.models import known_versions
 from resources.imaging_database.read_back import stored_scores
 from resources.imaging_database.withheld import Withheld, forget_withheld, inspection_day, withheld_inspections
 from resources.imaging_database.withheld import release as release_inspection
@@ -189,10 +191,13 @@ def rescore(
     imaged = day_of("--date", day) if day else inspection_day(database, inspection or 0)
     chosen = [i for i in inspections_of_day(database, imaged) if inspection in (None, i.inspection_id)]
     forgotten: set[int] = set()
+    versions = [ScorerVersion.from_row(row) for row in known_versions(database)]
     for archive in map(models.archive, models.read()):
         image_ids = {image.image_id for each in chosen for image in each.images}
         # What is in the database stays in the archive: its probabilities are kept for ever.
-        image_ids -= {score.image_id for score in stored_scores(database, archive.scorer_version, image_ids)}
+        for version in versions:
+            if version.model_version == archive.model_version:
+                image_ids -= {score.image_id for score in stored_scores(database, version.name, image_ids)}
         forgotten |= image_ids if archive.forget(imaged, image_ids) else set()
         for each in chosen:
             forget_withheld(database, archive.scorer_version, each.inspection_id)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -76,6 +77,8 @@ def add(
     """Add a model that scores beside the others: each has its own numbers in the archive and its own rows."""
     settings, database, models = open_site()
     models.read()
+    if "/" in weights:  # steps run in other folders
+        weights = str(Path(weights).expanduser().absolute())
     version = scorer_version_of(
         ModelChoice(weights, engine, precision, threshold), settings.models, settings.runs.executor
     )

@@ -78,15 +78,17 @@ def score_days(settings: Settings, days: Mapping[date, int]) -> dict[date, int |
 def _score_day(job: "dg.JobDefinition", day: date, instance: "dg.DagsterInstance") -> int | None:
     from c4_assets.runs.metadata import IMAGES_LEFT_KEY, ROWS_WRITTEN_KEY
 
-    rows = 0
+    rows, left_before = 0, None
     while True:  # a day for which staging has no room at once takes several runs
         result = execute(job, day.isoformat(), instance)
         if not result.success:
             print_error(f"{day} failed", failure_reason(result))
             return None
         rows += _number(result, "db_scores", ROWS_WRITTEN_KEY)
-        if not _number(result, "raw_inspection_images", IMAGES_LEFT_KEY):
+        left = _number(result, "raw_inspection_images", IMAGES_LEFT_KEY)
+        if not left or left == left_before:
             return rows
+        left_before = left
 
 
 def _no_partition(day: date, settings: Settings) -> str | None:

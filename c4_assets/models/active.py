@@ -71,6 +71,8 @@ class ActiveModels:
     def _active(self) -> list[RegisteredModel]:
         if self._settings.legacy_model is not None:
             source, version = _first_model(self._settings)
+            if not registered_models(self._database):  # for when the variables are taken away
+                register_model(self._database, FIRST_MODEL, source, version.as_row())
             return [RegisteredModel(FIRST_MODEL, source, version.as_row(), active=True, current=True)]
         known = registered_models(self._database)
         if not known:

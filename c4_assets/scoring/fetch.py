@@ -124,15 +124,18 @@ def _proved(images: Sequence[Image], day: date, database: ImagingDatabase, archi
     known = {outcome.image: outcome for outcome in archive.outcomes(day) if outcome.error is None}
     asked = [image for image in images if image in known]
     written = written_contents(database, [image.image_id for image in asked])
-    return {
-        image for image in asked if any(_is_proof(content, known[image]) for content in written.get(image.image_id, ()))
-    }
+    return {image for image in asked if _is_proved(known[image], written.get(image.image_id, ()))}
 
 
-def _is_proof(content: WrittenContent, outcome: ImageOutcome) -> bool:
-    if content.sha256 is None:  # a row of release 0.1, which was written from this very outcome
-        return content.scored_at == outcome.at
-    return content.sha256 == outcome.sha256
+def _is_proved(outcome: ImageOutcome, written: Sequence[WrittenContent]) -> bool:
+    newer = any(row.sha256 not in (None, outcome.sha256) and row.scored_at > outcome.at for row in written)
+    return not newer and any(_is_proof(row, outcome) for row in written)
+
+
+def _is_proof(row: WrittenContent, outcome: ImageOutcome) -> bool:
+    if row.sha256 is None:  # of release 0.1, which wrote it from this very outcome
+        return row.scored_at == outcome.at
+    return row.sha256 == outcome.sha256
 
 
 def _wait_for_room(staging: Staging, room: int) -> None:

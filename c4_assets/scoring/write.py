@@ -8,6 +8,7 @@ from c4_assets.models.scorer_version import ScorerVersion
 from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.inspections import inspections_of_day
+from resources.imaging_database.read_back import listed_images
 from resources.imaging_database.work import pending_images
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
 from resources.records import Prediction
@@ -72,7 +73,7 @@ def write_day(
         if p.outcome.probabilities is not None
     ]
     written = write_back(database, version.as_row(), scores, failed, run_id)
-    numbers = {image.image_id for image in listed}
+    numbers = listed_images(database, [prediction.outcome.image.image_id for prediction in known])
     unlisted = [prediction for prediction in known if prediction.outcome.image.image_id not in numbers]
     gone = written.no_longer_listed + len(known) - len(predicted)
     return WrittenDay(replace(written, no_longer_listed=gone), (*predictions, *unlisted), frozenset(withheld))

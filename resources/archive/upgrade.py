@@ -66,6 +66,9 @@ def _rename_day(root: Path, dataset: str, day: Path, model_version: str) -> None
         return
     checkpoints.mkdir(parents=True, exist_ok=True)
     for file in sorted(day.iterdir()):
+        if file.name.startswith("."):  # a killed writer's
+            file.unlink()
+            continue
         if dataset == "probabilities":
             file.rename(checkpoints / f"{day.parent.name.removeprefix('scorer=')}.parquet")
         elif dataset == "checkpoints":

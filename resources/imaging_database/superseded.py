@@ -30,7 +30,7 @@ def scores_of_other_files(connection: Connection, version: str, rows: Sequence[M
         for stored in connection.execute(query).mappings():
             old = _row(stored)
             row = new[old["image_id"]]
-            found[old["image_id"]] = old["scored_at"] < row["scored_at"] and not _is_of(old, row)
+            found[old["image_id"]] = _is_replaced(old, row)
     return found
 
 
@@ -42,9 +42,9 @@ def supersede(connection: Connection, version: str, rows: Sequence[Mapping[str, 
     done = 0
     for row in rows:
         mine = (scores.c.image_id == row["image_id"]) & (scores.c.scorer_version == version)
-        query = select(scores).where(mine, scores.c.scored_at < row["scored_at"]).with_for_update()
+        query = select(scores).where(mine).with_for_update()
         found = connection.execute(query).mappings().one_or_none()
-        if found is None or _is_of(old := _row(found), row):
+        if found is None or not _is_replaced(old := _row(found), row):
             continue
         connection.execute(scores.update().where(mine).values(dict(row)))
         if not _same_file(old, row):
@@ -58,9 +58,10 @@ def _row(stored: RowMapping) -> dict[str, Any]:
     return {str(name): value for name, value in stored.items()}
 
 
-def _is_of(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether a row is of the same file at the same place as one that is to be written."""
-    return _same_file(old, new) and old["image_path"] in (None, new["image_path"])
+def _is_replaced(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a row is of another file than one that is to be written, and older, or of a place that is not listed."""
+    elsewhere = old["image_path"] not in (None, new["image_path"])
+    return elsewhere or (old["scored_at"] < new["scored_at"] and not _same_file(old, new))
 
 
 def _same_file(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
