@@ -65,6 +65,7 @@ __all__ = [
 ]
 
 CI = os.environ.get("CI") == "true"
+TESTS_BEGAN = datetime.now(UTC)
 
 
 def unavailable(reason: str) -> None:
@@ -269,8 +270,8 @@ def replace_resources(definitions: dg.Definitions, resources: dict[str, Any]) ->
 
 
 def noon(days_ago: int) -> datetime:
-    """Noon, UTC, so many days ago."""
-    return (datetime.now(UTC) - timedelta(days=days_ago)).replace(hour=12, minute=0, second=0, microsecond=0)
+    """Noon, UTC, so many days before the tests began: at midnight they go on with the same days."""
+    return (TESTS_BEGAN - timedelta(days=days_ago)).replace(hour=12, minute=0, second=0, microsecond=0)
 
 
 def photograph(seed: int, size: tuple[int, int] = (96, 72), form: str = "JPEG", mode: str = "RGB") -> bytes:
