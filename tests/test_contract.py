@@ -40,7 +40,7 @@ RIGHTS = {
     "score_classes": "select",
     "c4_scorer_versions": "select, insert",
     "c4_models": "select, insert, update",
-    "scores": "select, insert, update",
+    "scores": "select, insert, update, delete",
     "c4_superseded_scores": "select, insert",
     "c4_image_failures": "select, insert, update, delete",
     "c4_withheld_inspections": "select, insert, update, delete",

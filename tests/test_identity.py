@@ -5,9 +5,13 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
+from typer.testing import CliRunner
 
+from c4_assets.command import app
+from c4_assets.command.console import console
 from resources.errors import ConfigurationError
 from resources.imaging_database.models import change_model, register_model
+from resources.imaging_database.work import pending_by_day
 from resources.settings import Settings
 from tests.conftest import Facility, noon, photograph
 from tests.test_graph import metadata
@@ -124,13 +128,7 @@ def test_scores_of_a_number_that_is_another_images_after_a_restored_backup_are_n
 ) -> None:
     facility.add_plate("P1", FOUR)
     facility.score()
-    # The LIMS went back to a backup, and the tables of C4, which lie elsewhere, did not.
-    with facility.database.writing() as connection:
-        connection.execute(text("update images set path = 'P2/' || substr(path, 4)"))
-        connection.execute(text("update plates set barcode = 'P2'"))
-    (facility.images / "P2").mkdir()
-    for number in range(4):
-        (facility.images / "P2" / f"{number}.jpg").write_bytes(photograph(30 + number))
+    reuse_the_numbers(facility, {f"{number}.jpg": photograph(30 + number) for number in range(4)})
     result = facility.score()
     assert metadata(result, "db_scores")["scores superseded"] == 4
     for number in range(4):
@@ -221,3 +219,81 @@ def test_old_variables_describe_the_one_model_that_scores_on_every_machine(
     (model,) = second.models.publish()
     assert model.version.crystal_threshold == 0.1
     assert [each.version.name for each in first.models.published()] == [model.version.name]
+
+
+def reuse_the_numbers(facility: Facility, files: dict[str, bytes]) -> None:
+    """The LIMS goes back to a backup and gives the numbers to another plate; C4's tables, elsewhere, do not go back."""
+    with facility.database.writing() as connection:
+        connection.execute(text("update images set path = 'P2/' || substr(path, 4)"))
+        connection.execute(text("update plates set barcode = 'P2'"))
+    (facility.images / "P2").mkdir()
+    for name, data in files.items():
+        (facility.images / "P2" / name).write_bytes(data)
+
+
+def test_the_old_score_of_a_number_does_not_stand_for_a_file_that_fails(facility: Facility) -> None:
+    facility.add_plate("P1", FOUR)
+    facility.score()
+    reuse_the_numbers(facility, {"0.jpg": photograph(30), "1.jpg": b"no image"})
+    attempts = facility.settings.runs.max_attempts
+    waiting = pending_by_day(facility.database, facility.scorer_version, attempts, compare_places=True)
+    assert waiting == {noon(1).date(): 4}, "`c4 run` counts no score of another place"
+    facility.score()
+    assert [row.image_id for row in facility.rows("select image_id from scores")] == [1]
+    progress = facility.progress()
+    assert (progress.scored, progress.retrying) == (1, 3)
+    assert len(facility.rows("select * from c4_superseded_scores")) == 4
+    facility.score()
+    assert len(facility.rows("select * from c4_superseded_scores")) == 4
+
+
+def test_a_replaced_file_that_cannot_be_decoded_has_no_score_any_more(facility: Facility) -> None:
+    facility.add_plate("P1", FOUR)
+    facility.score()
+    (facility.images / "P1" / "2.jpg").write_bytes(b"cut off")
+    add_second_model(facility)
+    facility.score()
+    rows = facility.rows(f"select image_id from scores where scorer_version = '{facility.scorer_version}' order by 1")
+    assert [row.image_id for row in rows] == [1, 2, 4]
+    assert facility.progress().retrying == 1
+    assert len(facility.rows("select * from c4_superseded_scores")) == 1
+
+
+def test_a_listing_that_goes_back_to_the_first_file_gets_the_first_score_back(facility: Facility) -> None:
+    facility.add_plate("P1", FOUR)
+    facility.score()
+    before = [score_of(facility, f"P1/{name}") for name in FOUR]
+    reuse_the_numbers(facility, {name: photograph(30 + number) for number, name in enumerate(FOUR)})
+    facility.score()
+    with facility.database.writing() as connection:
+        connection.execute(text("update images set path = 'P1/' || substr(path, 4)"))
+        connection.execute(text("update plates set barcode = 'P1'"))
+    facility.score()
+    assert [score_of(facility, f"P1/{name}") for name in FOUR] == before
+    assert facility.progress().pending == 0
+
+
+def test_files_are_compared_on_demand_and_those_that_differ_are_scored_anew(facility: Facility) -> None:
+    facility.add_plate("P1", FOUR)
+    facility.score()
+
+    def ask(*arguments: str) -> tuple[int, str]:
+        console.width = 200
+        command = ["checks", "files", "--date", noon(1).date().isoformat(), *arguments]
+        done = CliRunner().invoke(app, command, env={"C4_HOME": str(facility.settings.home)})
+        return done.exit_code, done.stdout
+
+    assert ask() == (0, f"Every scored image of {noon(1).date()} has the file that was scored.\n")
+    (facility.images / "P1" / "2.jpg").write_bytes(photograph(77))
+    status, said = ask()
+    assert status == 1
+    assert "P1 A03.1 (P1/2.jpg): another file than the one that was scored" in said
+    assert facility.progress().pending == 0, "asking changes nothing"
+    assert ask("--rescore")[0] == 0
+    assert facility.progress().pending == 1
+    result = facility.score()
+    assert score_of(facility, "P1/2.jpg") == pytest.approx(written_score(facility, photograph(77)), abs=1e-6)
+    assert ask()[0] == 0
+    warned = next(e for e in result.get_asset_check_evaluations() if e.check_name == "files_not_replaced")
+    assert not warned.passed
+    assert not warned.blocking

@@ -71,7 +71,7 @@ def marco_probabilities(
             classified = ClassifiedDay(outcomes=tuple(archive.outcomes(day)))
         tables = {
             **weights_table(model.version, loaded),
-            **probability_tables(archive.rows(day), data_checks.thresholds),
+            **probability_tables(archive.rows(day), data_checks.thresholds, archive.replaced(day)),
         }
         metadata = {
             **_classification_metadata(classified),

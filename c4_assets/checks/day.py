@@ -37,7 +37,7 @@ def tables_of_day(
         images.ASSET: images.image_tables(listed, files, thresholds.images, datetime.now(UTC)),
         probabilities.ASSET: {
             **probabilities.weights_table(classifier.version, loaded),
-            **probabilities.probability_tables(archive.rows(day), thresholds),
+            **probabilities.probability_tables(archive.rows(day), thresholds, archive.replaced(day)),
         },
         predictions.ASSET: {
             **predictions.prediction_tables(predicted),

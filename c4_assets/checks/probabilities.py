@@ -1,7 +1,7 @@
 """Checks of probabilities: of the right weights, valid numbers, varying with the input, from well exposed images."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 
 from c4_assets.checks.check import Check, Tables, absent, between, one_of, present, unique
@@ -39,6 +39,16 @@ CHECKS = (
         remedy="see `c4 status --failures`; copy the images again from the imager, then `c4 retry`.",
         expectations=lambda _: [absent("not_decoded")],
         shown=(*DROP_COLUMNS, "not_decoded"),
+    ),
+    Check(
+        name="files_not_replaced",
+        asset=ASSET,
+        table="images",
+        severity="warning",
+        holds="Every image has the file that it was scored by first.",
+        remedy="the new file's score is in the database, the old one in `c4_superseded_scores`: see who replaced it.",
+        expectations=lambda _: [one_of("replaced", [False])],
+        shown=DROP_COLUMNS,
     ),
     Check(
         name="images_exposed",
@@ -134,17 +144,20 @@ def weights_table(version: ScorerVersion, loaded: str | None) -> Tables:
     return {"weights": pd.DataFrame([row])}
 
 
-def probability_tables(rows: Sequence[ImageOutcome], thresholds: Thresholds) -> Tables:
+def probability_tables(
+    rows: Sequence[ImageOutcome], thresholds: Thresholds, replaced: Collection[int] = frozenset()
+) -> Tables:
     """One row per image, per image with a score, and per inspection, and one for the day.
 
     Args:
         rows: the day's outcomes in the archive, doubled ones included.
+        replaced: images that have another file than when they were scored first.
     """
     import pandas as pd
 
     least_images = thresholds.probabilities.least_images
     ordered = sorted(rows, key=lambda row: (row.image.inspection_id, row.image.image_id))
-    images = pd.DataFrame([_image_row(row) for row in ordered])
+    images = pd.DataFrame([{**_image_row(row), "replaced": row.image.image_id in replaced} for row in ordered])
     inspections = [
         _inspection_row(list(group), thresholds)
         for _, group in groupby(ordered, key=lambda row: row.image.inspection_id)

@@ -3,6 +3,7 @@
 import getpass
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from c4_assets.command.console import console, errors
+from c4_assets.command.console import console, errors, progress
 from c4_assets.command.site import day_of, open_site
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.scorer_version import ScorerVersion
@@ -202,3 +203,35 @@ def rescore(
         for each in chosen:
             forget_withheld(database, archive.scorer_version, each.inspection_id)
     console.print(f"{len(forgotten)} images are scored anew by the next run of {imaged}: `c4 run --date {imaged}`.")
+
+
+@app.command()
+def files(
+    day: Annotated[str, typer.Option("--date", help="A day of imaging (UTC).")],
+    rescore_changed: Annotated[
+        bool, typer.Option("--rescore", help="Have images scored anew whose file is another one.")
+    ] = False,
+) -> None:
+    """Read a day's scored images again and say which are not the files that were scored."""
+    from c4_assets.checks.files import changed_files
+    from resources.image_store import open_image_store
+    from resources.imaging_database.superseded import retire_scores
+
+    settings, database, _ = open_site()
+    imaged = day_of("--date", day)
+    with progress() as bar, closing(open_image_store(settings.store.url, settings.ssh)) as store:
+        task = bar.add_task("comparing files", total=None)
+        changed = list(changed_files(imaged, database, store, lambda images: bar.advance(task, images)))
+    for each in changed:
+        place = f"{each.image.plate} {each.image.well}.{each.image.drop_number} ({each.image.path})"
+        console.print(f"{place}: {each.error or 'another file than the one that was scored'}", soft_wrap=True)
+    others = [each.image.image_id for each in changed if each.error is None]
+    if others and rescore_changed:
+        retire_scores(database, others)
+        console.print(f"{len(others)} images are scored anew by the next run of {imaged}: `c4 run --date {imaged}`.")
+    elif others:
+        console.print(f"{len(others)} images have another file: `c4 checks files --date {imaged} --rescore`.")
+    if not changed:
+        console.print(f"Every scored image of {imaged} has the file that was scored.")
+    elif not rescore_changed:
+        raise typer.Exit(1)

@@ -30,7 +30,9 @@ def run(
     span = (day_bounds(asked[0])[0], day_bounds(asked[-1])[1]) if asked else (None, None)
     settings, database, active = open_site()
     models = active.read()
-    waiting = pending_of_all(database, [model.version.name for model in models], settings.runs.max_attempts, *span)
+    waiting = pending_of_all(
+        database, [model.version.name for model in models], settings.runs.max_attempts, *span, compare_places=True
+    )
     days = dict.fromkeys(asked, 0) if asked else dict(waiting)
     chosen = {each: waiting.get(each, 0) for each in days}
     if not any(chosen.values()):

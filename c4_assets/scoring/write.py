@@ -55,7 +55,7 @@ def write_day(
     withheld = withhold_day(day, inspections, database, archive, version, predicted, without_score, thresholds)
     predictions = [p for p in predicted if p.outcome.image.inspection_id not in withheld]
     failed = [
-        FailedAttempt(outcome.image.image_id, outcome.error, outcome.at, outcome.image.path)
+        FailedAttempt(outcome.image.image_id, outcome.error, outcome.at, outcome.image.path, outcome.sha256)
         for outcome in without_score
         if outcome.error is not None
     ]
@@ -72,7 +72,7 @@ def write_day(
         for p in predictions
         if p.outcome.probabilities is not None
     ]
-    written = write_back(database, version.as_row(), scores, failed, run_id)
+    written = write_back(database, version.as_row(), scores, failed, run_id, sorted(image.image_id for image in listed))
     numbers = listed_images(database, [prediction.outcome.image.image_id for prediction in known])
     unlisted = [prediction for prediction in known if prediction.outcome.image.image_id not in numbers]
     gone = written.no_longer_listed + len(known) - len(predicted)

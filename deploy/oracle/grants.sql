@@ -6,7 +6,7 @@ GRANT SELECT ON c4_owner.images TO c4;
 GRANT SELECT ON c4_owner.score_classes TO c4;
 GRANT SELECT, INSERT ON c4_owner.c4_scorer_versions TO c4;
 GRANT SELECT, INSERT, UPDATE ON c4_owner.c4_models TO c4;
-GRANT SELECT, INSERT, UPDATE ON c4_owner.scores TO c4;
+GRANT SELECT, INSERT, UPDATE, DELETE ON c4_owner.scores TO c4;
 GRANT SELECT, INSERT ON c4_owner.c4_superseded_scores TO c4;
 GRANT SELECT, INSERT, UPDATE, DELETE ON c4_owner.c4_image_failures TO c4;
 GRANT SELECT, INSERT, UPDATE, DELETE ON c4_owner.c4_withheld_inspections TO c4;

@@ -143,6 +143,10 @@ class ScoreArchive:
                 self._replace(day, kept, checkpoints)
         return gone
 
+    def replaced(self, day: date) -> frozenset[int]:
+        """The images whose file was another one when they were scored first, or whose number was another image's."""
+        return frozenset(read_parquet_columns(self._day_file("superseded", day), "image_id")["image_id"])
+
     def category_counts(self, day: date) -> dict[str, int]:
         """How many images of each category the day's predictions hold."""
         return dict(Counter(read_parquet_columns(self._predictions_file(day), "category")["category"]))

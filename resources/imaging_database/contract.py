@@ -64,8 +64,8 @@ _UNIQUE: Mapping[str, tuple[str, ...]] = {
 _WRITES: Mapping[str, Sequence[str]] = {
     "c4_scorer_versions": ["insert"],
     "c4_models": ["insert", "update"],
-    # Updated where a file was replaced; what the row said goes to c4_superseded_scores.
-    "scores": ["insert", "update"],
+    # Updated or deleted where a file was replaced; what the row said goes to c4_superseded_scores.
+    "scores": ["insert", "update", "delete"],
     "c4_superseded_scores": ["insert"],
     "c4_image_failures": ["insert", "update", "delete"],
     "c4_withheld_inspections": ["insert", "update", "delete"],

@@ -1,12 +1,13 @@
-"""Scores whose file was replaced: the row says what the new file's are, and what it said before is kept beside it."""
+"""Scores whose file was replaced, or whose image is another one by now: they are kept in a table of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, exists, select
 
-from resources.imaging_database.schema import c4_superseded_scores, scores
+from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.schema import c4_scorer_versions, c4_superseded_scores, images, scores
 from resources.imaging_database.statements import among
 from resources.records import PROBABILITY_COLUMNS
 
@@ -48,10 +49,68 @@ def supersede(connection: Connection, version: str, rows: Sequence[Mapping[str, 
             continue
         connection.execute(scores.update().where(mine).values(dict(row)))
         if not _same_file(old, row):
-            kept = {name: old[name] for name in _KEPT}
-            connection.execute(c4_superseded_scores.insert().values(**kept, superseded_at=datetime.now(UTC)))
+            _keep(connection, old)
             done += 1
     return done
+
+
+def scores_of_other_places(connection: Connection, version: str, image_ids: Iterable[int]) -> set[int]:
+    """Those of the images that have a score of a file at a place where the image is not listed any more."""
+    listed = images.alias("listed")
+    found: set[int] = set()
+    for these in among(connection, scores.c.image_id, image_ids):
+        query = (
+            select(scores.c.image_id)
+            .join(images, images.c.id == scores.c.image_id)
+            .where(scores.c.scorer_version == version, scores.c.image_path != images.c.path, these)
+            # A site's view may list an image at several places.
+            .where(~exists().where(listed.c.id == scores.c.image_id, listed.c.path == scores.c.image_path))
+        )
+        found.update(connection.scalars(query))
+    return found
+
+
+def scores_of_replaced_files(
+    connection: Connection, version: str, failed: Mapping[int, tuple[str, datetime]]
+) -> set[int]:
+    """Those of the images that have a score of an older file than the one that could not be decoded.
+
+    Args:
+        failed: digest and time of the attempt, by image.
+    """
+    found: set[int] = set()
+    for these in among(connection, scores.c.image_id, sorted(failed)):
+        query = select(scores.c.image_id, scores.c.image_sha256, scores.c.scored_at)
+        for row in connection.execute(query.where(scores.c.scorer_version == version, these)):
+            sha256, at = failed[row.image_id]
+            if row.image_sha256 not in (None, sha256) and row.scored_at < at:
+                found.add(row.image_id)
+    return found
+
+
+def retire_scores(database: ImagingDatabase, image_ids: Collection[int]) -> int:
+    """Moves all machine scores of these images out of ``scores``, so that they are scored anew. Returns how many."""
+    with database.writing("rescore") as connection:
+        versions = list(connection.scalars(select(c4_scorer_versions.c.name).order_by(c4_scorer_versions.c.name)))
+        return sum(retire(connection, version, image_ids) for version in versions)
+
+
+def retire(connection: Connection, version: str, image_ids: Iterable[int]) -> int:
+    """Moves scores out of ``scores``: the images wait for one of their own. Returns how many were there."""
+    done = 0
+    for image_id in sorted(image_ids):
+        mine = (scores.c.image_id == image_id) & (scores.c.scorer_version == version)
+        found = connection.execute(select(scores).where(mine).with_for_update()).mappings().one_or_none()
+        if found is not None:
+            _keep(connection, _row(found))
+            connection.execute(scores.delete().where(mine))
+            done += 1
+    return done
+
+
+def _keep(connection: Connection, old: Mapping[str, Any]) -> None:
+    kept = {name: old[name] for name in _KEPT}
+    connection.execute(c4_superseded_scores.insert().values(**kept, superseded_at=datetime.now(UTC)))
 
 
 def _row(stored: RowMapping) -> dict[str, Any]:

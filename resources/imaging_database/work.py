@@ -72,27 +72,28 @@ def _not_given_up(scorer_version: str, max_attempts: int) -> ColumnElement[bool]
     )
 
 
+def _at_its_place(path: ColumnElement[str]) -> ColumnElement[bool]:
+    """What a row says, it says of the file at the place where the image is listed; release 0.1 did not say of which."""
+    return or_(path.is_(None), path == images.c.path)
+
+
 def _pending_content(scorer_version: str, max_attempts: int) -> ColumnElement[bool]:
     """As the poll's condition, but what was scored or given up at another place does not count.
 
     A number that is used again, after a backup was restored, is another image's: what a row says is not said of it.
     """
     failure = c4_image_failures.c
-
-    def at_its_place(path: ColumnElement[str]) -> ColumnElement[bool]:
-        return or_(path.is_(None), path == images.c.path)
-
     return and_(
         ~exists().where(
             scores.c.image_id == images.c.id,
             scores.c.scorer_version == scorer_version,
-            at_its_place(scores.c.image_path),
+            _at_its_place(scores.c.image_path),
         ),
         ~exists().where(
             failure.image_id == images.c.id,
             failure.scorer_version == scorer_version,
             failure.attempts >= max_attempts,
-            at_its_place(failure.image_path),
+            _at_its_place(failure.image_path),
         ),
     )
 
@@ -127,6 +128,7 @@ def pending_by_day(
     max_attempts: int,
     since: datetime | None = None,
     until: datetime | None = None,
+    compare_places: bool = False,
 ) -> dict[date, int]:
     """Counts the pending images of every day (UTC) that has any, oldest first.
 
@@ -135,13 +137,15 @@ def pending_by_day(
     Args:
         scorer_version: its name.
         since, until: times of imaging to look at, ``until`` excluded; open by default.
+        compare_places: also count images whose score is of a file at another place. It reads their rows, which the
+            index alone does not answer, so the poll does without.
     """
+    cheap = and_(_unscored(scorer_version), _not_given_up(scorer_version, max_attempts))
     query = (
         select(inspections.c.imaged_at, func.count(images.c.id.distinct()))
         .join(images, images.c.inspection_id == inspections.c.id)
-        .where(
-            _unscored(scorer_version), _not_given_up(scorer_version, max_attempts), ~judged_and_withheld(scorer_version)
-        )
+        .where(_pending_content(scorer_version, max_attempts) if compare_places else cheap)
+        .where(~judged_and_withheld(scorer_version))
         .group_by(inspections.c.id, inspections.c.imaged_at)
         .order_by(inspections.c.imaged_at)
     )
@@ -160,11 +164,12 @@ def pending_of_all(
     max_attempts: int,
     since: datetime | None = None,
     until: datetime | None = None,
+    compare_places: bool = False,
 ) -> dict[date, int]:
     """As :func:`pending_by_day`, of the scorer version that has most pending images of a day."""
     days: dict[date, int] = {}
     for version in scorer_versions:
-        for day, count in pending_by_day(database, version, max_attempts, since, until).items():
+        for day, count in pending_by_day(database, version, max_attempts, since, until, compare_places).items():
             days[day] = max(count, days.get(day, 0))
     return dict(sorted(days.items()))
 

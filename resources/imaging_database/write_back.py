@@ -17,7 +17,13 @@ from resources.imaging_database.schema import (
     scores,
 )
 from resources.imaging_database.statements import among, insert_absent
-from resources.imaging_database.superseded import scores_of_other_files, supersede
+from resources.imaging_database.superseded import (
+    retire,
+    scores_of_other_files,
+    scores_of_other_places,
+    scores_of_replaced_files,
+    supersede,
+)
 from resources.records import Probabilities
 
 
@@ -39,12 +45,16 @@ class MachineScore:
 
 @dataclass(frozen=True)
 class FailedAttempt:
-    """One attempt that ended without a score. ``failed_at`` tells one attempt from another."""
+    """One attempt that ended without a score. ``failed_at`` tells one attempt from another.
+
+    ``path`` and ``sha256`` say which file was tried, where that is known.
+    """
 
     image_id: int
     reason: str
     failed_at: datetime
     path: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class Written:
     no_longer_listed: int
     """Images that the database no longer lists, or lists under another path: the number is another image's by now."""
     superseded: int = 0
-    """Scores whose file was replaced. The row has the new file's now, ``c4_superseded_scores`` what it had."""
+    """Scores of files that the image does not have any more: they are in ``c4_superseded_scores`` now."""
 
 
 def write_back(
@@ -66,14 +76,17 @@ def write_back(
     machine_scores: Sequence[MachineScore],
     failed: Sequence[FailedAttempt],
     run_id: str,
+    listed_ids: Sequence[int] = (),
 ) -> Written:
     """Writes scores and failures of one scorer version in one transaction.
 
     A score that is there stays as it is, so repeating the call, or making it twice at once, changes nothing. An
-    attempt is counted once however often it is reported, and forgotten when the image has a score.
+    attempt is counted once however often it is reported, and forgotten when the image has a score. A score of another
+    file than the image has now, or of another image that had its number, goes to ``c4_superseded_scores``.
 
     Args:
         scorer_version: the row of ``c4_scorer_versions``.
+        listed_ids: images whose scores are looked at for that, beside those that are written.
 
     Raises:
         ConfigurationError: ``score_classes`` lacks a category.
@@ -94,14 +107,23 @@ def write_back(
         written = insert_absent(connection, scores, [row for row in rows if row["image_id"] not in known])
         superseded = supersede(connection, version, [row for row in rows if known.get(row["image_id"])])
         attempts = [attempt for attempt in failed if _is_listed(attempt, listed)]
+        superseded_too = _retire_others(
+            connection, version, {*listed_ids} - {row["image_id"] for row in rows}, attempts
+        )
         _keep_failures(connection, version, [row["image_id"] for row in rows], attempts)
     return Written(
         scores=written + superseded,
-        superseded=superseded,
+        superseded=superseded + superseded_too,
         already_scored=len(rows) - written - superseded,
         failures=len(attempts),
         no_longer_listed=len(machine_scores) + len(failed) - len(rows) - len(attempts),
     )
+
+
+def _retire_others(connection: Connection, version: str, image_ids: set[int], attempts: Sequence[FailedAttempt]) -> int:
+    tried = {each.image_id: (each.sha256, each.failed_at) for each in attempts if each.sha256 is not None}
+    elsewhere = scores_of_other_places(connection, version, sorted(image_ids))
+    return retire(connection, version, elsewhere | scores_of_replaced_files(connection, version, tried))
 
 
 def _row(score: MachineScore, version: str, classes: dict[str, int], run_id: str) -> dict[str, Any]:
