@@ -61,7 +61,6 @@ def raw_inspection_images(
     days = days_of(context)
 
     def process_day(day: date) -> Result:
-        archives = [models.archive(model) for model in models.publish()]
         staged = stage_day(
             day, imaging_database, image_store, staging, archives, settings.runs.max_attempts, room, days
         )
@@ -80,6 +79,7 @@ def raw_inspection_images(
 
     # The pool counts steps: when this one ends, its connection must have ended, too.
     with translate_errors(context), closing(image_store):
+        archives = [models.archive(model) for model in models.publish()]
         yield from process_days(context, process_day)
 
 

@@ -203,12 +203,3 @@ def wait_until(what: str, happened: Callable[[], object], within: float) -> None
         if time.monotonic() > end:
             raise TimeoutError(f"Waited {within:g} s in vain until {what}.")
         time.sleep(0.2)
-
-
-def memory_of(pid: int) -> float:
-    """Resident memory of a process, MB; 0 where it has ended."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1000
-    return 0.0
