@@ -1,4 +1,4 @@
-"""What this deployment is: its settings, read here alone, and what its steps talk to."""
+"""What this deployment is: its settings, as the code location reads them once, and what its steps talk to."""
 
 from collections.abc import Mapping
 

@@ -297,3 +297,17 @@ def test_files_are_compared_on_demand_and_those_that_differ_are_scored_anew(faci
     warned = next(e for e in result.get_asset_check_evaluations() if e.check_name == "files_not_replaced")
     assert not warned.passed
     assert not warned.blocking
+
+
+def test_the_model_of_an_earlier_release_that_scored_last_is_taken_over(facility: Facility) -> None:
+    facility.add_plate("P1", FOUR, noon(2))
+    facility.score(noon(2))
+    first = facility.models.current
+    change_model(facility.database, "marco", scorer_version=first.with_threshold(0.1).as_row())
+    facility.score(noon(2))
+    change_model(facility.database, "marco", scorer_version=first.version.as_row())
+    facility.add_plate("P2", FOUR, noon(1))
+    facility.score(noon(1))
+    with facility.database.writing() as connection:
+        connection.execute(text("delete from c4_models"))
+    assert facility.scorer_version == first.version.name

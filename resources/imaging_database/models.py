@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from resources.errors import ConfigurationError
 from resources.imaging_database.database import ImagingDatabase
-from resources.imaging_database.schema import c4_models, c4_scorer_versions
+from resources.imaging_database.schema import c4_models, c4_scorer_versions, scores
 from resources.imaging_database.statements import insert_absent
+
+NEVER = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,17 @@ def registered_models(database: ImagingDatabase) -> list[RegisteredModel]:
 
 
 def known_versions(database: ImagingDatabase) -> list[dict[str, Any]]:
-    """The rows of ``c4_scorer_versions``, oldest first."""
-    query = select(c4_scorer_versions).order_by(c4_scorer_versions.c.first_used_at)
+    """The rows of ``c4_scorer_versions`` with the time of their newest score, ``scored_last``: the newest comes last."""
+    newest = (
+        select(func.max(scores.c.scored_at))
+        .where(scores.c.scorer_version == c4_scorer_versions.c.name)
+        .scalar_subquery()
+        .label("scored_last")
+    )
+    query = select(c4_scorer_versions, newest).order_by(c4_scorer_versions.c.first_used_at)
     with database.reading("models") as connection:
-        return [{str(name): value for name, value in row.items()} for row in connection.execute(query).mappings()]
+        rows = [{str(name): value for name, value in row.items()} for row in connection.execute(query).mappings()]
+    return sorted(rows, key=lambda row: row["scored_last"] or NEVER)
 
 
 def register_model(database: ImagingDatabase, name: str, source: str, scorer_version: Mapping[str, Any]) -> bool:
@@ -79,7 +88,7 @@ def register_model(database: ImagingDatabase, name: str, source: str, scorer_ver
         "source": source,
         "scorer_version": scorer_version["name"],
         "active": True,
-        "made_current_at": now if not registered_models(database) else datetime.fromtimestamp(0, UTC),
+        "made_current_at": now if not registered_models(database) else NEVER,
     }
     with database.writing("models") as connection:
         insert_absent(connection, c4_scorer_versions, [dict(scorer_version)])
