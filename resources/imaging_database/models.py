@@ -60,7 +60,7 @@ def registered_models(database: ImagingDatabase) -> list[RegisteredModel]:
 
 
 def known_versions(database: ImagingDatabase) -> list[dict[str, Any]]:
-    """The rows of ``c4_scorer_versions`` with the time of their newest score, ``scored_last``: the newest comes last."""
+    """The rows of ``c4_scorer_versions`` with the time of the newest score, ``scored_last``, in the order of it."""
     newest = (
         select(func.max(scores.c.scored_at))
         .where(scores.c.scorer_version == c4_scorer_versions.c.name)
