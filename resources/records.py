@@ -41,6 +41,18 @@ class ImageState(StrEnum):
     NO_LONGER_LISTED = "no longer listed"
 
 
+class Problem(StrEnum):
+    """Whose matter it is that an image could not be fetched. Only :attr:`FILE` counts as an attempt at the image."""
+
+    FILE = "file"
+    """The file itself is wrong: not an image file, empty, too large, a link that leads out of the store."""
+    ABSENT = "absent"
+    """Nothing is at that path now. Lists of images are often ahead of the files: it is asked for again, less and less
+    often."""
+    STORE = "store"
+    """The store refuses or fails for now: no permission, too many requests or open files, an error of its own."""
+
+
 @dataclass(frozen=True)
 class Appearance:
     """Figures of one image, of the central square that the classifier sees, in its green channel.

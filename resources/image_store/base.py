@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from resources.errors import ImageError
+from resources.records import Problem
 
 MAX_IMAGE_BYTES = 64 * 1024**2
 """Largest image file that is read. A 5-megapixel JPEG has 0.2 to 2 MB, an uncompressed 16-bit RGB image 30 MB."""
@@ -17,11 +18,29 @@ MAX_CONCURRENT_READS = 8
 
 @dataclass(frozen=True)
 class FetchedImage:
-    """The bytes of one image file, or why there are none. Exactly one of ``data`` and ``error`` is set."""
+    """The bytes of one image file, or why there are none.
+
+    Exactly one of ``data`` and ``error`` is set; ``problem``, whose matter the error is, is set with the error.
+    """
 
     path: str
     data: bytes | None
     error: str | None = None
+    problem: Problem | None = None
+
+    @classmethod
+    def failed(cls, path: str, error: ImageError) -> "FetchedImage":
+        """An image that could not be fetched. An error that says nothing else is a matter of the file."""
+        problem = error.problem if isinstance(error, FetchError) else Problem.FILE
+        return cls(path, None, str(error), problem)
+
+
+class FetchError(ImageError):
+    """An image cannot be fetched; ``problem`` is whose matter that is."""
+
+    def __init__(self, message: str, problem: Problem) -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 class ImageStore(Protocol):
@@ -66,7 +85,7 @@ def fetch_each(paths: Sequence[str], read: Callable[[str], bytes]) -> Iterator[F
         try:
             return FetchedImage(path, read(path))
         except ImageError as error:
-            return FetchedImage(path, None, str(error))
+            return FetchedImage.failed(path, error)
 
     with ThreadPoolExecutor(MAX_CONCURRENT_READS, thread_name_prefix="image-store") as readers:
         for first in range(0, len(paths), MAX_CONCURRENT_READS):

@@ -5,7 +5,8 @@ from functools import cached_property
 from typing import Any, cast
 
 from resources.errors import ConfigurationError, ImageError, Unavailable
-from resources.image_store.base import FetchedImage, checked_size, fetch_each, safe_path
+from resources.image_store.base import FetchedImage, FetchError, checked_size, fetch_each, safe_path
+from resources.records import Problem
 
 
 class FsspecStore:
@@ -46,9 +47,8 @@ class FsspecStore:
             checked_size(path, files.size(address) or 0)
             return files.cat_file(address)
         except FileNotFoundError:
-            raise ImageError(f"{path} is not in the image store; copy it there") from None
+            raise FetchError(f"{path} is not in the image store; copy it there", Problem.ABSENT) from None
         except ImageError:
             raise
         except Exception as error:
-            # One object that cannot be read costs one image; the next run tries again.
-            raise ImageError(f"{path} cannot be read: {error}") from error
+            raise FetchError(f"{path} cannot be read: {error}", Problem.STORE) from error

@@ -1,5 +1,6 @@
 """Images in a folder, local or mounted."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -7,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resources.errors import ImageError, Unavailable
-from resources.image_store.base import FetchedImage, checked_size, fetch_each, safe_path
+from resources.image_store.base import FetchedImage, FetchError, checked_size, fetch_each, safe_path
+from resources.records import Problem
+
+OF_THE_FILE = frozenset({errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.EOVERFLOW})
+"""Errors of the operating system that concern the one file. All others concern whoever keeps the files."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,10 @@ class LocalStore:
                 raise ImageError(f"{path} is a link that leads out of the image store {self.root}")
             # A pipe or device in place of an image must not block the step for ever.
             descriptor = os.open(resolved, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise ImageError(f"{path} is not in the image store {self.root}; copy it there") from None
+        except (FileNotFoundError, NotADirectoryError):
+            raise FetchError(f"{path} is not in the image store {self.root}; copy it there", Problem.ABSENT) from None
         except (OSError, RuntimeError) as error:
-            raise ImageError(f"{path} cannot be opened: {error}") from error
+            raise FetchError(f"{path} cannot be opened: {error}", _problem(error)) from error
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
@@ -53,6 +58,12 @@ class LocalStore:
             with os.fdopen(os.dup(descriptor), "rb") as opened:
                 return opened.read()
         except OSError as error:
-            raise ImageError(f"{path} cannot be read: {error}") from error
+            raise FetchError(f"{path} cannot be read: {error}", _problem(error)) from error
         finally:
             os.close(descriptor)
+
+
+def _problem(error: OSError | RuntimeError) -> Problem:
+    """Whose matter an error is. Python 3.12 reports a circle of links as a ``RuntimeError``."""
+    own = not isinstance(error, OSError) or error.errno in OF_THE_FILE
+    return Problem.FILE if own else Problem.STORE

@@ -7,9 +7,21 @@ from typing import cast
 import asyncssh
 
 from resources.errors import ConfigurationError, ImageError, Unavailable
-from resources.image_store.base import checked_size
+from resources.image_store.base import FetchError, checked_size
 from resources.image_store.tar_stream import encoded
+from resources.records import Problem
 from resources.ssh import ConnectionLost, is_lost
+
+NOT_THERE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
+"""Errors of sftp for a path at which nothing is."""
+
+OF_THE_FILE = (
+    asyncssh.SFTPBadMessage,
+    asyncssh.SFTPInvalidFilename,
+    asyncssh.SFTPLinkLoop,
+    asyncssh.SFTPFileIsADirectory,
+)
+"""Errors of sftp that concern the one file; a name that is too long is a bad message. All others concern the host."""
 
 
 class NoSftp(ConfigurationError):
@@ -86,7 +98,7 @@ class SftpFiles:
             async with asyncio.timeout(self._timeout):
                 await file.close()
         if arrived != size:
-            raise ImageError(f"{path} changed while it was read; it is read again by the next run")
+            raise FetchError(f"{path} changed while it was read; it is read again later", Problem.ABSENT)
         return b"".join(blocks)
 
     async def _client(self, connection: asyncssh.SSHClientConnection) -> tuple[asyncssh.SFTPClient, bytes]:
@@ -120,9 +132,11 @@ class SftpFiles:
         """The exception for an sftp error: of the image, or of the connection."""
         if isinstance(error, asyncssh.SFTPNoConnection | asyncssh.SFTPConnectionLost):
             return ConnectionLost(f"The connection was lost ({error.reason})")
-        if isinstance(error, asyncssh.SFTPNoSuchFile | asyncssh.SFTPNoSuchPath):
-            return ImageError(f"{path} is not in the image store {self._host}:{self._root}; copy it there")
-        return ImageError(f"{path} cannot be opened: {error.reason}")
+        if isinstance(error, NOT_THERE):
+            message = f"{path} is not in the image store {self._host}:{self._root}; copy it there"
+            return FetchError(message, Problem.ABSENT)
+        problem = Problem.FILE if isinstance(error, OF_THE_FILE) else Problem.STORE
+        return FetchError(f"{path} cannot be opened: {error.reason}", problem)
 
 
 def _below(path: str, real: bytes, root: bytes, host: str) -> bytes:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from resources.errors import ConfigurationError, ImageError, Unavailable
-from resources.image_store.base import FetchedImage, checked_size, safe_path
+from resources.image_store.base import FetchedImage, FetchError, checked_size, safe_path
+from resources.records import Problem
 from resources.ssh import Answer, ConnectionLost, NoAnswer, SshAccess, SshConnection, is_lost
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Wanted:
     path: str
     name: str = ""
     real: bool = False
-    error: str | None = None
+    error: ImageError | None = None
 
 
 class SshStore:
@@ -181,39 +182,42 @@ class SshStore:
 
     def _taken(self, one: Wanted, entry: "Entry") -> FetchedImage:
         if entry.size is None:
-            return FetchedImage(one.path, None, f"{one.path} is not a file")
+            return FetchedImage.failed(one.path, ImageError(f"{one.path} is not a file"))
         try:
             checked_size(one.path, entry.size)
         except ImageError as error:
-            return FetchedImage(one.path, None, str(error))
+            return FetchedImage.failed(one.path, error)
         return FetchedImage(one.path, entry.data) if entry.sound else next(self._by_sftp([one]))
 
     def _by_sftp(self, wanted: Sequence[Wanted]) -> Iterator[FetchedImage]:
         """Yields images in order, several requested at a time; only those are in memory."""
-        ahead = deque[tuple[Wanted, Answer[bytes] | None]]()
+        ahead = deque[tuple[Wanted, Answer[bytes] | ImageError]]()
         try:
             for one in wanted:
-                ahead.append((one, None if one.error else self._ask_sftp(partial(_bytes_of, one))))
+                ahead.append((one, one.error or self._ask_sftp(partial(_bytes_of, one))))
                 if len(ahead) == MAX_SFTP_REQUESTS:
                     yield self._read(*ahead.popleft())
             while ahead:
                 yield self._read(*ahead.popleft())
         finally:
             for _, answer in ahead:
-                if answer:
+                if isinstance(answer, Answer):
                     answer.forget()
 
-    def _read(self, one: Wanted, answer: Answer[bytes] | None) -> FetchedImage:
+    def _read(self, one: Wanted, answer: Answer[bytes] | ImageError) -> FetchedImage:
         from resources.image_store.sftp_files import NoSftp
 
+        if isinstance(answer, ImageError):
+            return FetchedImage.failed(one.path, answer)
         try:
-            return FetchedImage(one.path, answer.wait()) if answer else FetchedImage(one.path, None, one.error)
+            return FetchedImage(one.path, answer.wait())
         except ImageError as error:
-            return FetchedImage(one.path, None, str(error))
+            return FetchedImage.failed(one.path, error)
         except NoSftp:
             if not self._tar_runs:
                 raise
-            return FetchedImage(one.path, None, f"{one.path} cannot be read by tar; sftp, which could say why, is off")
+            message = f"{one.path} cannot be read by tar; sftp, which could say why, is off"
+            return FetchedImage.failed(one.path, FetchError(message, Problem.ABSENT))
 
     def _follow(self, wanted: list[Wanted], first: int, link: str) -> None:
         """Resolves the links in all names from the first on, after a link was found.
@@ -226,11 +230,12 @@ class SshStore:
                 return one
             if one.real:
                 behind = f"./{one.name}/".startswith(f"{link}/")
-                return replace(one, error=f"{one.path} is behind a link that changes") if behind else one
+                error = ImageError(f"{one.path} is behind a link that changes")
+                return replace(one, error=error) if behind else one
             try:
                 return replace(one, name=await files.real_name(connection, one.path), real=True)
             except ImageError as error:
-                return replace(one, error=str(error))
+                return replace(one, error=error)
 
         async def real_names(files: "SftpFiles", connection: "asyncssh.SSHClientConnection") -> list[Wanted]:
             return await asyncio.gather(*(real_name(one, files, connection) for one in wanted[first:]))
@@ -286,7 +291,7 @@ def _wanted(path: str) -> Wanted:
     try:
         return Wanted(path, str(safe_path(path)))
     except ImageError as error:
-        return Wanted(path, error=str(error))
+        return Wanted(path, error=error)
 
 
 def _folders(names: Sequence[str]) -> list[str]:
