@@ -32,11 +32,11 @@ class ImageState(StrEnum):
 
     SCORED = "scored"
     FAILED = "failed"
-    """All attempts are used up."""
+    """All attempts are used up, or the file of an old inspection is not there."""
     WITHHELD = "withheld"
     """The image's inspection fails a blocking check."""
     RETRYING = "retrying"
-    """An attempt has failed, and others are left. Counted among the pending images as well."""
+    """An attempt has failed, and others are left, now or after a wait. Counted among the pending images as well."""
     PENDING = "pending"
     NO_LONGER_LISTED = "no longer listed"
 
@@ -89,6 +89,7 @@ class ImageOutcome:
 
     ``probabilities`` are clear, crystals, other, precipitate; ``at`` is the time of the attempt. ``size`` (bytes),
     ``taken_at`` (what the file itself says) and ``appearance`` are what checks look at, where they are known.
+    ``problem`` is whose matter an error is; without one it is the file's.
     """
 
     image: Image
@@ -100,6 +101,7 @@ class ImageOutcome:
     size: int | None = None
     taken_at: datetime | None = None
     appearance: Appearance | None = None
+    problem: Problem | None = None
 
 
 @dataclass(frozen=True)

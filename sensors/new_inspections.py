@@ -127,7 +127,7 @@ def new_inspections(
     try:
         versions = [model.version.name for model in models.read()]
         since = now - timedelta(days=settings.runs.window_days)
-        pending = pending_of_all(imaging_database, versions, settings.runs.max_attempts, since)
+        pending = pending_of_all(imaging_database, versions, settings.runs.max_attempts, since, due_only=True)
     except C4Error as error:
         # Skipping keeps the message in the tick's history; the next tick tries again.
         return dg.SkipReason(str(error))

@@ -21,7 +21,7 @@ from resources.imaging_database.work import failures
 from tests.conftest import Facility, noon, photograph
 
 PLATES = {
-    "P1": {**{f"{n}.jpg": photograph(n) for n in range(3)}, "missing.jpg": None},
+    "P1": {**{f"{n}.jpg": photograph(n) for n in range(3)}, "damaged.jpg": b"damaged"},
     "P2": {**{f"{n}.jpg": photograph(10 + n) for n in range(2)}, "broken.jpg": b"no image"},
 }
 SCORED, FAILED = 5, 2

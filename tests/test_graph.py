@@ -148,13 +148,13 @@ def test_an_image_that_has_no_thumbnail_keeps_its_score(facility: Facility) -> N
 def test_a_failed_image_is_tried_three_times_and_no_more_until_it_is_given_its_attempts_back(
     facility: Facility,
 ) -> None:
-    facility.add_plate("P1", {"late.jpg": None, **FOUR})
+    facility.add_plate("P1", {"cut.jpg": b"cut off", **FOUR})
     for attempt, (failed, retrying) in enumerate([(0, 1), (0, 1), (1, 0), (1, 0)], start=1):
         facility.score()
         progress = facility.progress()
         assert (progress.failed, progress.retrying) == (failed, retrying), f"after attempt {attempt}"
     assert [failure.attempts for failure in failures(facility.database, facility.scorer_version)] == [3]
-    (facility.images / "P1" / "late.jpg").write_bytes(photograph(7))
+    (facility.images / "P1" / "cut.jpg").write_bytes(photograph(7))
     assert forget_failures(facility.database, facility.scorer_version) == 1
     facility.score()
     assert facility.progress().scored == 5

@@ -9,8 +9,12 @@ from typer.testing import CliRunner
 
 from c4_assets.command import app
 from c4_assets.command.console import console
+from c4_assets.scoring.fetch import stage_day
 from resources.errors import ConfigurationError
+from resources.imaging_database.human_scores import newest_human_scores
+from resources.imaging_database.labels import human_labels
 from resources.imaging_database.models import change_model, register_model
+from resources.imaging_database.register import record_human_scores
 from resources.imaging_database.work import pending_by_day
 from resources.settings import Settings
 from tests.conftest import Facility, noon, photograph
@@ -42,6 +46,7 @@ def withdraw(facility: Facility, plate: str) -> None:
         connection.execute(text(f"delete from images where inspection_id in ({inspections})"))
         connection.execute(text(f"delete from inspections where id in ({inspections})"))
         connection.execute(text(f"delete from plates where barcode = '{plate}'"))
+        connection.execute(text("delete from sqlite_sequence"))  # a LIMS may give its numbers again
 
 
 def test_a_score_says_which_file_it_is_of(facility: Facility) -> None:
@@ -311,3 +316,50 @@ def test_the_model_of_an_earlier_release_that_scored_last_is_taken_over(facility
     with facility.database.writing() as connection:
         connection.execute(text("delete from c4_models"))
     assert facility.scorer_version == first.version.name
+
+
+def test_the_embedded_database_gives_no_number_twice(facility: Facility) -> None:
+    facility.add_plate("P1", FOUR)
+    with facility.database.writing() as connection:
+        for table in ("images", "inspections", "plates"):
+            connection.execute(text(f"delete from {table}"))
+    facility.add_plate("P2", FOUR)
+    for table, first in (("images", 5), ("inspections", 2), ("plates", 2)):
+        assert facility.rows(f"select min(id) from {table}")[0][0] == first, table
+
+
+def test_what_is_staged_of_a_number_is_not_classified_for_the_image_that_has_it_now(facility: Facility) -> None:
+    facility.add_plate("P1", FOUR)
+    resources = facility.resources
+    archives = [facility.models.archive(model) for model in facility.models.publish()]
+    day, staging = noon(1).date(), resources["staging"]
+    stage_day(day, facility.database, resources["image_store"], staging, archives, 3, 10**12)
+    assert staging.size() > 0
+    reuse_the_numbers(facility, {f"{number}.jpg": photograph(30 + number) for number in range(4)})
+    facility.score()
+    for number in range(4):
+        expected = written_score(facility, photograph(30 + number))
+        assert score_of(facility, f"P2/{number}.jpg") == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_was_said_of_a_number_is_no_label_of_the_image_that_has_it_now(facility: Facility) -> None:
+    facility.add_plate("P1", FOUR)
+    facility.score()
+    since, until = noon(2), noon(-2)
+
+    def labels() -> list[tuple[str, str | None]]:
+        found = human_labels(facility.database, facility.scorer_version, since, until)
+        pairs = newest_human_scores(facility.database, facility.scorer_version, since, until)
+        said = [(label.path, label.machine_category) for label in found]
+        assert said == [(pair.path, pair.machine_category) for pair in pairs]
+        return said
+
+    record_human_scores(facility.database, 1, "ana", noon(0), {"P1/0.jpg": "needles"})
+    ((path, machine),) = labels()
+    assert (path, machine is None) == ("P1/0.jpg", False)
+    reuse_the_numbers(facility, {f"{number}.jpg": photograph(30 + number) for number in range(4)})
+    assert labels() == []
+    with facility.database.writing() as connection:  # as a LIMS enters it, and what it says of the image is so by now
+        connection.execute(text("update scores set image_path = null where scorer = 'ana'"))
+    assert labels() == [("P2/0.jpg", None)], "the machine has not seen this image"
+    assert facility.archive.fingerprints(noon(1).date()).keys() == {(n + 1, f"P1/{n}.jpg") for n in range(4)}

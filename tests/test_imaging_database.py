@@ -103,7 +103,7 @@ def test_nothing_is_written_when_one_row_cannot_be(plate: Facility) -> None:
 
 
 def test_the_graph_scores_every_image_once_lists_the_failed_and_repeats_nothing(facility: Facility) -> None:
-    facility.add_plate("P1", {**{f"{n}.jpg": photograph(n) for n in range(4)}, "missing.jpg": None})
+    facility.add_plate("P1", {**{f"{n}.jpg": photograph(n) for n in range(4)}, "damaged.jpg": b"no image"})
     assert pending_by_day(facility.database, facility.scorer_version, 3, noon(30)) == {noon(1).date(): 5}
     for _ in range(2):
         facility.score()

@@ -17,7 +17,7 @@ from tests.conftest import Facility
 NOW = datetime.now(UTC)
 
 QUESTIONS: dict[str, Callable[[ImagingDatabase], object]] = {
-    "poll": lambda database: pending_by_day(database, "v", 3, NOW - timedelta(days=30)),
+    "poll": lambda database: pending_by_day(database, "v", 3, NOW - timedelta(days=30), due_only=True),
     "pending images": lambda database: pending_images(database, "v", 3, NOW.date()),
     "status": lambda database: progress_by_day(database, "v", 3, newest_days(database, 30)),
 }

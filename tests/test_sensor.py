@@ -155,7 +155,7 @@ def test_a_running_week_of_ashes_does_not_hold_up_the_day_with_the_same_key(
 
 def test_an_image_that_failed_for_good_asks_for_no_more_runs(make_facility: Callable[..., Facility]) -> None:
     facility = make_facility(runs={"max_attempts": 1})
-    facility.add_plate("P1", {"missing.jpg": None})
+    facility.add_plate("P1", {"damaged.jpg": b"no image"})
     facility.score()
     result, _ = tick(facility)
     assert isinstance(result, dg.SkipReason)

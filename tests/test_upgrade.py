@@ -7,18 +7,25 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
 
 from c4_assets.deployment_home import dagster_instance, upgrade
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.upgrade import is_of_an_earlier_release, upgrade_archive
-from resources.errors import ConfigurationError
+from resources.errors import ConfigurationError, DataError
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.database import MIGRATIONS
+from resources.imaging_database.work import failures, progress_by_day
+from resources.imaging_database.write_back import FailedAttempt, write_back
 from resources.records import Image, ImageOutcome
 from resources.settings import Settings
 from tests.conftest import c4, photograph
@@ -64,8 +71,6 @@ def totals(home: Path, models: Path) -> dict[str, Any]:
 
 
 def rows(home: Path) -> list[tuple[Any, ...]]:
-    from sqlalchemy import text
-
     columns = "id, image_id, scorer_version, scored_at, crystal, p_clear, p_crystals, p_other, p_precipitate, run_id"
     database = ImagingDatabase(f"sqlite:///{home / 'imaging.db'}")
     with database.reading() as connection:
@@ -161,3 +166,84 @@ def test_an_upgrade_that_is_interrupted_anywhere_goes_on_where_it_was(
     assert not is_of_an_earlier_release(root, VERSIONS)
     assert scored(root) == {10: [10], 11: [11], 12: [12]}
     assert not (staging / "marco-aaaaaaaa").exists()
+
+
+BEFORE_0005 = (
+    "insert into plates (id, barcode) values (1, 'P1'), (2, 'P2')",
+    "insert into inspections (id, plate_id, imaged_at) values (7, 1, '2026-03-10 12:00:00.000000')",
+    "insert into images (id, inspection_id, well, drop_number, path) values "
+    "(1, 7, 'A1', 1, 'a'), (2, 7, 'A2', 1, 'b'), (3, 7, 'A3', 1, 'c')",
+    "insert into score_classes (id, name, category) values (1, 'clear', 'clear')",
+    "insert into c4_scorer_versions values ('v', 'm', 'w', 'p', 'e', 'fp32', 0.25, '2026-03-10 12:00:00.000000')",
+    "insert into scores (id, image_id, score_class_id, scorer, scored_at, scorer_version) values "
+    "(1, 1, 1, 'v', '2026-03-10 13:00:00.000000', 'v'), (2, 1, 1, 'ana', '2026-03-10 14:00:00.000000', null)",
+    "insert into c4_image_failures (image_id, scorer_version, reason, attempts, failed_at) values "
+    "(2, 'v', 'gone', 3, '2026-03-10 13:00:00.000000'), (3, 'v', 'gone', 1, '2026-03-10 13:00:00.000000')",
+    "insert into c4_superseded_scores (image_id, score_class_id, scorer_version, scored_at, superseded_at) values "
+    "(90, 1, 'v', '2026-03-10 12:00:00.000000', '2026-03-10 12:00:00.000000')",
+)
+
+
+VERSION_ROW: dict[str, Any] = {
+    "name": "v",
+    "model": "m",
+    "weights_sha256": "w",
+    "preprocessing": "p",
+    "engine": "e",
+    "precision": "fp32",
+    "crystal_threshold": 0.25,
+    "first_used_at": datetime(2026, 3, 10, tzinfo=UTC),
+}
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[ImagingDatabase]:
+    """An embedded database as the release before made it, with rows."""
+    database = ImagingDatabase(f"sqlite:///{tmp_path / 'imaging.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+    with database.writing() as connection:
+        for statement in BEFORE_0005:
+            connection.execute(text(statement))
+    yield database
+    database.engine.dispose()
+
+
+def contents(database: ImagingDatabase) -> dict[str, list[tuple[Any, ...]]]:
+    tables = ("plates", "inspections", "images", "score_classes", "scores", "c4_superseded_scores")
+    with database.reading() as connection:
+        return {name: [tuple(row) for row in connection.execute(text(f"select * from {name}"))] for name in tables}
+
+
+def test_an_embedded_database_keeps_its_rows_and_gives_no_number_twice_from_now_on(embedded: ImagingDatabase) -> None:
+    before = contents(embedded)
+    for _ in range(2):
+        embedded.upgrade()
+        assert contents(embedded) == before
+    (day,) = progress_by_day(embedded, "v", 3)
+    assert (day.listed, day.scored, day.failed, day.retrying) == (3, 1, 1, 1)
+    write_back(embedded, VERSION_ROW, [], [FailedAttempt(3, "gone", datetime.now(UTC))], "run")
+    assert [(f.attempts, f.failed) for f in failures(embedded, "v")] == [(2, False), (3, True)]
+    with embedded.writing() as connection:
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+        assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+        connection.execute(text("delete from c4_image_failures"))
+        connection.execute(text("delete from images where id = 3"))
+        new = "insert into images (inspection_id, well, drop_number, path) values (7, 'A4', 1, 'd') returning id"
+        assert connection.execute(text(new)).scalar() == 91, "neither that of a deleted row nor of a superseded score"
+
+
+def test_an_upgrade_that_finds_rows_without_what_they_refer_to_changes_nothing(embedded: ImagingDatabase) -> None:
+    with embedded.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        connection.exec_driver_sql("delete from plates where id = 1")
+        connection.commit()
+        connection.invalidate()
+    before = contents(embedded)
+    with pytest.raises(DataError, match=r"1 rows of the embedded database.*inspections"):
+        embedded.upgrade()
+    assert contents(embedded) == before
+    assert not embedded.is_up_to_date()

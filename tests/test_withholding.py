@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from c4_assets.command import app
@@ -166,3 +167,52 @@ def test_each_morning_the_day_before_is_judged_once_more() -> None:
     request = settle_yesterday(dg.build_schedule_context(scheduled_execution_time=morning))
     assert isinstance(request, dg.RunRequest)
     assert request.partition_key == "2026-03-01"
+
+
+def as_listed(facility: Facility, change: str) -> None:
+    """The LIMS changes what it lists."""
+    with facility.database.writing() as connection:
+        connection.execute(text(change))
+
+
+def test_an_inspection_that_is_dated_anew_is_judged_anew_before_anything_of_it_is_written(stuck: Facility) -> None:
+    held = noon(2).strftime("%Y-%m-%d %H:%M:%S.%f")
+    as_listed(stuck, f"update inspections set imaged_at = '{held}' where id = 2")
+    assert withheld_inspections(stuck.database, stuck.scorer_version) == [], "what was judged was of another time"
+    assert pending_by_day(stuck.database, stuck.scorer_version, 3, noon(30)) == {noon(2).date(): 24}
+    for day in (noon(1), noon(2), noon(1)):
+        stuck.score(day)
+        assert scored_plates(stuck) == {"GOOD": 24}
+    (now,) = withheld_inspections(stuck.database, stuck.scorer_version)
+    assert (now.plate, now.day) == ("STUCK", noon(2).date())
+    assert stuck.progress().withheld == 24
+
+
+def test_a_release_is_not_handed_on_with_the_number_of_the_inspection(stuck: Facility) -> None:
+    release(stuck.database, stuck.scorer_version, 2, "ana", "a test pattern")
+    as_listed(stuck, "update plates set barcode = 'OTHER' where barcode = 'STUCK'")
+    stuck.score()
+    assert scored_plates(stuck) == {"GOOD": 24}
+    (held,) = withheld_inspections(stuck.database, stuck.scorer_version)
+    assert (held.plate, held.released_by) == ("OTHER", None)
+
+
+def test_another_inspection_with_the_number_of_a_withheld_one_is_not_withheld(stuck: Facility) -> None:
+    as_listed(stuck, "update plates set barcode = 'OTHER' where barcode = 'STUCK'")
+    replace_files(stuck, "STUCK", OTHER)
+    assert pending_by_day(stuck.database, stuck.scorer_version, 3, noon(30)) == {noon(1).date(): 24}
+    with pytest.raises(ConfigurationError, match="Inspection 2 is not withheld"):
+        release(stuck.database, stuck.scorer_version, 2, "ana", "because")
+    stuck.score()
+    assert scored_plates(stuck) == {"GOOD": 24, "OTHER": 24}
+    assert stuck.rows("select * from c4_withheld_inspections") == []
+
+
+def test_what_an_earlier_release_withheld_stays_withheld(stuck: Facility) -> None:
+    as_listed(stuck, "update c4_withheld_inspections set plate = null, imaged_at = null")
+    assert stuck.progress().withheld == 24
+    stuck.add_plate("STUCK", {**FRAME, "late.jpg": photograph(1)})
+    stuck.score()
+    (held,) = withheld_inspections(stuck.database, stuck.scorer_version)
+    assert held.images == 25
+    assert stuck.rows("select plate from c4_withheld_inspections") == [("STUCK",)]

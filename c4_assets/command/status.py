@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from c4_assets.command.console import console
-from c4_assets.command.site import open_site
+from c4_assets.command.site import day_of, open_site
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import (
     ImageFailure,
@@ -53,7 +53,7 @@ def status(
     since = None if everything else _since(database, days)
     versions = sorted({*scorer_versions(database), current}, key=lambda name: (name != current, name))
     progress = {name: progress_by_day(database, name, settings.runs.max_attempts, since) for name in versions}
-    failed = {name: failures(database, name) for name in versions}
+    failed = {name: failures(database, name, settings.runs.max_attempts) for name in versions}
     if as_json:
         report = {name: _as_json(progress[name], failed[name], name == current) for name in versions}
         typer.echo(json.dumps({"scorer_versions": report}, indent=2))
@@ -71,10 +71,16 @@ def _since(database: ImagingDatabase, days: int | None) -> datetime | None:
     return datetime.now(UTC) - timedelta(days=days) if days else newest_days(database, SHOWN_DAYS)
 
 
-def retry() -> None:
-    """Give failed images their attempts back, after what was wrong with them has been mended."""
+def retry(
+    date: Annotated[str | None, typer.Option("--date", help="Only images of this day of imaging (UTC).")] = None,
+    plate: Annotated[str | None, typer.Option(help="Only images of this plate.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only images with this text in the reason.")] = None,
+) -> None:
+    """Give failed images their attempts back and end the waits of others, after what was wrong has been mended."""
+    day = day_of("--date", date) if date else None
     _, database, models = open_site()
-    count = sum(forget_failures(database, model.version.name) for model in models.read())
+    versions = [model.version.name for model in models.read()]
+    count = sum(forget_failures(database, version, day, plate, reason) for version in versions)
     console.print(f"{count} images are tried again by the next run.")
 
 
@@ -90,6 +96,9 @@ def _as_json(progress: Sequence[Progress], failed: Sequence[ImageFailure], curre
                 "reason": failure.reason,
                 "attempts": failure.attempts,
                 "failed_at": failure.failed_at.isoformat(),
+                "problem": failure.problem,
+                "state": ImageState.FAILED if failure.failed else ImageState.RETRYING,
+                "retry_at": failure.retry_at.isoformat() if failure.retry_at else None,
             }
             for failure in failed
         ],
@@ -120,12 +129,19 @@ def _print_failures(failed: Sequence[ImageFailure], max_attempts: int) -> None:
     from rich.table import Table
 
     title = f"Images that are {ImageState.FAILED} or {ImageState.RETRYING}"
-    table = Table("image", "plate", "well", "attempts", "reason", title=title, title_justify="left")
+    table = Table("image", "plate", "well", "attempts", "tried again", "reason", title=title, title_justify="left")
     for each in failed:
         image, attempts = each.image, f"{each.attempts} of {max_attempts}"
-        table.add_row(str(image.image_id), image.plate, f"{image.well}.{image.drop_number}", attempts, each.reason)
+        place = f"{image.well}.{image.drop_number}"
+        table.add_row(str(image.image_id), image.plate, place, attempts, _tried_again(each), each.reason)
     if failed:
         console.print(table)
+
+
+def _tried_again(failure: ImageFailure) -> str:
+    if failure.retry_at is None:
+        return "no" if failure.failed else "by the next run"
+    return f"from {failure.retry_at:%Y-%m-%d %H:%M}"
 
 
 def _print_hints(progress: Sequence[Progress], failed: Sequence[ImageFailure], settings: Settings, shown: bool) -> None:
@@ -138,8 +154,11 @@ def _print_hints(progress: Sequence[Progress], failed: Sequence[ImageFailure], s
         )
     if failed and not shown:
         console.print(f"{len(failed)} images are failed or retrying: `c4 status --failures` lists them.")
-    if any(day.failed for day in progress):
-        console.print("When the cause is mended, `c4 retry` has them tried again.")
+    if any(day.failed or day.retrying for day in progress):
+        console.print(
+            "When the cause is mended, `c4 retry` has them tried again at once (all, or those of --date, --plate, "
+            "--reason)."
+        )
     if withheld := sum(day.withheld for day in progress):
         console.print(f"{withheld} images belong to inspections that are withheld: `c4 checks list` says why.")
     if not progress:

@@ -38,7 +38,9 @@ def collect_labels(
     """
     found = human_labels(database, archive.scorer_version, start, end)
     hashes = {day: archive.fingerprints(day) for day in {label.imaged_at.date() for label in found}}
-    labels = [ArchivedLabel(label, hashes[label.imaged_at.date()].get(label.image_id), None) for label in found]
+    labels = [
+        ArchivedLabel(label, hashes[label.imaged_at.date()].get((label.image_id, label.path)), None) for label in found
+    ]
     before = read_labels(archive, start.date() - timedelta(weeks=1), thresholds.compared_weeks)
     earlier = [each for week in before.values() for each in week]
     return labels, label_tables(labels, earlier, thresholds, scorer_versions(database))

@@ -44,6 +44,7 @@ COLUMN_DESCRIPTIONS = {
     "p_precipitate": "Probability that the drop holds precipitate.",
     "scored_at": "Time of the score, or of the attempt that failed.",
     "error": "Why the image has no score; empty where it has one.",
+    "problem": "Whose matter the error is: of the file, of a file that is absent, of the store.",
     "size": "Bytes of the file.",
     "taken_at": "When the file itself says that it was taken (EXIF).",
     "brightness": "Mean level of the central square, 0 to 255.",

@@ -11,7 +11,7 @@ from resources.imaging_database.inspections import inspections_of_day
 from resources.imaging_database.read_back import listed_images
 from resources.imaging_database.work import pending_images
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
-from resources.records import Prediction
+from resources.records import Prediction, Problem
 from resources.settings.checks import Thresholds
 
 
@@ -35,6 +35,7 @@ def write_day(
     version: ScorerVersion,
     run_id: str,
     thresholds: Thresholds,
+    absent_days: int = 7,
 ) -> WrittenDay:
     """Writes a day's predictions and failures; those that are in the database stay as they are.
 
@@ -55,7 +56,14 @@ def write_day(
     withheld = withhold_day(day, inspections, database, archive, version, predicted, without_score, thresholds)
     predictions = [p for p in predicted if p.outcome.image.inspection_id not in withheld]
     failed = [
-        FailedAttempt(outcome.image.image_id, outcome.error, outcome.at, outcome.image.path, outcome.sha256)
+        FailedAttempt(
+            outcome.image.image_id,
+            outcome.error,
+            outcome.at,
+            outcome.image.path,
+            outcome.sha256,
+            outcome.problem or Problem.FILE,
+        )
         for outcome in without_score
         if outcome.error is not None
     ]
@@ -72,7 +80,8 @@ def write_day(
         for p in predictions
         if p.outcome.probabilities is not None
     ]
-    written = write_back(database, version.as_row(), scores, failed, run_id, sorted(image.image_id for image in listed))
+    listed_ids = sorted(image.image_id for image in listed)
+    written = write_back(database, version.as_row(), scores, failed, run_id, listed_ids, absent_days)
     numbers = listed_images(database, [prediction.outcome.image.image_id for prediction in known])
     unlisted = [prediction for prediction in known if prediction.outcome.image.image_id not in numbers]
     gone = written.no_longer_listed + len(known) - len(predicted)

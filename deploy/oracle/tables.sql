@@ -55,6 +55,8 @@ CREATE TABLE c4_withheld_inspections (
     released_by VARCHAR2(64 CHAR),
     released_at TIMESTAMP,
     release_reason VARCHAR2(1000 CHAR),
+    plate VARCHAR2(64 CHAR),
+    imaged_at TIMESTAMP,
     CONSTRAINT pk_c4_withheld_inspections PRIMARY KEY (inspection_id, scorer_version, check_name)
 );
 
@@ -65,6 +67,10 @@ CREATE TABLE c4_image_failures (
     attempts INTEGER NOT NULL,
     failed_at TIMESTAMP NOT NULL,
     image_path VARCHAR2(1024 CHAR),
+    problem VARCHAR2(16 CHAR),
+    first_failed_at TIMESTAMP,
+    retry_at TIMESTAMP,
+    given_up SMALLINT,
     CONSTRAINT pk_c4_image_failures PRIMARY KEY (image_id, scorer_version)
 );
 

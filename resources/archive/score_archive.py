@@ -13,6 +13,7 @@ from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resources.archive.begun import Begun
 from resources.archive.tables import Columns, read_parquet, read_parquet_columns, reread_parquet, write_parquet
 from resources.records import (
     PROBABILITY_COLUMNS,
@@ -20,6 +21,7 @@ from resources.records import (
     Image,
     ImageOutcome,
     Prediction,
+    Problem,
     ScorePair,
     crystal_probability,
 )
@@ -55,6 +57,7 @@ OUTCOME_COLUMNS: Columns = {
     "saturated": "float32",
     "sharpness": "float32",
     "perceptual_hash": "binary",
+    "problem": "string",
 }
 
 PREDICTION_COLUMNS: Columns = {
@@ -109,6 +112,10 @@ class ScoreArchive:
     def _checkpoints(self, day: date) -> Path:
         return self._root / "checkpoints" / self.model_version / day.isoformat()
 
+    def begun(self, day: date) -> Begun:
+        """Notes of what is being classified of a day, beside its checkpoints."""
+        return Begun(self._checkpoints(day))
+
     def checkpoint(self, day: date, inspection_id: int, outcomes: Sequence[ImageOutcome]) -> None:
         """Puts an inspection's outcomes on disk. Every call adds a file: two attempts cannot undo each other."""
         file = self._checkpoints(day) / f"{inspection_id}-{uuid.uuid4().hex}.parquet"
@@ -151,11 +158,13 @@ class ScoreArchive:
         """How many images of each category the day's predictions hold."""
         return dict(Counter(read_parquet_columns(self._predictions_file(day), "category")["category"]))
 
-    def fingerprints(self, day: date) -> dict[int, bytes]:
-        """The perceptual hash of every image of the day that has one (:class:`resources.records.Appearance`)."""
-        columns = read_parquet_columns(self._day_file("probabilities", day), "image_id", "perceptual_hash")
-        pairs = zip(columns["image_id"], columns["perceptual_hash"], strict=True)
-        return {image_id: fingerprint for image_id, fingerprint in pairs if fingerprint}
+    def fingerprints(self, day: date) -> dict[tuple[int, str], bytes]:
+        """The perceptual hash of every image of the day that has one (:class:`resources.records.Appearance`), by number
+        and path.
+        """
+        columns = read_parquet_columns(self._day_file("probabilities", day), "image_id", "path", "perceptual_hash")
+        rows = zip(columns["image_id"], columns["path"], columns["perceptual_hash"], strict=True)
+        return {(image_id, path): fingerprint for image_id, path, fingerprint in rows if fingerprint}
 
     def merge(self, day: date) -> list[ImageOutcome]:
         """Merges the day's checkpoints into its one file and returns what is in it.
@@ -294,6 +303,7 @@ def _row(outcome: ImageOutcome) -> dict[str, Any]:
         "size": outcome.size,
         "taken_at": outcome.taken_at,
         **(vars(outcome.appearance) if outcome.appearance else {}),
+        "problem": outcome.problem,
     }
 
 
@@ -310,6 +320,7 @@ def _outcome(row: Mapping[str, Any]) -> ImageOutcome:
         size=row.get("size"),
         taken_at=row.get("taken_at"),
         appearance=None if row.get("brightness") is None else Appearance(**{name: row[name] for name in _APPEARANCE}),
+        problem=Problem(row["problem"]) if row.get("problem") else None,
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from resources.archive.tables import Columns, read_arrow, write_arrow
-from resources.records import Image
+from resources.records import Image, Problem
 
 ROWS_A_BATCH = 16
 """Images written and read at once, which bounds the memory of both ends (about 5 MB at 5 megapixels)."""
@@ -30,12 +30,13 @@ STAGED_COLUMNS: Columns = {
     "taken_at": "time",
     "data": "large_binary",
     "error": "string",
+    "problem": "string",
 }
 
 
 @dataclass(frozen=True)
 class StagedImage:
-    """An image on its way to the classifier. Exactly one of ``data`` and ``error`` is set.
+    """An image on its way to the classifier. Exactly one of ``data`` and ``error`` is set, ``problem`` with the error.
 
     ``fetched_at`` names the attempt: whatever becomes of the image, and however often that is reported.
     """
@@ -47,6 +48,7 @@ class StagedImage:
     sha256: str | None = None
     taken_at: datetime | None = None
     """When the file itself says that it was taken."""
+    problem: Problem | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,16 @@ class Staging:
         Nothing comes of one that is not staged any more: another run has finished it.
         """
         for row in read_arrow(self._file(day, inspection_id)):
-            yield StagedImage(_image(row), row["fetched_at"], row["data"], row["error"], row["sha256"], row["taken_at"])
+            yield StagedImage(
+                _image(row),
+                row["fetched_at"],
+                row["data"],
+                row["error"],
+                row["sha256"],
+                row["taken_at"],
+                # What an earlier release staged does not say.
+                Problem(row["problem"]) if row.get("problem") else None,
+            )
 
     def remove(self, day: date, inspection_id: int) -> None:
         """Gives an inspection's space back."""
@@ -150,4 +161,5 @@ def _row(staged: StagedImage) -> dict[str, object]:
         "taken_at": staged.taken_at,
         "data": staged.data,
         "error": staged.error,
+        "problem": staged.problem,
     }

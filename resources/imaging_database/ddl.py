@@ -35,6 +35,7 @@ def own_table(name: str, dialect: Dialect) -> Table:
         name,
         MetaData(naming_convention=schema.metadata.naming_convention),
         *(_column(column, dialect) for column in original.columns),
+        sqlite_autoincrement=bool(original.dialect_options["sqlite"]["autoincrement"]),
     )
     for constraint in original.constraints:
         if isinstance(constraint, UniqueConstraint) and not (oracle and name == "scores"):

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import String, func, literal, select
+from sqlalchemy import String, and_, func, literal, select
 
 from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.pending import at_its_place
 from resources.imaging_database.schema import images, inspections, plates, score_classes, scores
 from resources.records import PROBABILITY_COLUMNS, ScorePair
 
@@ -24,6 +25,7 @@ def newest_human_scores(
             scores.c.scorer,
             scores.c.score_class_id,
             scores.c.scored_at,
+            scores.c.image_path,
             func.row_number()
             .over(partition_by=scores.c.image_id, order_by=(scores.c.scored_at.desc(), scores.c.id.desc()))
             .label("age"),
@@ -62,9 +64,16 @@ def newest_human_scores(
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .outerjoin(human_class, human_class.c.id == human.c.score_class_id)
-        .outerjoin(machine, (machine.c.image_id == human.c.image_id) & (machine.c.scorer_version == scorer_version))
+        .outerjoin(
+            machine,
+            and_(
+                machine.c.image_id == human.c.image_id,
+                machine.c.scorer_version == scorer_version,
+                at_its_place(machine.c.image_path),
+            ),
+        )
         .outerjoin(machine_class, machine_class.c.id == machine.c.score_class_id)
-        .where(human.c.age == 1)
+        .where(human.c.age == 1, at_its_place(human.c.image_path))
         .order_by(human.c.scored_at, human.c.image_id)
     )
     with database.reading("ashes") as connection:

@@ -3,15 +3,19 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import String, case, func, literal, select
+from sqlalchemy import String, and_, case, func, literal, select
 
 from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.pending import at_its_place
 from resources.imaging_database.schema import images, inspections, plates, score_classes, scores
 from resources.records import HumanLabel
 
 
 def human_labels(database: ImagingDatabase, scorer_version: str, since: datetime, until: datetime) -> list[HumanLabel]:
-    """Every human score given at or after ``since`` and before ``until``, oldest first."""
+    """Every human score given at or after ``since`` and before ``until``, oldest first.
+
+    A score of another image that had the number before is no score of this one, whoever gave it.
+    """
     human, machine = scores.alias("human"), scores.alias("machine")
     human_class, machine_class = score_classes.alias("human_class"), score_classes.alias("machine_class")
     query = (
@@ -37,9 +41,17 @@ def human_labels(database: ImagingDatabase, scorer_version: str, since: datetime
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .outerjoin(human_class, human_class.c.id == human.c.score_class_id)
-        .outerjoin(machine, (machine.c.image_id == human.c.image_id) & (machine.c.scorer_version == scorer_version))
+        .outerjoin(
+            machine,
+            and_(
+                machine.c.image_id == human.c.image_id,
+                machine.c.scorer_version == scorer_version,
+                at_its_place(machine.c.image_path),
+            ),
+        )
         .outerjoin(machine_class, machine_class.c.id == machine.c.score_class_id)
         .where(human.c.scorer_version.is_(None), human.c.scored_at >= since, human.c.scored_at < until)
+        .where(at_its_place(human.c.image_path))
         .order_by(human.c.scored_at, human.c.id)
     )
     with database.reading("labels") as connection:

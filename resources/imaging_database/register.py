@@ -89,6 +89,7 @@ def record_human_scores(
                 "score_class_id": class_ids[name],
                 "scorer": scorer,
                 "scored_at": scored_at,
+                "image_path": path,
             }
             for path, name in class_by_path.items()
             if image_ids[path] not in known

@@ -77,6 +77,10 @@ _key = BigInteger().with_variant(Integer, "sqlite")
 _probability = Float().with_variant(oracle.BINARY_DOUBLE(), "oracle")
 
 
+_NUMBERS_USED_ONCE = {"sqlite_autoincrement": True}
+"""SQLite gives the number of a deleted row to the next one, unless told otherwise. The other databases never do."""
+
+
 def _reference(name: str, target: str) -> Column[Any]:
     return Column(name, _key, ForeignKey(target), nullable=False)
 
@@ -86,6 +90,7 @@ plates = Table(
     metadata,
     Column("id", _key, primary_key=True),
     Column("barcode", String(64), nullable=False, unique=True),
+    **_NUMBERS_USED_ONCE,
 )
 
 inspections = Table(
@@ -96,6 +101,7 @@ inspections = Table(
     Column("imaged_at", UtcDateTime(fraction=False), nullable=False, index=True),
     Column("imager", String(64)),
     UniqueConstraint("plate_id", "imaged_at"),
+    **_NUMBERS_USED_ONCE,
 )
 
 images = Table(
@@ -110,6 +116,7 @@ images = Table(
     UniqueConstraint("inspection_id", "path"),
     # It alone answers which images an inspection has: the poll reads no row.
     Index("ix_images_inspection_id_id", "inspection_id", "id"),
+    **_NUMBERS_USED_ONCE,
 )
 
 score_classes = Table(
@@ -119,6 +126,7 @@ score_classes = Table(
     Column("name", String(64), nullable=False, unique=True),
     # One of the four categories; empty for a class that says nothing of the drop («bad image»).
     Column("category", String(16)),
+    **_NUMBERS_USED_ONCE,
 )
 
 c4_scorer_versions = Table(
@@ -158,6 +166,7 @@ scores = Table(
     # ``ddl.py`` has what stands there in place of this constraint.
     UniqueConstraint("image_id", "scorer_version"),
     Index("ix_scores_scorer_version_scored_at", "scorer_version", "scored_at"),
+    **_NUMBERS_USED_ONCE,
 )
 
 c4_image_failures = Table(
@@ -169,6 +178,12 @@ c4_image_failures = Table(
     Column("attempts", Integer, nullable=False),
     Column("failed_at", UtcDateTime(), nullable=False),
     Column("image_path", String(1024)),
+    # Whose matter the last failure was (``resources.records.Problem``). Rows of earlier releases do not say.
+    Column("problem", String(16)),
+    Column("first_failed_at", UtcDateTime()),
+    # The image is not asked for before; without a time it is, as long as attempts are left.
+    Column("retry_at", UtcDateTime()),
+    Column("given_up", Boolean),
 )
 
 c4_models = Table(
@@ -201,6 +216,7 @@ c4_superseded_scores = Table(
     Column("p_precipitate", _probability),
     Column("run_id", String(64)),
     Column("superseded_at", UtcDateTime(), nullable=False),
+    **_NUMBERS_USED_ONCE,
 )
 
 c4_withheld_inspections = Table(
@@ -216,4 +232,7 @@ c4_withheld_inspections = Table(
     Column("released_by", String(64)),
     Column("released_at", UtcDateTime()),
     Column("release_reason", String(1000)),
+    # The inspection as it was judged. Its number may be another one's by now.
+    Column("plate", String(64)),
+    Column("imaged_at", UtcDateTime()),
 )

@@ -4,12 +4,12 @@ A withheld inspection is a third state beside scored and failed. It lasts until 
 is scored again, or it passes the check: with more images, or a corrected listing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, or_, select
 
 from resources.errors import ConfigurationError
 from resources.imaging_database.database import ImagingDatabase
@@ -20,7 +20,7 @@ from resources.imaging_database.schema import (
     inspections,
     plates,
 )
-from resources.imaging_database.statements import insert_absent
+from resources.imaging_database.statements import among, insert_absent
 
 MAX_REASON_LENGTH = 1000
 """Characters of a reason that are kept."""
@@ -54,8 +54,22 @@ class Withheld:
     release_reason: str | None
 
 
+def _as_judged() -> ColumnElement[bool]:
+    """The inspection has the plate and the time that it had when it was judged; earlier releases did not keep them.
+
+    A number that is used again is another inspection's, and one that was dated anew is judged anew before anything of
+    it is written.
+    """
+    its_plate = plates.alias("its_plate")
+    barcode = select(its_plate.c.barcode).where(its_plate.c.id == inspections.c.plate_id).correlate(inspections)
+    return or_(_withheld.c.imaged_at.is_(None), _withheld.c.imaged_at == inspections.c.imaged_at) & or_(
+        _withheld.c.plate.is_(None), _withheld.c.plate == barcode.scalar_subquery()
+    )
+
+
 def judged_and_withheld(scorer_version: str) -> ColumnElement[bool]:
-    """For queries over ``images``: the image's inspection is withheld, and that was decided knowing all its images.
+    """For queries over ``images`` and ``inspections``: the image's inspection is withheld, and that was decided knowing
+    all its images.
 
     Images that were listed since leave the inspection pending: the next run fetches them and judges all anew.
     """
@@ -68,6 +82,7 @@ def judged_and_withheld(scorer_version: str) -> ColumnElement[bool]:
         _withheld.c.scorer_version == scorer_version,
         _withheld.c.released_at.is_(None),
         _withheld.c.images >= listed.correlate(images),
+        _as_judged(),
     )
 
 
@@ -77,6 +92,7 @@ def is_withheld(scorer_version: str) -> ColumnElement[bool]:
         _withheld.c.inspection_id == inspections.c.id,
         _withheld.c.scorer_version == scorer_version,
         _withheld.c.released_at.is_(None),
+        _as_judged(),
     )
 
 
@@ -103,17 +119,22 @@ def withhold(
     with database.writing("checks") as connection:
         if findings:
             insert_absent(connection, c4_scorer_versions, [scorer_version])
+        now_listed = _listed(connection, judged)
         known = {
             (row.inspection_id, row.check_name): row
             for row in connection.execute(select(_withheld).where(_withheld.c.scorer_version == version))
             if row.inspection_id in judged
         }
-        insert_absent(connection, _withheld, [_row(f, version, now) for f in sorted(findings, key=_order)])
-        for finding in findings:
+        for key in [key for key, row in known.items() if _is_of_another(row, now_listed)]:
+            connection.execute(_withheld.delete().where(_one(version, *key)))
+            del known[key]
+        rows = [_row(finding, version, now, now_listed) for finding in sorted(findings, key=_order)]
+        insert_absent(connection, _withheld, rows)
+        for row in rows:
             connection.execute(
                 _withheld.update()
-                .where(_one(version, finding.inspection_id, finding.check), _withheld.c.released_at.is_(None))
-                .values(reason=finding.reason[:MAX_REASON_LENGTH], images=finding.images)
+                .where(_one(version, row["inspection_id"], row["check_name"]), _withheld.c.released_at.is_(None))
+                .values({name: row[name] for name in ("reason", "images", "plate", "imaged_at")})
             )
         for inspection_id, check in sorted(set(known) - failed):
             # A run that knew fewer images does not undo what one that knew more has found.
@@ -125,6 +146,22 @@ def withhold(
                 )
             )
     return {f.inspection_id for f in findings if not _is_released(known.get((f.inspection_id, f.check)))}
+
+
+def _listed(connection: Connection, inspection_ids: Iterable[int]) -> dict[int, tuple[str | None, datetime | None]]:
+    """Plate and time of inspections, as they are listed now."""
+    found: dict[int, tuple[str | None, datetime | None]] = {}
+    for these in among(connection, inspections.c.id, sorted(inspection_ids)):
+        query = select(inspections.c.id, plates.c.barcode, inspections.c.imaged_at).outerjoin(
+            plates, plates.c.id == inspections.c.plate_id
+        )
+        found.update((row.id, (row.barcode, row.imaged_at)) for row in connection.execute(query.where(these)))
+    return found
+
+
+def _is_of_another(row: Row[Any], listed: Mapping[int, tuple[str | None, datetime | None]]) -> bool:
+    pairs = zip((row.plate, row.imaged_at), listed.get(row.inspection_id, (None, None)), strict=True)
+    return any(judged is not None and judged != now for judged, now in pairs)
 
 
 def _is_released(row: Any) -> bool:
@@ -143,7 +180,10 @@ def _one(version: str, inspection_id: int, check: str) -> ColumnElement[bool]:
     )
 
 
-def _row(finding: FailedCheck, version: str, now: datetime) -> dict[str, Any]:
+def _row(
+    finding: FailedCheck, version: str, now: datetime, listed: Mapping[int, tuple[str | None, datetime | None]]
+) -> dict[str, Any]:
+    plate, imaged_at = listed.get(finding.inspection_id, (None, None))
     return {
         "inspection_id": finding.inspection_id,
         "scorer_version": version,
@@ -151,6 +191,8 @@ def _row(finding: FailedCheck, version: str, now: datetime) -> dict[str, Any]:
         "reason": finding.reason[:MAX_REASON_LENGTH],
         "images": finding.images,
         "withheld_at": now,
+        "plate": plate,
+        "imaged_at": imaged_at,
     }
 
 
@@ -175,7 +217,7 @@ def withheld_inspections(database: ImagingDatabase, scorer_version: str, release
         )
         .join(inspections, inspections.c.id == _withheld.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
-        .where(_withheld.c.scorer_version == scorer_version)
+        .where(_withheld.c.scorer_version == scorer_version, _as_judged())
         .order_by(_withheld.c.withheld_at.desc(), _withheld.c.inspection_id, _withheld.c.check_name)
     )
     if not released:
@@ -216,7 +258,8 @@ def release(database: ImagingDatabase, scorer_version: str, inspection_id: int, 
         & _withheld.c.released_at.is_(None)
     )
     with database.writing("checks") as connection:
-        names = list(connection.scalars(select(_withheld.c.check_name).where(of_inspection)))
+        of_this = select(_withheld.c.check_name).join(inspections, inspections.c.id == _withheld.c.inspection_id)
+        names = list(connection.scalars(of_this.where(of_inspection, _as_judged())))
         if not names:
             raise ConfigurationError(
                 f"Inspection {inspection_id} is not withheld by {scorer_version}: `c4 checks list` shows those that "
@@ -224,7 +267,7 @@ def release(database: ImagingDatabase, scorer_version: str, inspection_id: int, 
             )
         connection.execute(
             _withheld.update()
-            .where(of_inspection)
+            .where(of_inspection, _withheld.c.check_name.in_(names))
             .values(
                 released_by=by[:64], released_at=datetime.now(UTC), release_reason=reason.strip()[:MAX_REASON_LENGTH]
             )

@@ -5,13 +5,14 @@ from dataclasses import astuple, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, not_, select
 
 from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.pending import has_failed, is_left_alone, no_failure, pending_content, unscored
 from resources.imaging_database.schema import c4_image_failures, c4_scorer_versions, images, inspections, plates, scores
 from resources.imaging_database.statements import among
 from resources.imaging_database.withheld import is_withheld, judged_and_withheld
-from resources.records import Image
+from resources.records import Image, Problem
 
 HISTORY_SPAN = timedelta(days=100)
 """Span of imaging times that one statement counts, so that it ends well within ``C4_TIMEOUT_SECONDS``."""
@@ -45,57 +46,26 @@ class Progress:
 
 @dataclass(frozen=True)
 class ImageFailure:
-    """An image that could not be scored."""
+    """An image that could not be scored.
+
+    ``attempts`` are those that count. ``failed`` says that nobody waits for the image; ``retry_at`` is when it is asked
+    for again, ``None`` for the next run, or never where it has failed.
+    """
 
     image: Image
     day: date
     reason: str
     attempts: int
     failed_at: datetime
+    problem: Problem = Problem.FILE
+    retry_at: datetime | None = None
+    failed: bool = False
 
 
 def day_bounds(day: date) -> tuple[datetime, datetime]:
     """The first moment of a day and of the next one, UTC."""
     start = datetime.combine(day, time(), UTC)
     return start, start + timedelta(days=1)
-
-
-def _unscored(scorer_version: str) -> ColumnElement[bool]:
-    return ~exists().where(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer_version)
-
-
-def _not_given_up(scorer_version: str, max_attempts: int) -> ColumnElement[bool]:
-    return ~exists().where(
-        c4_image_failures.c.image_id == images.c.id,
-        c4_image_failures.c.scorer_version == scorer_version,
-        c4_image_failures.c.attempts >= max_attempts,
-    )
-
-
-def _at_its_place(path: ColumnElement[str]) -> ColumnElement[bool]:
-    """What a row says, it says of the file at the place where the image is listed; release 0.1 did not say of which."""
-    return or_(path.is_(None), path == images.c.path)
-
-
-def _pending_content(scorer_version: str, max_attempts: int) -> ColumnElement[bool]:
-    """As the poll's condition, but what was scored or given up at another place does not count.
-
-    A number that is used again, after a backup was restored, is another image's: what a row says is not said of it.
-    """
-    failure = c4_image_failures.c
-    return and_(
-        ~exists().where(
-            scores.c.image_id == images.c.id,
-            scores.c.scorer_version == scorer_version,
-            _at_its_place(scores.c.image_path),
-        ),
-        ~exists().where(
-            failure.image_id == images.c.id,
-            failure.scorer_version == scorer_version,
-            failure.attempts >= max_attempts,
-            _at_its_place(failure.image_path),
-        ),
-    )
 
 
 def _history_spans(
@@ -129,8 +99,10 @@ def pending_by_day(
     since: datetime | None = None,
     until: datetime | None = None,
     compare_places: bool = False,
+    due_only: bool = False,
 ) -> dict[date, int]:
-    """Counts the pending images of every day (UTC) that has any, oldest first.
+    """Counts the images of every day (UTC) that a run would try, oldest first: those that are pending, and failed ones
+    whose absent file is to be looked for again.
 
     What it costs grows with the images of the span and not with history: each is looked up in an index.
 
@@ -139,12 +111,14 @@ def pending_by_day(
         since, until: times of imaging to look at, ``until`` excluded; open by default.
         compare_places: also count images whose score is of a file at another place. It reads their rows, which the
             index alone does not answer, so the poll does without.
+        due_only: leave out images that are to be tried later. A run that is going on anyway tries them, too; for them
+            alone none is started.
     """
-    cheap = and_(_unscored(scorer_version), _not_given_up(scorer_version, max_attempts))
+    cheap = and_(unscored(scorer_version), no_failure(scorer_version, is_left_alone(max_attempts, due_only)))
     query = (
         select(inspections.c.imaged_at, func.count(images.c.id.distinct()))
         .join(images, images.c.inspection_id == inspections.c.id)
-        .where(_pending_content(scorer_version, max_attempts) if compare_places else cheap)
+        .where(pending_content(scorer_version, max_attempts, due_only) if compare_places else cheap)
         .where(~judged_and_withheld(scorer_version))
         .group_by(inspections.c.id, inspections.c.imaged_at)
         .order_by(inspections.c.imaged_at)
@@ -165,11 +139,13 @@ def pending_of_all(
     since: datetime | None = None,
     until: datetime | None = None,
     compare_places: bool = False,
+    due_only: bool = False,
 ) -> dict[date, int]:
     """As :func:`pending_by_day`, of the scorer version that has most pending images of a day."""
     days: dict[date, int] = {}
     for version in scorer_versions:
-        for day, count in pending_by_day(database, version, max_attempts, since, until, compare_places).items():
+        found = pending_by_day(database, version, max_attempts, since, until, compare_places, due_only)
+        for day, count in found.items():
             days[day] = max(count, days.get(day, 0))
     return dict(sorted(days.items()))
 
@@ -191,14 +167,17 @@ def image_of(row: Row[Any]) -> Image:
 
 
 def pending_images(database: ImagingDatabase, scorer_version: str, max_attempts: int, day: date) -> list[Image]:
-    """The pending images of one day, inspection by inspection. An image that a site's view lists twice comes once."""
+    """The images of one day that a run tries, inspection by inspection, as :func:`pending_by_day` counts them.
+
+    An image that a site's view lists twice comes once.
+    """
     start, end = day_bounds(day)
     query = (
         select(*IMAGE_COLUMNS)
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
-        .where(_pending_content(scorer_version, max_attempts), ~judged_and_withheld(scorer_version))
+        .where(pending_content(scorer_version, max_attempts), ~judged_and_withheld(scorer_version))
         .order_by(inspections.c.imaged_at, images.c.inspection_id, images.c.id, images.c.path)
     )
     with database.reading("list images") as connection:
@@ -239,7 +218,7 @@ def progress_by_day(
             :func:`history_spans` what may be counted one after another.
     """
     failure = c4_image_failures
-    unscored = scores.c.id.is_(None)
+    without = scores.c.id.is_(None)
 
     def count(condition: ColumnElement[bool]) -> ColumnElement[int]:
         return func.count(case((condition, images.c.id)).distinct())
@@ -249,8 +228,8 @@ def progress_by_day(
             inspections.c.imaged_at,
             func.count(images.c.id.distinct()).label("listed"),
             func.count(scores.c.image_id.distinct()).label("scored"),
-            count(and_(unscored, failure.c.attempts >= max_attempts)).label("failed"),
-            count(and_(unscored, failure.c.attempts < max_attempts)).label("retrying"),
+            count(and_(without, has_failed(max_attempts))).label("failed"),
+            count(and_(without, failure.c.image_id.is_not(None), not_(has_failed(max_attempts)))).label("retrying"),
         )
         .join(images, images.c.inspection_id == inspections.c.id)
         .outerjoin(scores, and_(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer_version))
@@ -283,7 +262,7 @@ def _withheld(
         .outerjoin(failure, and_(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer_version))
         .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
         .where(is_withheld(scorer_version), judged_and_withheld(scorer_version))
-        .where(_unscored(scorer_version), _not_given_up(scorer_version, max_attempts))
+        .where(unscored(scorer_version), no_failure(scorer_version, has_failed(max_attempts)))
         .group_by(inspections.c.imaged_at)
     )
 
@@ -305,35 +284,70 @@ def newest_days(database: ImagingDatabase, count: int) -> datetime | None:
     return start
 
 
-def failures(database: ImagingDatabase, scorer_version: str) -> list[ImageFailure]:
+def failures(database: ImagingDatabase, scorer_version: str, max_attempts: int = 3) -> list[ImageFailure]:
     """The images that a scorer version could not score, newest failure first."""
+    failure = c4_image_failures.c
     query = (
         select(
             *IMAGE_COLUMNS,
             inspections.c.imaged_at,
-            c4_image_failures.c.reason,
-            c4_image_failures.c.attempts,
-            c4_image_failures.c.failed_at,
+            failure.reason,
+            failure.attempts,
+            failure.failed_at,
+            failure.problem,
+            failure.retry_at,
+            failure.given_up,
         )
         .join(inspections, inspections.c.id == images.c.inspection_id)
         .join(plates, plates.c.id == inspections.c.plate_id)
         .join(c4_image_failures, c4_image_failures.c.image_id == images.c.id)
-        .where(c4_image_failures.c.scorer_version == scorer_version, _unscored(scorer_version))
+        .where(c4_image_failures.c.scorer_version == scorer_version, unscored(scorer_version))
         .order_by(c4_image_failures.c.failed_at.desc(), images.c.id)
     )
     with database.reading("status") as connection:
-        return [
-            ImageFailure(image_of(row), row.imaged_at.date(), row.reason, row.attempts, row.failed_at)
-            for row in connection.execute(query)
-        ]
+        return [_failure_of(row, max_attempts) for row in connection.execute(query)]
 
 
-def forget_failures(database: ImagingDatabase, scorer_version: str) -> int:
-    """Gives every failed image of a scorer version its attempts back. Returns how many there were."""
+def _failure_of(row: Row[Any], max_attempts: int) -> ImageFailure:
+    return ImageFailure(
+        image_of(row),
+        row.imaged_at.date(),
+        row.reason,
+        row.attempts,
+        row.failed_at,
+        Problem(row.problem) if row.problem else Problem.FILE,
+        row.retry_at,
+        bool(row.given_up) or row.attempts >= max_attempts,
+    )
+
+
+def forget_failures(
+    database: ImagingDatabase,
+    scorer_version: str,
+    day: date | None = None,
+    plate: str | None = None,
+    reason: str | None = None,
+) -> int:
+    """Gives failed images of a scorer version their attempts back and ends their waits. Returns how many there were.
+
+    Args:
+        day, plate, reason: only images of this day of imaging (UTC) and of this plate, and only where the reason has
+            this text in it, in capitals or not. All images without.
+    """
+    failure = c4_image_failures
+    query = failure.delete().where(failure.c.scorer_version == scorer_version)
+    if reason is not None:
+        query = query.where(failure.c.reason.icontains(reason, autoescape=True))
+    if day is not None or plate is not None:
+        chosen = select(images.c.id).join(inspections, inspections.c.id == images.c.inspection_id)
+        if day is not None:
+            start, end = day_bounds(day)
+            chosen = chosen.where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
+        if plate is not None:
+            chosen = chosen.join(plates, plates.c.id == inspections.c.plate_id).where(plates.c.barcode == plate)
+        query = query.where(failure.c.image_id.in_(chosen))
     with database.writing("retry") as connection:
-        return connection.execute(
-            c4_image_failures.delete().where(c4_image_failures.c.scorer_version == scorer_version)
-        ).rowcount
+        return connection.execute(query).rowcount
 
 
 def scorer_versions(database: ImagingDatabase) -> list[str]:

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, bindparam, case, select
+from sqlalchemy import Column, Connection, RowMapping, Select, bindparam, select
 
 from resources.errors import ConfigurationError
+from resources.imaging_database.attempts import NEVER_FAILED, failing
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import (
     c4_image_failures,
     c4_scorer_versions,
     images,
+    inspections,
     score_classes,
     scores,
 )
@@ -24,7 +26,7 @@ from resources.imaging_database.superseded import (
     scores_of_replaced_files,
     supersede,
 )
-from resources.records import Probabilities
+from resources.records import Probabilities, Problem
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class MachineScore:
 class FailedAttempt:
     """One attempt that ended without a score. ``failed_at`` tells one attempt from another.
 
-    ``path`` and ``sha256`` say which file was tried, where that is known.
+    ``path`` and ``sha256`` say which file was tried, where that is known; ``problem`` says whose matter it is.
     """
 
     image_id: int
@@ -55,6 +57,7 @@ class FailedAttempt:
     failed_at: datetime
     path: str | None = None
     sha256: str | None = None
+    problem: Problem = Problem.FILE
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def write_back(
     failed: Sequence[FailedAttempt],
     run_id: str,
     listed_ids: Sequence[int] = (),
+    absent_days: int = 7,
 ) -> Written:
     """Writes scores and failures of one scorer version in one transaction.
 
@@ -87,6 +91,7 @@ def write_back(
     Args:
         scorer_version: the row of ``c4_scorer_versions``.
         listed_ids: images whose scores are looked at for that, beside those that are written.
+        absent_days: see :func:`resources.imaging_database.attempts.failing`, which says what an attempt means.
 
     Raises:
         ConfigurationError: ``score_classes`` lacks a category.
@@ -110,7 +115,7 @@ def write_back(
         superseded_too = _retire_others(
             connection, version, {*listed_ids} - {row["image_id"] for row in rows}, attempts
         )
-        _keep_failures(connection, version, [row["image_id"] for row in rows], attempts)
+        _keep_failures(connection, version, [row["image_id"] for row in rows], attempts, absent_days)
     return Written(
         scores=written + superseded,
         superseded=superseded + superseded_too,
@@ -178,42 +183,90 @@ def _found(connection: Connection, query: Select[tuple[int]], column: Column[int
     return found
 
 
-def _keep_failures(connection: Connection, version: str, scored: list[int], attempts: Sequence[FailedAttempt]) -> None:
-    """Counts attempts and forgets those of images that have a score."""
+def _keep_failures(
+    connection: Connection, version: str, scored: list[int], attempts: Sequence[FailedAttempt], absent_days: int
+) -> None:
+    """Keeps what attempts mean for the next ones, and forgets those of images that have a score."""
     failure = c4_image_failures
     of_version = select(failure.c.image_id).where(failure.c.scorer_version == version)
-    touched = [*scored, *(attempt.image_id for attempt in attempts)]
+    tried = [attempt.image_id for attempt in attempts]
     # Locked in one order before anything is changed, or one writer's attempts and another one's scores could cross.
-    known = _found(connection, of_version.with_for_update(), failure.c.image_id, touched)
-    rows = [_failure(version, attempt) for attempt in attempts]
-    insert_absent(connection, failure, rows)
-    again = (
-        failure.update()
-        .where(failure.c.image_id == bindparam("image"), failure.c.scorer_version == version)
-        .where(failure.c.failed_at < bindparam("failed_at"))
-        .values(
-            attempts=case((failure.c.image_path != bindparam("path"), 1), else_=failure.c.attempts + 1),
-            reason=bindparam("reason"),
-            failed_at=bindparam("failed_at"),
-            image_path=bindparam("path"),
+    known = _found(connection, of_version.with_for_update(), failure.c.image_id, [*scored, *tried])
+    imaged_at = _imaging_times(connection, tried)
+    first = [_failure(version, each, None, imaged_at, absent_days) for each in attempts]
+    if first:
+        insert_absent(connection, failure, first)
+        # Only what changes is locked: other writers may hold the rest in another order.
+        again = [attempt for attempt, _ in _failed_before(connection, version, attempts)]
+        changed = _failed_before(connection, version, again, locked=True)
+        _replace_failures(
+            connection, [_failure(version, attempt, row, imaged_at, absent_days) for attempt, row in changed]
         )
-    )
-    if rows:
-        names = {"image": "image_id", "reason": "reason", "failed_at": "failed_at", "path": "image_path"}
-        values = [{parameter: row[column] for parameter, column in names.items()} for row in rows]
-        connection.execute(again, values)
     for these in among(connection, failure.c.image_id, sorted(known & set(scored))):
         connection.execute(failure.delete().where(failure.c.scorer_version == version, these))
 
 
-def _failure(version: str, attempt: FailedAttempt) -> dict[str, Any]:
+def _imaging_times(connection: Connection, image_ids: Sequence[int]) -> dict[int, datetime | None]:
+    found: dict[int, datetime | None] = {}
+    for these in among(connection, images.c.id, image_ids):
+        query = select(images.c.id, inspections.c.imaged_at).join(
+            inspections, inspections.c.id == images.c.inspection_id
+        )
+        found.update((row.id, row.imaged_at) for row in connection.execute(query.where(these)))
+    return found
+
+
+def _failed_before(
+    connection: Connection, version: str, attempts: Sequence[FailedAttempt], locked: bool = False
+) -> list[tuple[FailedAttempt, RowMapping]]:
+    """The attempts at images that have failed before, with what is known of these, unless they have been reported."""
+    failure = c4_image_failures
+    stored: dict[int, RowMapping] = {}
+    for these in among(connection, failure.c.image_id, [attempt.image_id for attempt in attempts]):
+        query = select(failure).where(failure.c.scorer_version == version, these).order_by(failure.c.image_id)
+        rows = connection.execute(query.with_for_update() if locked else query).mappings()
+        stored.update((row["image_id"], row) for row in rows)
+    # A row is gone where another writer has the image's score by now.
+    known = [(attempt, row) for attempt in attempts if (row := stored.get(attempt.image_id))]
+    return [(attempt, row) for attempt, row in known if attempt.failed_at > row["failed_at"]]
+
+
+def _replace_failures(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        return
+    failure = c4_image_failures
+    keys = ("image_id", "scorer_version")
+    changed = [name for name in rows[0] if name not in keys]
+    statement = (
+        failure.update()
+        .where(*(failure.c[name] == bindparam(f"its_{name}") for name in keys))
+        .values({name: bindparam(f"new_{name}") for name in changed})
+    )
+    values = [{f"{'its' if name in keys else 'new'}_{name}": value for name, value in row.items()} for row in rows]
+    connection.execute(statement, values)
+
+
+def _failure(
+    version: str,
+    attempt: FailedAttempt,
+    known: RowMapping | None,
+    imaged_at: Mapping[int, datetime | None],
+    absent_days: int,
+) -> dict[str, Any]:
+    """The row of an image that was tried, after what is known of it."""
+    before = NEVER_FAILED
+    # Attempts at another place are another image's, which had the number before.
+    if known and (None in (known["image_path"], attempt.path) or known["image_path"] == attempt.path):
+        before = known["attempts"], known["first_failed_at"] or known["failed_at"]
+    now = failing(before, attempt.problem, attempt.failed_at, imaged_at.get(attempt.image_id), absent_days)
     # A reason may quote a damaged file. PostgreSQL takes neither NUL nor half a character, Oracle no empty text.
     printable = attempt.reason.replace("\0", "").encode(errors="replace").decode()
     return {
         "image_id": attempt.image_id,
         "scorer_version": version,
         "reason": printable[:1000] or "no reason was given",
-        "attempts": 1,
         "failed_at": attempt.failed_at,
         "image_path": attempt.path,
+        "problem": attempt.problem.value,
+        **vars(now),
     }

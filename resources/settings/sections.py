@@ -61,7 +61,18 @@ class Runs(Section):
         description="How far back the sensor looks. Older days are scored by `c4 backlog` and `c4 run`.",
     )
     backfill_days: int = Field(default=7, ge=1, description="Most days that one run of a backfill takes.")
-    max_attempts: int = Field(default=3, ge=1, description="How often an image that fails is tried.")
+    max_attempts: int = Field(
+        default=3,
+        ge=1,
+        description="How often an image is tried whose file is wrong. An absent file or a store that fails does not "
+        "count.",
+    )
+    absent_days: int = Field(
+        default=7,
+        ge=1,
+        description="How long after its imaging an image whose file is absent counts as pending. Then it is failed; "
+        "C4 still looks for it once a week.",
+    )
     keep_days: int = Field(default=30, ge=1, description="How long Dagster keeps runs that nothing needs any more.")
     dagster_home: LocalPath = Field(
         default=Path("{home}/dagster"),
