@@ -1,7 +1,7 @@
 """Classify the staged images of a day with every active model, an inspection at a time, into the score archive."""
 
 from datetime import date
-from functools import cache
+from functools import cache, partial
 
 import dagster as dg
 
@@ -10,7 +10,7 @@ from c4_assets.checks.data_checks import DataChecks
 from c4_assets.checks.pictures import thumbnails_in
 from c4_assets.checks.probabilities import ASSET, probability_tables, weights_table
 from c4_assets.models.active import ActiveModels
-from c4_assets.models.classifier import Classifier
+from c4_assets.models.classifier import Classifier, engine_of
 from c4_assets.runs.by_model import ModelDay, by_model
 from c4_assets.runs.check_results import trends
 from c4_assets.runs.check_specs import specs_of
@@ -66,7 +66,7 @@ def marco_probabilities(
     def classify(day: date, model: Classifier, loaded: str | None, keep_staged: bool) -> ModelDay:
         archive = models.archive(model)
         if loaded in (None, model.version.weights_sha256):
-            classified = classify_day(day, staging, archive, lambda: model.engine, keep_staged)
+            classified = classify_day(day, staging, archive, partial(engine_of, model), keep_staged)
         else:  # scores of other weights would stand in the archive under this version's name for ever
             classified = ClassifiedDay(outcomes=tuple(archive.outcomes(day)))
         tables = {

@@ -155,6 +155,11 @@ class Classifier:
         )
 
 
+def engine_of(classifier: Classifier) -> Engine:
+    """A classifier's engine, as a function that another process can be handed."""
+    return classifier.engine
+
+
 @lru_cache(maxsize=LOADED_MODELS)
 def _load(saved_model: Path, weights: str, models: Path, engine: str, precision: str) -> Engine:
     if engine == openvino_engine.NAME:

@@ -12,6 +12,7 @@ from typing import Any
 
 from c4_assets.models.engine import Classification, Engine, InferenceTimes, inference_times
 from c4_assets.models.marco.preprocessing import thumbnail
+from c4_assets.scoring.guarding import guarded
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedImage, Staging
 from resources.errors import ImageError
@@ -50,21 +51,26 @@ def classify_day(
     """Classifies what is staged of a day.
 
     Every inspection is a checkpoint: its staged file is removed when its outcomes are on disk, so a run that died
-    loses at most the inspection that it was at. A file that has a score is not classified again.
+    loses at most the inspection that it was at. A file that has a score is not classified again. An inspection at which
+    processes have died is classified with care, after the others (:func:`c4_assets.scoring.guarding.guarded`).
 
     Args:
-        engine: gives the engine; not called where there is nothing to classify, because loading takes seconds.
+        engine: gives the engine, also in another process; not called where there is nothing to classify, because
+            loading takes seconds.
         keep_staged: another model is still to see what is staged.
     """
     started, inference = time.monotonic(), inference_times()
     result = ClassifiedDay()
     scored = {outcome.image.image_id: outcome for outcome in archive.outcomes(day) if outcome.error is None}
-    waiting = staging.inspections(day)
+    begun = archive.begun(day)
+    waiting = sorted(staging.inspections(day), key=lambda each: (begun.count(str(each)), each))
     for inspection_id in waiting:
         known = _Known(scored)
-        outcomes = [*_classify(known.without_score(staging.read(day, inspection_id)), engine), *known.listed_anew]
-        if outcomes:
-            archive.checkpoint(day, inspection_id, outcomes)
+        staged = known.without_score(staging.read(day, inspection_id))
+        with guarded(begun, inspection_id, engine) as (its_engine, is_safe):
+            outcomes = [*_classify(staged, its_engine, with_thumbnails=is_safe), *known.listed_anew]
+            if outcomes:
+                archive.checkpoint(day, inspection_id, outcomes)
         if not keep_staged:
             staging.remove(day, inspection_id)
         result.inspections += 1
@@ -113,14 +119,14 @@ class _Known:
         )
 
 
-def _classify(staged: Iterable[StagedImage], engine: Callable[[], Engine]) -> list[ImageOutcome]:
+def _classify(staged: Iterable[StagedImage], engine: Callable[[], Engine], with_thumbnails: bool) -> list[ImageOutcome]:
     outcomes: list[ImageOutcome] = []
     in_the_engine: deque[StagedImage] = deque()
 
     def fetched() -> Iterator[bytes]:
         for row in staged:
             if row.data is None:
-                outcomes.append(ImageOutcome(row.image, row.fetched_at, error=row.error))
+                outcomes.append(ImageOutcome(row.image, row.fetched_at, error=row.error, problem=row.problem))
             else:
                 in_the_engine.append(row)
                 yield row.data
@@ -142,7 +148,8 @@ def _classify(staged: Iterable[StagedImage], engine: Callable[[], Engine]) -> li
             **_known(row),
         )
         outcomes.append(outcome)
-        heappush(likeliest, (crystal_probability(outcome), row.image.image_id, row.data or b""))
+        if with_thumbnails:
+            heappush(likeliest, (crystal_probability(outcome), row.image.image_id, row.data or b""))
         if len(likeliest) > THUMBNAILS_AN_INSPECTION:
             heappop(likeliest)
     thumbnails = {image_id: _thumbnail(data) for _, image_id, data in likeliest}
