@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import chain
 
 from c4_assets.scoring.exif import taken_at_of
+from c4_assets.scoring.store_in_doubt import require_some_file
 from resources.archive.score_archive import ScoreArchive
-from resources.archive.staging import StagedImage, Staging
+from resources.archive.staging import StagedImage, StagedInspection, Staging
 from resources.errors import Unavailable
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
@@ -42,6 +44,21 @@ class StagedDay:
     bytes: int = 0
     seconds: float = 0.0
 
+    def count(self, staged: StagedInspection, of: Image) -> None:
+        """Adds an inspection that was staged; ``of`` is one of its images."""
+        self.inspections += 1
+        self.images += staged.images - staged.failed
+        self.failed += staged.failed
+        self.bytes += staged.bytes
+        log.info(
+            "staged %d images of plate %s, inspection %d (%.1f MB)%s",
+            staged.images - staged.failed,
+            of.plate,
+            of.inspection_id,
+            staged.bytes / 1e6,
+            f"; {staged.failed} could not be fetched" if staged.failed else "",
+        )
+
 
 def stage_day(
     day: date,
@@ -56,7 +73,7 @@ def stage_day(
     """Stages every pending image of a day that is neither staged nor known to all models.
 
     An image is fetched once, whatever models wait for it. One that cannot be fetched is staged with the reason in
-    place of its bytes.
+    place of its bytes, unless nothing can be fetched at all: that is no matter of the images.
 
     Args:
         archives: of the active models.
@@ -65,12 +82,14 @@ def stage_day(
         run: all days of the run, where there are several.
 
     Raises:
-        Unavailable: the database or the image store does not answer, or nobody makes room. Inspections staged before
-            stay staged.
+        Unavailable: the database or the image store does not answer or refuses everything, or nobody makes room.
+            Inspections staged before stay staged.
+        ConfigurationError: not one file is where the database says, of this day or of others.
     """
     started = time.monotonic()
     result = StagedDay()
     pending, needed = _pending(day, database, archives, max_attempts)
+    not_one: dict[int, list[StagedImage]] = {}
     for inspection_id, images in pending.items():
         wanted = [image for image in images if image in needed]
         result.pending += len(images)
@@ -83,21 +102,33 @@ def stage_day(
                 result.left += len(wanted)
                 continue
             _wait_for_room(staging, room)
-        staged = staging.write(day, inspection_id, fetch_images(store, wanted))
-        result.inspections += 1
-        result.images += staged.images - staged.failed
-        result.failed += staged.failed
-        result.bytes += staged.bytes
-        log.info(
-            "staged %d images of plate %s, inspection %d (%.1f MB)%s",
-            staged.images - staged.failed,
-            images[0].plate,
-            inspection_id,
-            staged.bytes / 1e6,
-            f"; {staged.failed} could not be fetched" if staged.failed else "",
-        )
+        failed, others = _until_one_arrives(fetch_images(store, wanted))
+        if others is None:
+            not_one[inspection_id] = failed
+        else:
+            result.count(staging.write(day, inspection_id, chain(failed, others)), images[0])
+    if not_one and not result.images and not result.already_staged and not _is_known(day, archives):
+        require_some_file(day, [row for rows in not_one.values() for row in rows], database, store)
+    for inspection_id, failed in not_one.items():
+        log.warning("inspection %d: none of its %d images was fetched: %s", inspection_id, len(failed), failed[0].error)
+        result.count(staging.write(day, inspection_id, failed), failed[0].image)
     result.seconds = time.monotonic() - started
     return result
+
+
+def _until_one_arrives(rows: Iterator[StagedImage]) -> tuple[list[StagedImage], Iterator[StagedImage] | None]:
+    """The images that failed before the first one arrived, and that one with all that follow, ``None`` without any."""
+    failed: list[StagedImage] = []
+    for row in rows:
+        if row.data is not None:
+            return failed, chain([row], rows)
+        failed.append(row)
+    return failed, None
+
+
+def _is_known(day: date, archives: Sequence[ScoreArchive]) -> bool:
+    """Whether a file of the day has ever been seen."""
+    return any(outcome.sha256 for archive in archives for outcome in archive.outcomes(day))
 
 
 def _pending(
@@ -160,4 +191,4 @@ def fetch_images(store: ImageStore, images: Sequence[Image]) -> Iterator[StagedI
     for image, fetched in zip(images, store.fetch([image.path for image in images]), strict=True):
         digest = None if fetched.data is None else hashlib.sha256(fetched.data).hexdigest()
         taken = None if fetched.data is None else taken_at_of(fetched.data)
-        yield StagedImage(image, fetched_at, fetched.data, fetched.error, digest, taken)
+        yield StagedImage(image, fetched_at, fetched.data, fetched.error, digest, taken, fetched.problem)

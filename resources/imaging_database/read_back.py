@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from resources.imaging_database.database import ImagingDatabase
-from resources.imaging_database.schema import images, score_classes, scores
+from resources.imaging_database.schema import c4_scorer_versions, images, inspections, score_classes, scores
 from resources.imaging_database.statements import among
+from resources.imaging_database.work import day_bounds
 from resources.records import PROBABILITY_COLUMNS
+
+SAMPLED_AN_INSPECTION = 200
+"""Rows looked at for each inspection of a sample: the images of one lie side by side."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,31 @@ def written_contents(database: ImagingDatabase, image_ids: Iterable[int]) -> dic
             for row in connection.execute(query):
                 found.setdefault(row.image_id, []).append(WrittenContent(row.image_sha256, row.scored_at))
     return found
+
+
+def paths_of_other_days(database: ImagingDatabase, day: date, most: int) -> list[str]:
+    """Places of images that were not imaged on a day, one an inspection: scored ones or, without any, newest ones.
+
+    What has been scored was in the image store once.
+    """
+    start, end = day_bounds(day)
+    elsewhere = or_(inspections.c.imaged_at < start, inspections.c.imaged_at >= end)
+    of_others = (
+        select(images.c.inspection_id, images.c.path)
+        .join(inspections, inspections.c.id == images.c.inspection_id)
+        .where(elsewhere)
+        .limit(most * SAMPLED_AN_INSPECTION)
+    )
+    scored = of_others.join(scores, (scores.c.image_id == images.c.id) & (scores.c.image_path == images.c.path))
+    with database.reading("list images") as connection:
+        versions = select(c4_scorer_versions.c.name).order_by(c4_scorer_versions.c.first_used_at.desc())
+        for version in connection.scalars(versions).all():
+            newest = scored.where(scores.c.scorer_version == version).order_by(scores.c.scored_at.desc())
+            if rows := connection.execute(newest).all():
+                break
+        else:
+            rows = connection.execute(of_others.order_by(inspections.c.imaged_at.desc())).all()
+    return list({row.inspection_id: row.path for row in rows}.values())[:most]
 
 
 def listed_images(database: ImagingDatabase, image_ids: Iterable[int]) -> set[int]:
