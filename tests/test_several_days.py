@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 from dagster import AssetCheckKey, AssetKey, DagsterEventType
@@ -11,6 +12,7 @@ from sqlalchemy import text
 
 from c4_assets.command.run import failure_reason
 from c4_assets.runs.partitions import DAYS as EVERY_DAY
+from c4_assets.scoring.classify import ClassifiedDay, classify_day
 from resources.archive.score_archive import ScoreArchive
 from tests.conftest import Facility, noon, photograph
 
@@ -180,3 +182,26 @@ def test_a_backfills_run_for_which_staging_had_no_room_is_repeated_from_its_firs
         assert "C4_SCRATCH_GIGABYTES" in failure_reason(result)
     assert facility.progress().scored == 7
     assert len(facility.seen) == 7
+
+
+@quickly_judged
+def test_images_that_arrive_during_a_backfill_are_the_next_runs_and_no_want_of_room(
+    facility: Facility, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facility.add_plate("P0", {"a.jpg": photograph(1)}, noon(3))
+    facility.add_plate("P1", {"a.jpg": photograph(2)}, noon(2))
+
+    def meanwhile(*arguments: Any, **named: Any) -> ClassifiedDay:
+        facility.add_plate("P2", {"b.jpg": photograph(3)}, noon(3))
+        return classify_day(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("c4_assets.assets.marco_probabilities.classify_day", meanwhile)
+        result = facility.backfill(noon(3), noon(2))
+    run = facility.instance.get_run_by_id(result.run_id)
+    assert run
+    assert "dagster/max_retries" not in run.tags
+    progress = facility.progress()
+    assert (progress.scored, progress.pending) == (2, 1)
+    facility.backfill(noon(3), noon(2))
+    assert facility.progress().scored == 3

@@ -13,6 +13,7 @@ from c4_assets.models.classifier import Classifier
 from c4_assets.runs.by_model import ModelDay, by_model
 from c4_assets.runs.check_specs import specs_of
 from c4_assets.runs.days import Events, process_days
+from c4_assets.runs.left_images import images_left
 from c4_assets.runs.metadata import (
     FACILITY,
     GROUP,
@@ -24,6 +25,7 @@ from c4_assets.runs.metadata import (
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.runs.step_failures import CPU_RETRIES, in_backfill, translate_errors
 from c4_assets.scoring.write import WrittenDay, never_tried, write_day
+from resources.archive.score_archive import ScoreArchive
 from resources.errors import C4Error
 from resources.executors.step_resources import StepResources
 from resources.imaging_database import ImagingDatabase
@@ -78,12 +80,24 @@ def db_scores(
 ) -> Events:
     """The day's machine scores in the imaging database: one row an image and scorer version, in one transaction."""
 
+    def not_tried(day: date, archive: ScoreArchive) -> int:
+        return never_tried(day, imaging_database, archive, settings.runs.max_attempts)
+
     def write(day: date, model: Classifier) -> ModelDay:
         archive = models.archive(model)
-        done = write_day(day, imaging_database, archive, model.version, context.run.run_id, data_checks.thresholds)
-        left = never_tried(day, imaging_database, archive, settings.runs.max_attempts)
+        done = write_day(
+            day,
+            imaging_database,
+            archive,
+            model.version,
+            context.run.run_id,
+            data_checks.thresholds,
+            settings.runs.absent_days,
+        )
+        # Images that have come since were not left for want of room, and are the next run's.
+        left = in_backfill(context.run.tags) and images_left(context, day)
         # A model without any outcome of the day waits for its weights and not for room.
-        if left and in_backfill(context.run.tags) and (model is active[0] or archive.outcomes(day)):
+        if left and (model is active[0] or archive.outcomes(day)) and not_tried(day, archive):
             context.instance.add_run_tags(context.run.run_id, REPEAT_RUN_TAGS)
             raise StagingFull(
                 f"{left} images of {day} are left, because staging is full (C4_SCRATCH_GIGABYTES): the run is repeated."
