@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from c4_assets.command import app
 from c4_assets.command.console import console
 from c4_assets.command.run import failure_reason
+from resources.image_store import ImageStore
 from resources.image_store.base import FetchedImage
 from resources.imaging_database.attempts import DAY, NEVER_FAILED, POLL, STORE_PATIENCE, WEEK, failing
 from resources.imaging_database.work import failures, forget_failures, pending_by_day
@@ -142,16 +143,16 @@ def test_an_absent_image_of_an_old_inspection_is_failed_and_still_found_when_it_
 class Refusing:
     """A store that refuses some files, or all."""
 
-    def __init__(self, inner: "object", refused: Callable[[str], bool]) -> None:
+    def __init__(self, inner: ImageStore, refused: Callable[[str], bool]) -> None:
         self._inner, self.refused = inner, refused
 
     def fetch(self, paths: Sequence[str]) -> Iterator[FetchedImage]:
-        for fetched in self._inner.fetch(paths):  # type: ignore[attr-defined]
+        for fetched in self._inner.fetch(paths):
             refused = FetchedImage(fetched.path, None, "429 Too Many Requests", Problem.STORE)
             yield refused if self.refused(fetched.path) else fetched
 
     def close(self) -> None:
-        self._inner.close()  # type: ignore[attr-defined]
+        self._inner.close()
 
 
 def test_what_the_store_refuses_is_tried_again_and_never_counted(facility: Facility) -> None:

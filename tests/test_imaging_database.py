@@ -25,8 +25,17 @@ from resources.imaging_database.labels import human_labels
 from resources.imaging_database.register import record_human_scores, register_inspection, seed_classes
 from resources.imaging_database.schema import inspections, metadata
 from resources.imaging_database.withheld import FailedCheck, release, withheld_inspections, withhold
-from resources.imaging_database.work import Progress, failures, newest_days, pending_by_day, progress_by_day
+from resources.imaging_database.work import (
+    Progress,
+    failures,
+    forget_failures,
+    newest_days,
+    pending_by_day,
+    pending_images,
+    progress_by_day,
+)
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
+from resources.records import Problem
 from tests.conftest import Facility, noon, photograph
 from tests.databases import KINDS
 
@@ -126,6 +135,35 @@ def test_status_counts_scored_failed_and_retried_images_of_each_day(plate: Facil
     assert progress_by_day(plate.database, plate.scorer_version, 2, noon(2)) == [expected]
     assert progress_by_day(plate.database, "another", 2) == [Progress(yesterday, 1, 6, 0, 0, 0)]
     assert pending_by_day(plate.database, plate.scorer_version, 2, noon(2)) == {yesterday: 4}
+
+
+def test_images_that_wait_and_images_that_are_given_up_are_told_apart(plate: Facility) -> None:
+    plate.add_plate("P2", {"lost.jpg": None}, noon(9))
+    scorer = plate.scorer_version
+    now = datetime.now(UTC)
+    attempts = [
+        FailedAttempt(1, "waits", now, problem=Problem.ABSENT),
+        FailedAttempt(2, "waited", now - timedelta(hours=3), problem=Problem.ABSENT),
+        FailedAttempt(3, "refused", now, problem=Problem.STORE),
+        FailedAttempt(4, "damaged", now),
+        FailedAttempt(7, "lost", now, problem=Problem.ABSENT),
+    ]
+    for _ in range(2):
+        write_back(plate.database, version(plate), [], attempts, "run")
+    young, old = noon(1).date(), noon(9).date()
+    counted = {day.day: (day.pending, day.retrying, day.failed) for day in progress_by_day(plate.database, scorer, 1)}
+    assert counted == {young: (5, 3, 1), old: (0, 0, 1)}
+    assert pending_by_day(plate.database, scorer, 1, noon(30)) == {young: 5}
+    assert pending_by_day(plate.database, scorer, 1, noon(30), due_only=True) == {young: 4}
+    assert [image.image_id for image in pending_images(plate.database, scorer, 1, young)] == [1, 2, 3, 5, 6]
+    told = {
+        each.image.image_id: (each.attempts, each.problem, each.failed) for each in failures(plate.database, scorer)
+    }
+    assert told[3] == (0, Problem.STORE, False)
+    assert told[7] == (0, Problem.ABSENT, True)
+    assert forget_failures(plate.database, scorer, young, "P1", "DAMAG") == 1
+    assert forget_failures(plate.database, scorer, plate="P2") == 1
+    assert forget_failures(plate.database, scorer) == 3
 
 
 def test_a_withheld_inspection_is_counted_and_not_pending_until_it_is_released_or_grows(plate: Facility) -> None:

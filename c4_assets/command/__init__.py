@@ -15,7 +15,7 @@ COMMANDS = {
     "import": ("importing.import_", "Register a folder's images: each plate as one inspection."),
     "run": ("run.run", "Score images now, without a daemon."),
     "status": ("status.status", "Show how many images are in which state, for each scorer version and day of imaging."),
-    "retry": ("status.retry", "Give failed images their attempts back, and end the waits of others."),
+    "retry": ("status.retry", "Give failed images their attempts back and end the waits of others."),
     "prune": ("prune.prune", "Delete old runs from Dagster that nothing needs any more."),
     "ui": ("ui.ui", "Start Dagster's UI, sensor and schedule."),
     "config": ("config.config", "Print the settings in effect as a file c4.toml."),

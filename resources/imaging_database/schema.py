@@ -71,14 +71,11 @@ metadata = MetaData(
     }
 )
 
-# SQLite numbers rows by itself only where the key is INTEGER.
+# SQLite numbers rows by itself only where the key is INTEGER, and gives the number of a deleted row to the next one
+# unless told otherwise (``sqlite_autoincrement``). The other databases never do.
 _key = BigInteger().with_variant(Integer, "sqlite")
 # Oracle's FLOAT is a decimal number.
 _probability = Float().with_variant(oracle.BINARY_DOUBLE(), "oracle")
-
-
-_NUMBERS_USED_ONCE = {"sqlite_autoincrement": True}
-"""SQLite gives the number of a deleted row to the next one, unless told otherwise. The other databases never do."""
 
 
 def _reference(name: str, target: str) -> Column[Any]:
@@ -90,7 +87,7 @@ plates = Table(
     metadata,
     Column("id", _key, primary_key=True),
     Column("barcode", String(64), nullable=False, unique=True),
-    **_NUMBERS_USED_ONCE,
+    sqlite_autoincrement=True,
 )
 
 inspections = Table(
@@ -101,7 +98,7 @@ inspections = Table(
     Column("imaged_at", UtcDateTime(fraction=False), nullable=False, index=True),
     Column("imager", String(64)),
     UniqueConstraint("plate_id", "imaged_at"),
-    **_NUMBERS_USED_ONCE,
+    sqlite_autoincrement=True,
 )
 
 images = Table(
@@ -116,7 +113,7 @@ images = Table(
     UniqueConstraint("inspection_id", "path"),
     # It alone answers which images an inspection has: the poll reads no row.
     Index("ix_images_inspection_id_id", "inspection_id", "id"),
-    **_NUMBERS_USED_ONCE,
+    sqlite_autoincrement=True,
 )
 
 score_classes = Table(
@@ -126,7 +123,7 @@ score_classes = Table(
     Column("name", String(64), nullable=False, unique=True),
     # One of the four categories; empty for a class that says nothing of the drop («bad image»).
     Column("category", String(16)),
-    **_NUMBERS_USED_ONCE,
+    sqlite_autoincrement=True,
 )
 
 c4_scorer_versions = Table(
@@ -166,7 +163,7 @@ scores = Table(
     # ``ddl.py`` has what stands there in place of this constraint.
     UniqueConstraint("image_id", "scorer_version"),
     Index("ix_scores_scorer_version_scored_at", "scorer_version", "scored_at"),
-    **_NUMBERS_USED_ONCE,
+    sqlite_autoincrement=True,
 )
 
 c4_image_failures = Table(
@@ -216,7 +213,7 @@ c4_superseded_scores = Table(
     Column("p_precipitate", _probability),
     Column("run_id", String(64)),
     Column("superseded_at", UtcDateTime(), nullable=False),
-    **_NUMBERS_USED_ONCE,
+    sqlite_autoincrement=True,
 )
 
 c4_withheld_inspections = Table(

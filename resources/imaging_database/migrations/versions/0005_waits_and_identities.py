@@ -1,5 +1,7 @@
 """When a failed image is asked for again, which inspection is withheld, and numbers that SQLite gives only once."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import oracle
@@ -38,7 +40,7 @@ def _begin_without_foreign_keys() -> None:
 
     SQLite turns them off outside of a transaction alone. They stay off on this connection, which ends with the upgrade.
     """
-    connection = op.get_bind().connection.driver_connection
+    connection: Any = op.get_bind().connection.driver_connection
     connection.commit()
     connection.execute("PRAGMA foreign_keys=OFF")
     connection.execute("BEGIN IMMEDIATE")
