@@ -16,6 +16,7 @@ from c4_assets.runs.pools import set_pool_limits
 from c4_assets.runs.step_failures import in_backfill
 from resources.errors import C4Error
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.lost_files import days_to_look_again
 from resources.imaging_database.work import pending_of_all
 from resources.settings import Settings
 
@@ -23,6 +24,9 @@ from resources.settings import Settings
 UNFINISHED_STATUSES = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
 
 WEEKLY_ASSETS = {dg.AssetKey("human_labels"), dg.AssetKey("ashes_disagreements")}
+
+MOST_OLD_DAYS = 3
+"""Days before the window that one poll asks for, because a file that was given up there is looked for once a week."""
 
 PARTITION_TAG = "dagster/partition"
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -127,7 +131,8 @@ def new_inspections(
     try:
         versions = [model.version.name for model in models.read()]
         since = now - timedelta(days=settings.runs.window_days)
-        pending = pending_of_all(imaging_database, versions, settings.runs.max_attempts, since, due_only=True)
+        lost = days_to_look_again(imaging_database, versions, since, MOST_OLD_DAYS)
+        pending = lost | pending_of_all(imaging_database, versions, settings.runs.max_attempts, since, due_only=True)
     except C4Error as error:
         # Skipping keeps the message in the tick's history; the next tick tries again.
         return dg.SkipReason(str(error))

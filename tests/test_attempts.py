@@ -140,6 +140,24 @@ def test_an_absent_image_of_an_old_inspection_is_failed_and_still_found_when_it_
     assert facility.progress().scored == 5
 
 
+def test_lost_files_of_long_ago_are_looked_for_a_few_days_at_each_poll(facility: Facility) -> None:
+    for days_ago in range(40, 46):
+        facility.add_plate(f"P{days_ago}", {"lost.jpg": None, "a.jpg": photograph(days_ago)}, noon(days_ago))
+        facility.score(noon(days_ago))
+    assert isinstance(tick(facility)[0], dg.SkipReason)
+    time_passes(facility, 24 * 7.1)
+    first = asked(tick(facility)[0])
+    assert len(first) == 3
+    for day in first:
+        facility.score(datetime.fromisoformat(str(day)))
+    second = asked(tick(facility)[0])
+    assert len(second) == 3
+    assert not set(first) & set(second)
+    for day in second:
+        facility.score(datetime.fromisoformat(str(day)))
+    assert isinstance(tick(facility)[0], dg.SkipReason)
+
+
 class Refusing:
     """A store that refuses some files, or all."""
 
