@@ -1,4 +1,4 @@
-"""Image stores: one small interface over local folders, hosts reached by ssh, and fsspec addresses.
+"""Image stores: one small interface over local folders, hosts reached by ssh, HTTP servers, and fsspec addresses.
 
 A store fetches the images of one inspection per call, because the inspection is the unit of work and because every kind
 of store is fastest when it knows all that is wanted.
@@ -6,26 +6,30 @@ of store is fastest when it knows all that is wanted.
 
 from resources.image_store.base import FetchedImage, ImageStore
 from resources.image_store.fsspec_store import FsspecStore
+from resources.image_store.http_store import HttpStore
 from resources.image_store.local import LocalStore
 from resources.image_store.ssh_store import SshStore
 from resources.ssh import SshAccess
 
-__all__ = ["FetchedImage", "FsspecStore", "ImageStore", "LocalStore", "SshStore", "open_image_store"]
+__all__ = ["FetchedImage", "FsspecStore", "HttpStore", "ImageStore", "LocalStore", "SshStore", "open_image_store"]
 
 
 def open_image_store(url: str, ssh: SshAccess | None = None) -> ImageStore:
-    """Opens the store at a folder's path, a ``file://``, ``ssh://`` or ``sftp://`` address, or any that fsspec knows.
+    """Opens the store at a folder's path or an address: ``file``, ``ssh``, ``sftp``, ``http``, or another of fsspec.
 
     Nothing is connected or read before the first fetch.
 
     Args:
-        ssh: key, known host keys and time-out for ``ssh://`` and ``sftp://``.
+        ssh: key, known host keys and time-out for ``ssh://`` and ``sftp://``; every store takes its time-out.
 
     Raises:
         ConfigurationError: the address is of no kind that C4 knows.
     """
-    if "://" not in url or url.startswith("file://"):
-        return LocalStore.at(url.removeprefix("file://"))
+    access = ssh or SshAccess()
+    if "://" not in url or url.startswith(("file://", "local://")):
+        return LocalStore.at(url.removeprefix("file://").removeprefix("local://"), access.timeout)
     if url.startswith(("ssh://", "sftp://")):
-        return SshStore(url, ssh or SshAccess())
-    return FsspecStore(url)
+        return SshStore(url, access)
+    if url.startswith(("http://", "https://")):
+        return HttpStore(url, access.timeout)
+    return FsspecStore(url, access.timeout)

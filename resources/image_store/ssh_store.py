@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from resources.errors import ConfigurationError, ImageError, Unavailable
-from resources.image_store.base import FetchedImage, FetchError, checked_size, safe_path
+from resources.image_store.base import (
+    MAX_BYTES_TOGETHER,
+    MAX_IMAGE_BYTES,
+    FetchedImage,
+    FetchError,
+    ReadAlone,
+    checked_size,
+    safe_path,
+    within_time,
+)
 from resources.records import Problem
 from resources.ssh import Answer, ConnectionLost, NoAnswer, SshAccess, SshConnection, is_lost
 
@@ -27,7 +36,8 @@ if TYPE_CHECKING:
     import asyncssh
 
     from resources.image_store.sftp_files import SftpFiles
-    from resources.image_store.tar_stream import ArrivingTar, Entry
+    from resources.image_store.tar_entries import Entry
+    from resources.image_store.tar_stream import ArrivingTar
 
 T = TypeVar("T")
 
@@ -39,8 +49,8 @@ MAX_RECONNECTS = 3
 FIRST_WAIT_SECONDS = 0.5
 """Wait before the first reconnect, on average; it doubles before each further one."""
 
-MAX_SFTP_REQUESTS = 16
-"""Files requested at the same time over sftp, which also bounds the memory used."""
+MAX_SILENCES = 2
+"""How often in a row a host may fall silent before the image that it was asked for is asked for alone."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,26 @@ class Wanted:
     name: str = ""
     real: bool = False
     error: ImageError | None = None
+
+
+@dataclass(frozen=True)
+class Troubles:
+    """Lost connections in a row, without an image in between, and how many of the last were a host fallen silent."""
+
+    losses: int = 0
+    silences: int = 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether the next image is to be asked for alone, to see if the silence is for its sake."""
+        return self.silences >= MAX_SILENCES
+
+    def with_one_more(self, error: ConnectionLost) -> "Troubles":
+        """After one more lost connection. One that was too slow for a file need not be tried like that again."""
+        from resources.image_store.tar_stream import Silent, TooSlow
+
+        silences = self.silences + 1 if isinstance(error, Silent) else 0
+        return Troubles(self.losses + 1, MAX_SILENCES if isinstance(error, TooSlow) else silences)
 
 
 class SshStore:
@@ -82,6 +112,7 @@ class SshStore:
         )
         self._look = f"See whether it is up and lets you in (ssh -p {port} {self._connection.name})"
         self._sftp: SftpFiles | None = None
+        self._was_greeted = False
 
     def fetch(self, paths: Sequence[str]) -> Iterator[FetchedImage]:
         """See :meth:`ImageStore.fetch`.
@@ -91,23 +122,38 @@ class SshStore:
             ConfigurationError: the host key is not the known one, the login is refused, or nothing may be read.
         """
         wanted = [_wanted(path) for path in paths]
-        done = losses = 0
+        return within_time(self._fetched(wanted), len(wanted), self._timeout, self._connection.name)
+
+    def _fetched(self, wanted: list[Wanted]) -> Generator[FetchedImage]:
+        from resources.image_store.tar_stream import Silent
+
+        done, troubles = 0, Troubles()
         while done < len(wanted):
             try:
-                for image in self._by_tar(wanted, done) if self._tar_runs else self._by_sftp(wanted[done:]):
+                for image in self._asked(wanted, done, alone=troubles.alone):
                     yield image
-                    done += 1
-                    losses = 0
+                    done, troubles = done + 1, Troubles()
             except ConnectionLost as error:
-                losses += 1
-                if losses > MAX_RECONNECTS:
+                if troubles.alone and isinstance(error, Silent):
+                    # The host lets C4 in, and says nothing of this one file.
+                    yield FetchedImage.failed(wanted[done].path, _unheard(wanted[done].path, error))
+                    done, troubles = done + 1, Troubles(losses=MAX_RECONNECTS)
+                    continue
+                troubles = troubles.with_one_more(error)
+                if troubles.losses > MAX_RECONNECTS:
                     raise self._given_up(error) from error
-                seconds = FIRST_WAIT_SECONDS * 2 ** (losses - 1) * random.uniform(0.5, 1.5)  # noqa: S311
+                seconds = FIRST_WAIT_SECONDS * 2 ** (troubles.losses - 1) * random.uniform(0.5, 1.5)  # noqa: S311
                 log.warning("%s; trying again in %.1f s. %d of %d images are here.", error, seconds, done, len(wanted))
                 time.sleep(seconds)
             except NoAnswer as error:
                 self._connection.drop()
                 raise self._given_up(error) from error
+
+    def _asked(self, wanted: list[Wanted], first: int, *, alone: bool) -> Iterator[FetchedImage]:
+        """Yields images from the first on, or that one alone; ends early where the rest has to be asked for anew."""
+        if alone or not self._tar_runs:
+            return self._by_sftp(wanted[first : first + 1] if alone else wanted[first:], Problem.STORE)
+        return self._by_tar(wanted, first)
 
     def close(self) -> None:
         """See :meth:`ImageStore.close`."""
@@ -122,7 +168,7 @@ class SshStore:
 
     def _by_tar(self, wanted: list[Wanted], first: int) -> Iterator[FetchedImage]:
         """Yields from the first on; ends early where the rest has to be requested in another way."""
-        from resources.image_store.tar_stream import NoTar, entries
+        from resources.image_store.tar_entries import BrokenTar, NoTar, entries
 
         asked = [index for index in range(first, len(wanted)) if wanted[index].error is None]
         if not asked:
@@ -132,14 +178,17 @@ class SshStore:
         # The root itself proves that tar runs. Folders are requested as well, so that one that is a link shows.
         names = [".", *_folders(files), *files]
         ahead = len(names) - len(files)
-        done = first
+        done, without_sftp = first, Problem.ABSENT
         try:
             with self._tar(names) as tar:
                 for entry in entries(tar, names):
+                    self._greeted(tar.greeting)
                     if entry.at < ahead and not entry.is_link:
                         continue
                     index = asked[max(entry.at - ahead, 0)]
-                    yield from self._by_sftp(wanted[done:index])  # tar left these out; sftp says why
+                    for image in self._by_sftp(wanted[done:index]):  # tar left these out; sftp says why
+                        yield image
+                        done += 1
                     if entry.is_link:
                         self._follow(wanted, index, names[entry.at])
                         return
@@ -150,14 +199,20 @@ class SshStore:
         except NoTar as error:
             self._without_tar(error)
             return
-        yield from self._by_sftp(wanted[done:])
+        except BrokenTar as error:
+            log.warning(
+                "The archive that %s sends is broken: %s. The rest comes by sftp.", self._connection.name, error
+            )
+            without_sftp = Problem.STORE
+        yield from self._by_sftp(wanted[done:], without_sftp)
 
     @contextmanager
     def _tar(self, names: Sequence[str]) -> "Generator[ArrivingTar]":
         """Runs tar on the host, which begins to send those files; it ends with the context."""
         import asyncssh
 
-        from resources.image_store.tar_stream import CHANNEL_WINDOW_BYTES, ArrivingTar, NoTar, tar_command
+        from resources.image_store.tar_entries import NoTar
+        from resources.image_store.tar_stream import CHANNEL_WINDOW_BYTES, ArrivingTar, tar_command
 
         tar = ArrivingTar(names, self._timeout, self._connection.soon)
 
@@ -189,41 +244,49 @@ class SshStore:
             return FetchedImage.failed(one.path, error)
         return FetchedImage(one.path, entry.data) if entry.sound else next(self._by_sftp([one]))
 
-    def _by_sftp(self, wanted: Sequence[Wanted]) -> Iterator[FetchedImage]:
-        """Yields images in order, several requested at a time; only those are in memory."""
+    def _by_sftp(self, wanted: Sequence[Wanted], without_sftp: Problem = Problem.ABSENT) -> Generator[FetchedImage]:
+        """Yields images in order, several requested at a time; only those are in memory.
+
+        Args:
+            without_sftp: what it is that tar left these out, where sftp is off and cannot say.
+        """
+        from resources.image_store.sftp_files import MAX_SFTP_REQUESTS
+
         ahead = deque[tuple[Wanted, Answer[bytes] | ImageError]]()
         try:
             for one in wanted:
-                ahead.append((one, one.error or self._ask_sftp(partial(_bytes_of, one))))
+                ahead.append((one, one.error or self._ask_sftp(partial(_bytes_of, one, MAX_BYTES_TOGETHER))))
                 if len(ahead) == MAX_SFTP_REQUESTS:
-                    yield self._read(*ahead.popleft())
+                    yield self._read(*ahead.popleft(), without_sftp)
             while ahead:
-                yield self._read(*ahead.popleft())
+                yield self._read(*ahead.popleft(), without_sftp)
         finally:
             for _, answer in ahead:
                 if isinstance(answer, Answer):
                     answer.forget()
 
-    def _read(self, one: Wanted, answer: Answer[bytes] | ImageError) -> FetchedImage:
+    def _read(self, one: Wanted, answer: Answer[bytes] | ImageError, without_sftp: Problem) -> FetchedImage:
         from resources.image_store.sftp_files import NoSftp
 
         if isinstance(answer, ImageError):
             return FetchedImage.failed(one.path, answer)
         try:
             return FetchedImage(one.path, answer.wait())
+        except ReadAlone:
+            return self._read(one, self._ask_sftp(partial(_bytes_of, one, MAX_IMAGE_BYTES)), without_sftp)
         except ImageError as error:
             return FetchedImage.failed(one.path, error)
-        except NoSftp:
+        except NoSftp as error:
             if not self._tar_runs:
                 raise
-            message = f"{one.path} cannot be read by tar; sftp, which could say why, is off"
-            return FetchedImage.failed(one.path, FetchError(message, Problem.ABSENT))
+            return FetchedImage.failed(one.path, _left_out(one.path, error, without_sftp))
 
     def _follow(self, wanted: list[Wanted], first: int, link: str) -> None:
         """Resolves the links in all names from the first on, after a link was found.
 
         A resolved name that has a link again is refused: it might lead out of the root.
         """
+        from resources.image_store.sftp_files import NoSftp
 
         async def real_name(one: Wanted, files: "SftpFiles", connection: "asyncssh.SSHClientConnection") -> Wanted:
             if one.error:
@@ -240,10 +303,28 @@ class SshStore:
         async def real_names(files: "SftpFiles", connection: "asyncssh.SSHClientConnection") -> list[Wanted]:
             return await asyncio.gather(*(real_name(one, files, connection) for one in wanted[first:]))
 
-        wanted[first:] = self._ask_sftp(real_names).wait()
+        try:
+            wanted[first:] = self._ask_sftp(real_names).wait()
+        except NoSftp as error:
+            for index, one in enumerate(wanted[first:], first):
+                if f"./{one.name}/".startswith(f"{link}/"):
+                    refused = FetchError(f"{one.path} is behind a link, which sftp must follow: {error}", Problem.STORE)
+                    wanted[index] = replace(one, error=one.error or refused)
+
+    def _greeted(self, greeting: bytes) -> None:
+        """Says once that the login shell prints something, which is read past."""
+        if greeting and not self._was_greeted:
+            self._was_greeted = True
+            log.warning(
+                "The login shell of %s prints «%.80s» ahead of everything. C4 reads past that where it can; let its "
+                "start-up files (.bashrc, .profile) print in interactive shells alone.",
+                self._connection.name,
+                greeting.decode(errors="replace").strip(),
+            )
 
     def _without_tar(self, error: Exception) -> None:
         """Switches from tar to sftp, if that works. A missing root is no reason to switch."""
+        from resources.image_store.sftp_files import MAX_SFTP_REQUESTS
 
         async def looked(files: "SftpFiles", connection: "asyncssh.SSHClientConnection") -> None:
             await files.real_name(connection, ".")
@@ -266,8 +347,16 @@ class SshStore:
         return self._connection.ask(lambda connection: use(files, connection), "sftp")
 
 
-async def _bytes_of(one: Wanted, files: "SftpFiles", connection: "asyncssh.SSHClientConnection") -> bytes:
-    return await files.read(connection, one.path, one.name)
+async def _bytes_of(one: Wanted, most: int, files: "SftpFiles", connection: "asyncssh.SSHClientConnection") -> bytes:
+    return await files.read(connection, one.path, one.name, most)
+
+
+def _left_out(path: str, no_sftp: Exception, problem: Problem) -> FetchError:
+    return FetchError(f"{path} does not come by tar, and sftp, which could say why, is off: {no_sftp}", problem)
+
+
+def _unheard(path: str, error: Exception) -> FetchError:
+    return FetchError(f"{path} cannot be read: the host falls silent when it is asked for it ({error})", Problem.STORE)
 
 
 def _parsed(url: str) -> tuple[str, str | None, int, str, bool]:

@@ -5,18 +5,15 @@ No path reaches the host's shell: the names are sent through the channel's input
 """
 
 import shlex
-import tarfile
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import IO, Any, cast
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import asyncssh
 from asyncssh.constants import EXTENDED_DATA_STDERR
 
-from resources.errors import C4Error
-from resources.image_store.base import MAX_IMAGE_BYTES
+from resources.image_store.base import TIMEOUTS_PER_FILE
 from resources.ssh import ConnectionLost
 
 CHANNEL_WINDOW_BYTES = 8 * 1024**2
@@ -26,8 +23,8 @@ and not the machine; more than 8 MiB is not faster there."""
 MAX_QUEUED_BYTES = 4 * 1024**2
 """Most bytes that wait to be read, the window not counted. When they are reached, the host has to wait."""
 
-READ_CHUNK_BYTES = 32 * 1024
-"""Bytes per read: as many as an ssh packet holds."""
+READ_CHUNK_BYTES = 64 * 1024
+"""Most bytes per read."""
 
 MAX_STDERR_LINE_BYTES = 4096
 """Most bytes of a line on stderr that are kept."""
@@ -36,33 +33,12 @@ FILE_CHANGED_MESSAGES = (b"file changed as we read it", b"File shrank by", b"Rea
 """What GNU tar prints (in the locale C) when a file in the archive may differ from the one on disk."""
 
 
-class NoTar(C4Error):
-    """The host runs no usable tar for this account. Raised before any data has arrived."""
+class Silent(ConnectionLost):
+    """A host that answered has fallen silent. It may be the line, the host, or one file that it cannot read."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A file, folder, link or anything else of an archive.
-
-    Attributes:
-        at: its index among the names that were requested.
-        is_link: whether it is a symbolic link.
-        size: in bytes; ``None`` for anything but a file.
-        data: the content of a file; ``None`` if it is too large. Stop reading the archive then, or all of it is sent.
-        sound: ``False`` if the bytes may not be those of the file. tar pads a file that shrinks while it is read with
-            zeros, so every file that ends in a zero has to be checked.
-    """
-
-    at: int
-    is_link: bool = False
-    size: int | None = None
-    data: bytes | None = None
-    sound: bool = True
-
-    @property
-    def is_too_large(self) -> bool:
-        """Whether the entry is a file larger than :data:`MAX_IMAGE_BYTES`."""
-        return self.size is not None and self.data is None
+class TooSlow(Silent):
+    """A host sends, but so slowly that a file does not come within the time that it may take."""
 
 
 def tar_command(root: str) -> str:
@@ -79,7 +55,8 @@ class ArrivingTar(asyncssh.SSHClientSession[bytes]):
 
     Args:
         names: of the files, relative to the root.
-        patience: seconds without a byte after which the connection counts as lost.
+        patience: seconds without a byte after which the connection counts as lost. A file may take
+            :data:`TIMEOUTS_PER_FILE` times as long.
         on_loop: schedules a call in the connection's thread.
     """
 
@@ -88,14 +65,16 @@ class ArrivingTar(asyncssh.SSHClientSession[bytes]):
         self._patience, self._on_loop = patience, on_loop
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._news = threading.Condition()
-        self._chunks: deque[bytes] = deque()
-        self._queued = 0
+        self._queued = bytearray()
+        self._waited = 0.0
         self._paused = self._ended = False
         self._lost: Exception | None = None
         self._partial_stderr_line = self._last_stderr_line = b""
         self._status: int | None = None
         self.begun = False
         """Whether tar runs, or has run."""
+        self.greeting = b""
+        """What came ahead of the archive."""
         self.changes = 0
         """Number of files of which tar has said that they changed."""
 
@@ -117,9 +96,8 @@ class ArrivingTar(asyncssh.SSHClientSession[bytes]):
             return
         assert self._channel is not None  # noqa: S101
         with self._news:
-            self._chunks.append(data)
-            self._queued += len(data)
-            if self._queued >= MAX_QUEUED_BYTES and not self._paused:
+            self._queued += data
+            if len(self._queued) >= MAX_QUEUED_BYTES and not self._paused:
                 self._paused = True
                 self._channel.pause_reading()
             self._news.notify()
@@ -132,28 +110,41 @@ class ArrivingTar(asyncssh.SSHClientSession[bytes]):
             self._ended, self._lost = True, exc
             self._news.notify()
 
-    def read(self, _size: int = -1) -> bytes:
-        """Returns the next bytes, as many as have arrived together; none at the end.
+    def read(self) -> bytes:
+        """Returns the next bytes, at most :data:`READ_CHUNK_BYTES`; none at the end.
 
         Raises:
-            ConnectionLost: the connection broke, or nothing arrived for ``patience`` seconds.
+            Silent: nothing arrived for ``patience`` seconds, or too little for the file that is awaited.
+            ConnectionLost: the connection broke.
         """
         with self._news:
-            if not self._news.wait_for(lambda: self._chunks or self._ended, self._patience):
-                if self._channel is not None:
-                    self._on_loop(self._channel.get_connection().abort)
-                raise ConnectionLost(f"Nothing has come for {self._patience:g} s")
-            if not self._chunks:
+            started = time.monotonic()
+            in_time = self._news.wait_for(lambda: self._queued or self._ended, self._patience)
+            self._waited += time.monotonic() - started
+            if not in_time:
+                raise self._aborted(Silent(f"Nothing has come for {self._patience:g} s"))
+            if self._waited > (allowed := TIMEOUTS_PER_FILE * self._patience):
+                raise self._aborted(TooSlow(f"A file has not come within {allowed:g} s"))
+            if not self._queued:
                 if self._lost is not None:
                     raise ConnectionLost(f"The connection was lost ({self._lost})") from self._lost
                 return b""
-            data = self._chunks.popleft()
-            self._queued -= len(data)
-            resume = self._paused and self._queued < MAX_QUEUED_BYTES / 2
+            data = bytes(self._queued[:READ_CHUNK_BYTES])
+            del self._queued[:READ_CHUNK_BYTES]
+            resume = self._paused and len(self._queued) < MAX_QUEUED_BYTES / 2
             self._paused = self._paused and not resume
         if resume and self._channel is not None:
             self._on_loop(self._channel.resume_reading)
         return data
+
+    def file_has_come(self) -> None:
+        """Begins to measure anew how long a file takes. Only waiting for the host counts."""
+        self._waited = 0.0
+
+    def _aborted(self, error: Silent) -> Silent:
+        if self._channel is not None:
+            self._on_loop(self._channel.get_connection().abort)
+        return error
 
     def finish(self) -> None:
         """Waits until tar has ended and its messages are complete. Only the end of its last block is still to come."""
@@ -171,56 +162,6 @@ class ArrivingTar(asyncssh.SSHClientSession[bytes]):
         """How tar ended: a part of messages."""
         said = self._last_stderr_line.decode(errors="replace").strip()
         return f"exit status {self._status}" + (f", «{said}»" if said else "")
-
-
-def entries(tar: ArrivingTar, names: Sequence[str]) -> Iterator[Entry]:
-    """Yields the entries that arrive, in the order of the names, without those that tar could not read.
-
-    An entry is yielded when the next one begins, because tar has then reported whether its file changed.
-
-    Raises:
-        NoTar: the very first bytes are no archive.
-        ConnectionLost: the connection broke. Every entry that is certainly complete has been yielded.
-    """
-    at, held, changes = -1, None, 0
-    try:
-        with _opened(tar) as archive:
-            for member in archive:
-                if held:
-                    yield replace(held, sound=held.sound and tar.changes == changes)
-                    held = None
-                at, changes = names.index(member.name, at + 1), tar.changes
-                entry = _entry(archive, member, at)
-                if entry.data is None:
-                    yield entry
-                else:
-                    held = entry
-        tar.finish()
-    except (tarfile.TarError, ValueError) as error:
-        if at < 0:
-            tar.finish()
-            raise NoTar(tar.exit_message) from error
-    except ConnectionLost:
-        if held and held.sound:
-            yield held
-        raise
-    if held:
-        yield replace(held, sound=held.sound and tar.changes == changes)
-
-
-def _opened(tar: ArrivingTar) -> tarfile.TarFile:
-    file = cast("IO[bytes]", tar)  # the stream mode only reads
-    return tarfile.open(fileobj=file, mode="r|", bufsize=READ_CHUNK_BYTES, encoding="utf-8", errors="surrogateescape")
-
-
-def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo, at: int) -> Entry:
-    opened = archive.extractfile(member) if member.isreg() else None
-    if opened is None:
-        return Entry(at, is_link=member.issym() or member.islnk())
-    if member.size > MAX_IMAGE_BYTES:
-        return Entry(at, size=member.size)
-    data = opened.read(member.size)
-    return Entry(at, size=member.size, data=data, sound=not data.endswith(b"\0"))
 
 
 def encoded(name: str) -> bytes:
