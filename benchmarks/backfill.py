@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument(
         "--at-once",
         type=int,
-        help="runs of the backfill at once; otherwise what dagster.yaml says, or deploy/slurm/dagster.yaml",
+        help="runs of the backfill at once; otherwise what C4's dagster.yaml says",
     )
     parser.add_argument("--days-a-run", default="1,7", help="C4_RUNS_BACKFILL_DAYS, one after the other")
     parser.add_argument("--faults", action="store_true", help="kill daemon, run worker, slurmd, database and sshd")

@@ -24,22 +24,27 @@ def dagster_instance(settings: Settings) -> "dg.DagsterInstance":
 
 
 def prepare_dagster_home(settings: Settings) -> None:
-    """Makes DAGSTER_HOME with the shipped ``dagster.yaml``, unless the site has its own, and sets the pools' limits."""
+    """Makes DAGSTER_HOME with C4's ``dagster.yaml``, unless the site has its own, and sets the pools' limits."""
     import dagster as dg
 
+    from c4_assets.runs.dagster_yaml import put_dagster_yaml
     from c4_assets.runs.pools import set_pool_limits
 
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
-    config = settings.dagster_home / "dagster.yaml"
-    if not config.exists():
-        config.unlink(missing_ok=True)  # a link to a checkout that was moved
-        config.symlink_to(shipped("dagster.yaml"))
+    put_dagster_yaml(settings.dagster_home / "dagster.yaml", shipped_dagster_yaml(settings))
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         set_pool_limits(instance)
 
 
+def shipped_dagster_yaml(settings: Settings) -> str:
+    """The ``dagster.yaml`` that C4 has for a deployment with these settings."""
+    from c4_assets.runs.dagster_yaml import dagster_yaml
+
+    return dagster_yaml(shipped("deploy/dagster.yaml.jinja"), settings)
+
+
 def shipped(name: str) -> Path:
-    """A file that comes with C4: ``dagster.yaml``, ``workspace.yaml`` or one of ``deploy/``.
+    """A file that comes with C4: ``workspace.yaml`` or one of ``deploy/``.
 
     A checkout has them at its top, and an installed wheel inside the package (pyproject.toml maps them).
     """

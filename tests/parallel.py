@@ -22,6 +22,7 @@ GROUPS: Mapping[str, str] = {
     "tests/test_contract.py": "databases",
     "tests/test_query_plans.py": "databases",
     "tests/test_ssh_store.py": "a storage host",
+    "tests/test_access.py": "a webserver",
 }
 """By the beginning of a test's name: what it shares with others, such as a server. The longest group first."""
 

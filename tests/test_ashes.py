@@ -1,13 +1,18 @@
 """Ashes: the newest human score of each image against the machine's, by week of human scoring."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
+import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from c4_assets.assets import ashes_disagreements
 from c4_assets.labels.ashes import compare, missed_crystals_first
+from c4_assets.pictures.contact_sheet import Tile
 from resources.imaging_database.human_scores import newest_human_scores
 from resources.imaging_database.register import record_human_scores
 from resources.records import CATEGORIES, ScorePair
@@ -75,6 +80,22 @@ def test_the_disagreements_of_a_week_are_one_parquet_file_with_both_opinions(sco
     assert frame[["path", "human", "human_category", "machine_category"]].to_numpy().tolist() == [
         [path, "ana", other_than(seen[path]), seen[path]]
     ]
+
+
+def test_the_contact_sheet_tells_people_by_number(scored: Facility, monkeypatch: pytest.MonkeyPatch) -> None:
+    captions: list[str] = []
+
+    def noted(tiles: Sequence[Tile]) -> dg.MetadataValue[Any]:
+        captions.extend(line for tile in tiles for line in tile.caption)
+        return dg.MetadataValue.text("")
+
+    monkeypatch.setattr(ashes_disagreements, "sheet_metadata", noted)
+    seen = machine(scored)
+    record_human_scores(scored.database, 1, "Ana Example", MONDAY, {path: other_than(seen[path]) for path in seen})
+    scored.run("collect_disagreements", "2026-03-02")
+    assert captions
+    assert not [line for line in captions if "Example" in line]
+    assert any(line.startswith("person 1: ") for line in captions)
 
 
 def test_the_newest_human_score_counts_and_a_later_week_does_not_change_an_earlier_one(scored: Facility) -> None:

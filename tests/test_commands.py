@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def test_bad_files_are_rows_with_an_error_and_the_page_names_them(models: Path, 
 
 def test_errors_are_one_message_and_status_1(models: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
+    (tmp_path / "file").touch()
     for arguments, words in (
         (["score", "[/nowhere].jpg"], "[/nowhere].jpg is not there"),
         (["score", ".", "--out", "s.xlsx"], "must end in .csv"),
@@ -77,6 +79,8 @@ def test_errors_are_one_message_and_status_1(models: Path, tmp_path: Path) -> No
         (["run", "--date", "tomorrow"], "is not a day like"),
         (["import", "nowhere"], "is not a folder"),
         (["model", "fetch", "unheard-of"], "--from"),
+        (["import", ".", "--csv", "nope.csv"], "nope.csv"),
+        (["backlog", "--html", "file/page.html"], "Not a directory"),
     ):
         done = c4(home, *arguments, models=models, check=False)
         assert done.returncode == 1, arguments
@@ -113,6 +117,32 @@ def test_failed_images_are_listed_and_can_be_retried(models: Path, tmp_path: Pat
     assert "1 of 3" in status
     assert "the file is not an image" in status
     assert "1 images are tried again" in c4(home, "retry", models=models).stdout
+
+
+def test_a_run_that_scores_nothing_says_so_in_its_status(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "P1_01A_1.jpg").write_bytes(b"no image")
+    c4(tmp_path / "home", "import", tmp_path, models=models)
+    done = c4(tmp_path / "home", "run", "--pending", models=models, check=False)
+    assert done.returncode == 1
+    assert "Nothing was scored: `c4 status --failures` says why." in done.stderr
+
+
+def test_the_command_says_its_version(models: Path, tmp_path: Path) -> None:
+    assert re.fullmatch(r"c4 \d+\.\d+\.\d+\S*\n", c4(tmp_path / "home", "--version", models=models).stdout)
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("x","y")']
+
+
+def test_no_text_in_a_table_is_a_formula_for_a_spreadsheet_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    out = tmp_path / "s.csv"
+    rows = [FileScore(name, "clear", False, 0.7, -0.1, 1e-9, 0.1, "marco-1", name) for name in FORMULAS]
+    write_scores([*rows, ROW], out)
+    with out.open(newline="", encoding="utf-8") as opened:
+        *cells, plain = csv.DictReader(opened)
+    assert [(row["path"], row["error"]) for row in cells] == [(f"'{name}", f"'{name}") for name in FORMULAS]
+    assert {(row["p_crystals"], row["p_other"]) for row in cells} == {("-0.1", "1e-09")}
+    assert (plain["path"], plain["error"]) == ("a.jpg", "")
 
 
 ROW = FileScore("a.jpg", "clear", False, 0.7, 0.1, 0.1, 0.1, "marco-1", None)

@@ -8,10 +8,12 @@ from typing import Any, cast
 
 import dagster as dg
 import pytest
+import yaml
 from dagster._daemon.monitoring import concurrency
 
 from c4_assets.definitions import defs
-from c4_assets.deployment_home import prepare_dagster_home
+from c4_assets.deployment_home import prepare_dagster_home, shipped_dagster_yaml
+from c4_assets.runs.dagster_yaml import missing_keys
 from c4_assets.runs.metadata import markdown_cell
 from c4_assets.runs.pools import POOLS
 from resources.settings import Settings
@@ -32,6 +34,17 @@ def test_every_pool_that_an_asset_uses_has_a_limit_of_its_own(settings: Settings
     used = {op.pool for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition) for op in [asset.op]}
     assert used - {None} == set(POOLS)
     assert limits(settings) == POOLS
+
+
+def test_every_step_that_asks_the_imaging_database_is_counted_in_a_pool() -> None:
+    """The bound on sessions that docs/imaging-database.md tells DBAs is the sum of the limits."""
+    asking = [
+        asset
+        for asset in defs.assets or ()
+        if isinstance(asset, dg.AssetsDefinition) and "imaging_database" in asset.required_resource_keys
+    ]
+    assert {asset.key.path[-1] for asset in asking} >= {"raw_inspection_images", "db_scores", "human_labels"}
+    assert {asset.op.pool for asset in asking} <= set(POOLS)
 
 
 def test_what_an_operator_has_set_stays(settings: Settings) -> None:
@@ -73,3 +86,79 @@ def test_one_run_a_partition_no_telemetry_and_no_welcome(settings: Settings) -> 
 
 def test_text_from_the_database_is_no_markdown() -> None:
     assert markdown_cell("a|b <img src=x> [x](y)\nz") == r"a\|b \<img src=x\> \[x\]\(y\) z"
+
+
+def written(settings: Settings) -> str:
+    prepare_dagster_home(settings)
+    return (settings.dagster_home / "dagster.yaml").read_text()
+
+
+def with_runs(tmp_path: Path, **runs: str) -> Settings:
+    return Settings.model_validate({"home": tmp_path, "runs": runs})
+
+
+def test_one_template_serves_one_machine_and_a_cluster(tmp_path: Path) -> None:
+    here = yaml.safe_load(written(with_runs(tmp_path / "here")))
+    cluster = yaml.safe_load(
+        shipped_dagster_yaml(with_runs(tmp_path / "there", executor="slurm", dagster_storage="postgres"))
+    )
+    assert set(cluster) - set(here) == {"storage"}
+    assert set(here) <= set(cluster)
+    for each in (here, cluster):
+        assert each["run_monitoring"]["free_slots_after_run_end_seconds"] == 60
+        assert each["python_logs"]["managed_python_loggers"] == ["c4"]
+        assert (each["telemetry"], each["nux"]) == ({"enabled": False}, {"enabled": False})
+    limits = [
+        (each["concurrency"]["runs"]["max_concurrent_runs"], each["concurrency"]["runs"]["tag_concurrency_limits"][1])
+        for each in (here, cluster)
+    ]
+    assert limits == [
+        (8, {"key": "dagster/backfill", "limit": 4}),
+        (20, {"key": "dagster/backfill", "limit": 8}),
+    ]
+    assert cluster["storage"]["postgres"]["postgres_db"]["password"] == {"env": "DAGSTER_POSTGRES_PASSWORD"}
+
+
+def test_what_c4_wrote_follows_its_settings_and_what_a_site_changed_stays(tmp_path: Path) -> None:
+    assert "max_concurrent_runs: 8" in written(with_runs(tmp_path))
+    assert "max_concurrent_runs: 20" in written(with_runs(tmp_path, executor="slurm"))
+    file = with_runs(tmp_path).dagster_home / "dagster.yaml"
+    file.write_text(file.read_text().replace("max_concurrent_runs: 20", "max_concurrent_runs: 3"))
+    assert "max_concurrent_runs: 3" in written(with_runs(tmp_path))
+
+
+def test_a_link_of_an_earlier_release_gives_way_to_a_file_and_nothing_is_written_through_it(tmp_path: Path) -> None:
+    checkout, settings = tmp_path / "checkout", with_runs(tmp_path / "home")
+    checkout.mkdir()
+    (checkout / "dagster.yaml").write_text("# of the checkout\n")
+    (checkout / "workspace.yaml").write_text("load_from: []\n")
+    settings.dagster_home.mkdir(parents=True)
+    file = settings.dagster_home / "dagster.yaml"
+    for target in (checkout / "dagster.yaml", tmp_path / "moved" / "dagster.yaml"):
+        file.unlink(missing_ok=True)
+        file.symlink_to(target)
+        assert "python_logs" in written(settings)
+        assert not file.is_symlink()
+    assert (checkout / "dagster.yaml").read_text() == "# of the checkout\n"
+
+
+def test_a_link_that_a_site_has_made_stays(tmp_path: Path) -> None:
+    settings = with_runs(tmp_path / "home")
+    settings.dagster_home.mkdir(parents=True)
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    (settings.dagster_home / "dagster.yaml").symlink_to(tmp_path / "dagster.yaml")
+    assert written(settings) == "telemetry: {enabled: false}\n"
+    assert (settings.dagster_home / "dagster.yaml").is_symlink()
+
+
+def test_a_site_with_a_file_of_its_own_is_told_what_it_lacks(tmp_path: Path) -> None:
+    file, shipped = tmp_path / "dagster.yaml", shipped_dagster_yaml(with_runs(tmp_path))
+    file.write_text("telemetry: {enabled: true}\nrun_monitoring: {enabled: true, start_timeout_seconds: 9}\nnux: {}\n")
+    missing = missing_keys(file, shipped)
+    assert {"python_logs", "run_monitoring.free_slots_after_run_end_seconds"} <= set(missing)
+    assert not {"telemetry", "telemetry.enabled", "run_monitoring.enabled", "nux", "storage"} & set(missing)
+    file.write_text(shipped)
+    assert missing_keys(file, shipped) == []
+    for odd in ("", "[]", "a: [", "run_monitoring: 3\n"):
+        file.write_text(odd)
+        missing_keys(file, shipped)

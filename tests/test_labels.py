@@ -1,6 +1,10 @@
 """Labels through the weekly job: what people said, the checks that find fault with it, and what Ashes leaves out."""
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +24,9 @@ from c4_assets.labels.agreement import (
     newest,
     one_against_the_rest,
 )
+from c4_assets.labels.people import People
 from resources.archive.label_archive import read_labels
+from resources.archive.people import numbers_of
 from resources.imaging_database.schema import score_classes, scores
 from resources.records import CATEGORIES, HumanLabel
 from tests.conftest import Facility, noon, photograph
@@ -166,15 +172,16 @@ def test_people_who_agree_with_each_other_but_not_with_the_machine_are_a_warning
     assert "0." in named(failed(result)["people_agree_with_the_machine"])
 
 
-def test_somebody_who_labels_unlike_everybody_else_is_named(labelled: Facility) -> None:
+def test_somebody_who_labels_unlike_everybody_else_is_told_by_number(labelled: Facility) -> None:
     seen = machine(labelled)
     for human in ("ana", "ben", "cleo", "dan"):
         label(labelled, human, seen)
     label(labelled, "eve", shifted(seen, PATHS[:12]))
     result = collect(labelled)
     assert set(failed(result)) == {"nobody_labels_alone"}
-    assert "eve" in named(failed(result)["nobody_labels_alone"])
-    assert "ana" not in named(failed(result)["nobody_labels_alone"])
+    called = People(labelled.settings).called(["ana", "eve"])
+    assert called["eve"] in named(failed(result)["nobody_labels_alone"])
+    assert called["ana"] not in named(failed(result)["nobody_labels_alone"])
 
 
 def test_a_category_that_nobody_labels_is_told(labelled: Facility) -> None:
@@ -223,6 +230,86 @@ def repacked(data: bytes) -> bytes:
     buffer = io.BytesIO()
     Image.open(io.BytesIO(data)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def texts(result: dg.ExecuteInProcessResult, docs: Path) -> str:
+    """All that a run shows of itself: its metadata, its checks' and the pages that it wrote."""
+    shown = [
+        str(value.value)
+        for event in result.get_asset_materialization_events()
+        for value in event.materialization.metadata.values()
+    ]
+    shown += [str(value.value) for each in result.get_asset_check_evaluations() for value in each.metadata.values()]
+    return "\n".join([*shown, *(page.read_text() for page in docs.rglob("*.html"))])
+
+
+def test_nobody_is_named_on_a_page_and_everybody_keeps_a_number(make_facility: Callable[..., Facility]) -> None:
+    people = ("Ana Example", "Ben Example", "Cleo Example", "Dan Example")
+    facility = make_facility()
+    facility.add_plate("P1", {f"{n:02d}.jpg": photograph(n) for n in range(24)}, noon(14))
+    facility.score(noon(14))
+    seen = machine(facility)
+    for human in people[:3]:
+        label(facility, human, seen)
+    label(facility, people[3], shifted(seen))
+    told = texts(collect(facility), facility.settings.data_docs)
+    assert "Example" not in told
+    assert {f"person {number}" for number in (1, 2, 3, 4)} <= set(re.findall(r"person \d+", told))
+    file = facility.settings.data / "people.json"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert set(json.loads(file.read_text())) == set(people)
+    (kept,) = read_labels(facility.archive, MONDAY.date()).values()
+    assert {each.label.human for each in kept} == set(people), "the archive keeps who it was"
+
+
+def test_a_site_may_have_people_named(make_facility: Callable[..., Facility]) -> None:
+    facility = make_facility(ui={"show_names": True})
+    facility.add_plate("P1", {f"{n:02d}.jpg": photograph(n) for n in range(24)}, noon(14))
+    facility.score(noon(14))
+    label(facility, "Ana Example", shifted(machine(facility)))
+    told = texts(collect(facility), facility.settings.data_docs)
+    assert "Ana Example" in told
+    assert not re.findall(r"person \d", told)
+    assert not (facility.settings.data / "people.json").exists()
+
+
+def test_whoever_comes_later_gets_the_next_number(tmp_path: Path) -> None:
+    file = tmp_path / "people.json"
+    first = numbers_of(file, ["ana", "ben"])
+    later = numbers_of(file, ["aaron", "ben", "ana"])
+    assert sorted(first.values()) == [1, 2]
+    assert {**later, **first} == later
+    assert later["aaron"] == 3
+
+
+def test_numbers_do_not_follow_the_alphabet(tmp_path: Path) -> None:
+    names = [f"{letter}{number}" for letter in "abcdefgh" for number in range(5)]
+    numbers = numbers_of(tmp_path / "people.json", names)
+    assert sorted(numbers.values()) == list(range(1, 41))
+    assert sorted(names, key=numbers.__getitem__) != sorted(names)
+
+
+def test_two_processes_give_nobody_the_same_number(tmp_path: Path) -> None:
+    file = tmp_path / "people.json"
+    program = "import sys; from pathlib import Path; from resources.archive.people import numbers_of\n"
+    program += "for n in range(20): numbers_of(Path(sys.argv[1]), [f'{sys.argv[2]}{n}', 'both'])"
+    command = [sys.executable, "-c", program, str(file)]
+    started = [subprocess.Popen([*command, each], cwd=Path(__file__).parents[1]) for each in ("a", "b", "c")]
+    assert [each.wait(60) for each in started] == [0, 0, 0]
+    known = json.loads(file.read_text())
+    assert sorted(known.values()) == list(range(1, 62))
+
+
+@pytest.mark.parametrize("content", [b"", b"[1", b"[]", b'{"ana": "x"}', b"\xff\xfe"])
+def test_a_file_of_numbers_that_cannot_be_read_is_kept_and_begun_anew(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "people.json"
+    file.write_bytes(content)
+    assert numbers_of(file, ["ana"]) == {"ana": 1}
+    assert file.with_suffix(".unreadable").read_bytes() == content
+
+
+def test_a_blank_name_is_nobodys(facility: Facility) -> None:
+    assert People(facility.settings).called(["", " ", "ana"]) == {"": "", " ": " ", "ana": "person 1"}
 
 
 def said(human: str, image: int, category: str, minute: int = 0, score_id: int = 0) -> HumanLabel:

@@ -8,7 +8,7 @@ import pytest
 
 from testing.import_graph import PACKAGES, ROOT, floors, imported, module_arrows, modules, room_arrows, room_of
 
-WORK = ("scoring", "labels", "checks", "models", "pictures", "backlog", "importing", "demo")
+WORK = ("scoring", "labels", "checks", "models", "pictures", "backlog", "importing", "demo", "web")
 """Rooms that do the work: they know neither Dagster nor the deployment that they work for."""
 
 BASE = ("resources", "resources/archive", "resources/image_store", "resources/imaging_database")
@@ -28,6 +28,7 @@ NEVER = {
 }
 
 PRIVATE_NAMES_OF_DAGSTER = {
+    "dagster._cli.proxy_server_manager": ["ProxyServerManager"],
     "dagster._core.definitions.asset_checks.asset_check_evaluation": ["AssetCheckEvaluationTargetMaterializationData"],
     "dagster._core.definitions.assets.graph.base_asset_graph": ["BaseAssetGraph"],
     "dagster._core.definitions.executor_definition": ["multiple_process_executor_requirements"],
@@ -59,6 +60,8 @@ PRIVATE_NAMES_OF_DAGSTER = {
     "dagster._core.storage.runs.sql_run_storage": ["SqlRunStorage"],
     "dagster._core.storage.tags": ["BACKFILL_ID_TAG", "WILL_RETRY_TAG"],
     "dagster._core.utils": ["make_new_backfill_id"],
+    "dagster._core.workspace.context": ["WorkspaceProcessContext"],
+    "dagster._core.workspace.load_target": ["WorkspaceFileTarget"],
     "dagster._grpc.types": ["ExecuteStepArgs"],
 }
 """What C4 uses of Dagster beyond its public interface: the list to go through when Dagster is upgraded."""

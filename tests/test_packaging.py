@@ -107,7 +107,7 @@ def test_the_wheel_holds_what_commands_and_documentation_refer_to(wheel: Path) -
     names = set(zipfile.ZipFile(wheel).namelist())
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     packages = {name for name in tracked if name.startswith(("c4_assets/", "resources/", "sensors/"))}
-    deployment = {name for name in tracked if name.startswith("deploy/")} | {"dagster.yaml", "workspace.yaml"}
+    deployment = {name for name in tracked if name.startswith("deploy/")} | {"workspace.yaml"}
     assert packages | {f"c4_assets/shipped/{name}" for name in deployment} <= names
     rest = {name for name in names if not name.startswith(("c4_assets/", "resources/", "sensors/"))}
     assert all(".dist-info/" in name for name in rest), "a wheel must bring nothing but its own packages"

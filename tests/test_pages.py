@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -323,6 +324,26 @@ def test_the_sensor_finds_a_new_inspection_and_its_run_scores_it(dagster: str, d
         return sum(day.scored for day in days) >= 99 and not any(day.pending for day in days)
 
     wait_until(scored, 400, "the sensor-driven run")
+
+
+def test_the_ui_works_through_its_rules_and_asks_nobody_else(dagster: str, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 1600, "height": 900})
+    asked: set[str] = set()
+    refused: list[str] = []
+    page.on("request", lambda request: asked.add(urlsplit(request.url).netloc or request.url[:5]))
+    page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
+    frames: list[object] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", frames.append))
+    page.goto(f"{dagster}/runs")
+    expect(page.get_by_text("score_images").or_(page.get_by_text("raw_inspection_images")).first).to_be_visible(
+        timeout=60_000
+    )
+    page.goto(f"{dagster}/asset-groups")
+    expect(page.get_by_text("marco_probabilities").first).to_be_visible(timeout=60_000)
+    assert frames, "the websocket answers"
+    assert refused == []
+    assert asked - {"data:", "blob:"} == {urlsplit(dagster).netloc}
+    page.close()
 
 
 def test_the_lineage_page_shows_the_whole_graph_unfolded(dagster: str, browser: Browser) -> None:

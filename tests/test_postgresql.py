@@ -7,11 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from c4_assets.deployment_home import shipped_dagster_yaml
 from c4_assets.runs.pools import POOLS, set_pool_limits
+from resources.settings import Settings
+from resources.settings.sections import Runs
 from testing.postgresql import PASSWORD, Server
 from tests.conftest import Facility, photograph
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_the_clusters_dagster_instance_keeps_runs_and_pool_limits_in_postgresql(
@@ -23,7 +24,8 @@ def test_the_clusters_dagster_instance_keeps_runs_and_pool_limits_in_postgresql(
     for variable, value in (("HOST", "127.0.0.1"), ("PORT", str(postgresql_server.port)), ("USER", "c4"), ("DB", name)):
         monkeypatch.setenv(f"DAGSTER_POSTGRES_{variable}", value)
     monkeypatch.setenv("DAGSTER_POSTGRES_PASSWORD", PASSWORD)
-    (tmp_path / "dagster.yaml").write_text((ROOT / "deploy" / "slurm" / "dagster.yaml").read_text())
+    shared = Settings(home=tmp_path, runs=Runs(executor="slurm", dagster_storage="postgres"))
+    (tmp_path / "dagster.yaml").write_text(shipped_dagster_yaml(shared))
     facility.add_plate("P1", {"0.jpg": photograph(0)})
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         set_pool_limits(instance)

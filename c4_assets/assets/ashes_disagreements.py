@@ -10,6 +10,7 @@ from c4_assets.assets.db_scores import db_scores
 from c4_assets.assets.human_labels import human_labels
 from c4_assets.checks.pictures import pictures_in
 from c4_assets.labels.ashes import collect_week, confusion, missed_crystals_first
+from c4_assets.labels.people import People
 from c4_assets.models.active import ActiveModels
 from c4_assets.models.marco.preprocessing import thumbnail
 from c4_assets.pictures.contact_sheet import Tile
@@ -29,11 +30,13 @@ from resources.executors.step_resources import StepResources
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.records import PROBABILITY_COLUMNS, ScorePair
+from resources.settings import Settings
 
 MAX_DISAGREEMENTS_SHOWN = 18
 
 
-def _tiles(rows: Sequence[ScorePair], pictures: Sequence[bytes | None]) -> list[Tile]:
+def _tiles(rows: Sequence[ScorePair], pictures: Sequence[bytes | None], people: People) -> list[Tile]:
+    called = people.called(row.human for row in rows)
     tiles: list[Tile] = []
     for row, picture in zip(rows, pictures, strict=True):
         try:
@@ -45,7 +48,7 @@ def _tiles(rows: Sequence[ScorePair], pictures: Sequence[bytes | None]) -> list[
             Tile(
                 jpeg,
                 str(row.human_category),
-                (place, f"{row.human}: {row.human_category}", f"machine: {row.machine_category}"),
+                (place, f"{called[row.human]}: {row.human_category}", f"machine: {row.machine_category}"),
             )
         )
     return tiles
@@ -81,6 +84,7 @@ def ashes_disagreements(
     imaging_database: dg.ResourceParam[ImagingDatabase],
     image_store: dg.ResourceParam[ImageStore],
     models: dg.ResourceParam[ActiveModels],
+    settings: dg.ResourceParam[Settings],
 ) -> dg.MaterializeResult[Any]:
     """Images whose newest human score of the week names another category than the machine's.
 
@@ -96,7 +100,7 @@ def ashes_disagreements(
     unmapped = sorted({row.human_class for row in week.unmapped})
     return dg.MaterializeResult(
         metadata={
-            "disagreements": sheet_metadata(_tiles(shown, pictures)),
+            "disagreements": sheet_metadata(_tiles(shown, pictures, People(settings))),
             "human against machine": dg.MetadataValue.md(confusion(week)),
             PARTITION_ROWS_KEY: len(week.disagreements),
             "images compared": compared,

@@ -9,6 +9,7 @@ from c4_assets.checks.data_checks import DataChecks
 from c4_assets.checks.labels import ASSET
 from c4_assets.checks.pictures import pictures_in
 from c4_assets.labels.collect import collect_labels, without_left_out
+from c4_assets.labels.people import People
 from c4_assets.labels.report import report_page, write_report
 from c4_assets.models.active import ActiveModels
 from c4_assets.runs.check_results import evaluate, trends
@@ -21,6 +22,7 @@ from resources.archive.label_archive import read_labels, write_labels
 from resources.executors.step_resources import StepResources
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
+from resources.settings import Settings
 
 
 @dg.asset(
@@ -55,6 +57,7 @@ def human_labels(
     image_store: dg.ResourceParam[ImageStore],
     models: dg.ResourceParam[ActiveModels],
     data_checks: dg.ResourceParam[DataChecks],
+    settings: dg.ResourceParam[Settings],
 ) -> Events:
     """Every score that a person gave in the week: all of them, with the check that leaves one out where one does.
 
@@ -66,13 +69,13 @@ def human_labels(
         score_archive = models.archive(models.current)
         thresholds = data_checks.thresholds.labels
         found, tables = collect_labels(start, end, imaging_database, score_archive, thresholds)
-        checked = evaluate(data_checks, ASSET, start.date(), tables, pictures_in(image_store))
+        people = People(settings)
+        checked = evaluate(data_checks, ASSET, start.date(), people.in_tables(tables), pictures_in(image_store))
         labels = without_left_out(found, checked.verdicts)
         write_labels(score_archive, start.date(), labels)
         page = report_page(data_checks.docs, context.partition_key)
-        write_report(
-            page, read_labels(score_archive, start.date(), thresholds.compared_weeks), start.date(), thresholds
-        )
+        weeks = read_labels(score_archive, start.date(), thresholds.compared_weeks)
+        write_report(page, people.in_labels(weeks), start.date(), thresholds)
     yield dg.MaterializeResult(
         metadata={
             "labels report": page,

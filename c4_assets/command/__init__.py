@@ -1,7 +1,8 @@
 """The ``c4`` command: what an operator does outside Dagster's UI."""
 
 from importlib import import_module
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -70,8 +71,18 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"c4 {version('c4')}")
+        raise typer.Exit
+
+
 @app.callback()
-def c4() -> None:
+def c4(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print C4's version and exit.")
+    ] = False,
+) -> None:
     """Score images of crystallisation drops. Settings are in c4.toml and C4_ variables (docs/configuration.md)."""
 
 

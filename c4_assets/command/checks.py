@@ -130,6 +130,7 @@ def _judge_labels(day: date, settings: Settings, database: ImagingDatabase, arch
     from c4_assets.checks.expectations import judge
     from c4_assets.checks.labels import ASSET
     from c4_assets.labels.collect import collect_labels, without_left_out
+    from c4_assets.labels.people import People
     from c4_assets.labels.report import report_page, write_report
     from resources.archive.label_archive import read_labels
 
@@ -138,11 +139,14 @@ def _judge_labels(day: date, settings: Settings, database: ImagingDatabase, arch
     start = datetime.combine(monday, datetime.min.time(), UTC)
     with errors.status(f"judging the labels of the week of {monday}"):
         found, tables = collect_labels(start, start + timedelta(weeks=1), database, archive, thresholds.labels)
+        people = People(settings)
+        tables = people.in_tables(tables)
         judged = judge(checks_of(ASSET), tables, thresholds)
         pages = write_pages(settings.data_docs, ASSET, monday, tables, judged)
         weeks = read_labels(archive, monday, thresholds.labels.compared_weeks)
         page = report_page(settings.data_docs, monday.isoformat())
-        write_report(page, {**weeks, monday: without_left_out(found, judged.verdicts)}, monday, thresholds.labels)
+        weeks = people.in_labels({**weeks, monday: without_left_out(found, judged.verdicts)})
+        write_report(page, weeks, monday, thresholds.labels)
     _print_pages([page, *pages.values()])
     return list(judged.verdicts)
 

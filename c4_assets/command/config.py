@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from c4_assets.deployment_home import shipped_dagster_yaml
 from resources.settings.reference import effective, example, schema
 from resources.settings.settings import Settings
 
@@ -18,11 +19,16 @@ def config(
     json_schema: Annotated[
         bool, typer.Option("--schema", help="Print the file's JSON Schema instead, for editors.")
     ] = False,
+    dagster_yaml: Annotated[
+        bool, typer.Option("--dagster-yaml", help="Print the dagster.yaml that C4 has for these settings instead.")
+    ] = False,
 ) -> None:
     """Print the settings in effect as a file c4.toml. Secrets are hidden."""
     if example_file:
         typer.echo(example(), nl=False)
     elif json_schema:
         typer.echo(schema(), nl=False)
+    elif dagster_yaml:
+        typer.echo(shipped_dagster_yaml(Settings.from_environment()), nl=False)
     else:
         typer.echo(effective(Settings.from_environment(), show_sources), nl=False)

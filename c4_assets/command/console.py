@@ -18,12 +18,20 @@ errors = Console(stderr=True, markup=False, highlight=False)
 
 @contextmanager
 def reporting_errors() -> Generator[None, None, None]:
-    """Prints an error that an operator can act on and ends the program with status 1."""
+    """Prints an error that an operator can act on and ends the program with status 1.
+
+    A file that cannot be read or written is one of them: it was named on the command line or in the settings.
+    """
     try:
         with naming_extras():
             yield
     except C4Error as error:
         print_error("Error", str(error))
+        raise SystemExit(1) from error
+    except OSError as error:
+        if error.filename is None or isinstance(error, ConnectionError):
+            raise
+        print_error("Error", f"{error.filename}: {error.strerror}.")
         raise SystemExit(1) from error
 
 

@@ -43,7 +43,9 @@ def run(
     failed = [each for each, rows in written.items() if rows is None]
     rows = sum(count or 0 for count in written.values())
     console.print(f"{rows} scores were written. `c4 status` tells what is left.")
-    if failed:
+    if not rows and not failed:
+        print_error("Nothing was scored", "`c4 status --failures` says why.")
+    if failed or not rows:
         raise typer.Exit(1)
 
 

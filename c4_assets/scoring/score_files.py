@@ -14,6 +14,7 @@ from resources.atomic_write import atomic_write
 from resources.errors import ConfigurationError, ImageError
 from resources.image_store.base import checked_size
 from resources.records import CRYSTALS, Probabilities, likeliest
+from resources.spreadsheets import harmless
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif"}
 """Endings of image files. MARCO reads JPEG and PNG; the others are listed as failed and not passed over in silence."""
@@ -142,7 +143,7 @@ def write_scores(rows: Sequence[FileScore], out: Path) -> None:
                 with temporary.open("w", newline="", encoding="utf-8") as opened:
                     table = csv.DictWriter(opened, FileScore.__dataclass_fields__)
                     table.writeheader()
-                    table.writerows(records)
+                    table.writerows(map(harmless, records))
     except OSError as error:
         raise ConfigurationError(f"{out} cannot be written: {error.strerror}.") from error
 

@@ -42,7 +42,8 @@ SILENT = Fault(
 FULL_UP = Fault(
     Unavailable,
     "has no connection left",
-    f"Ask its administrator for more, or lower the limit of Dagster's pool imaging_database. {_CARRIES_ON}",
+    "Ask its administrator for more, or lower the limits of Dagster's pools image_store and imaging_database. "
+    f"{_CARRIES_ON}",
 )
 READ_ONLY = Fault(
     Unavailable,

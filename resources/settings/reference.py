@@ -155,8 +155,10 @@ def _comment(text: str) -> list[str]:
 def schema() -> str:
     """The JSON Schema of the file, by which editors complete and check it."""
     made = Settings.model_json_schema()
-    for name in ("password", "wallet_password"):
-        del made["$defs"]["Database"]["properties"][name]  # refused in the file
+    for section in map(table_of, (field.annotation for field in Settings.model_fields.values())):
+        for name, field in section.model_fields.items() if section else ():
+            if section and is_secret(field):
+                del made["$defs"][section.__name__]["properties"][name]  # refused in the file
     for model in (made, *made["$defs"].values()):
         for described in model["properties"].values():
             if isinstance(described.get("default"), dict):

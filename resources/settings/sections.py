@@ -1,4 +1,4 @@
-"""The sections ``database``, ``store`` and ``runs``."""
+"""The sections ``database``, ``store``, ``runs`` and ``ui``."""
 
 from datetime import date
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from resources.settings.types import LocalPath, Section
+from resources.settings.types import LocalPath, Networks, Section, Texts
 
 
 class Database(Section):
@@ -77,4 +77,38 @@ class Runs(Section):
     dagster_home: LocalPath = Field(
         default=Path("{home}/dagster"),
         description="Dagster's own folder. The variable DAGSTER_HOME comes before this key.",
+    )
+    dagster_storage: Literal["sqlite", "postgres"] = Field(
+        default="sqlite",
+        description="Where Dagster keeps its runs: SQLite in its folder, for one machine, or PostgreSQL, which five "
+        "variables DAGSTER_POSTGRES_… name (HOST, PORT, USER, PASSWORD, DB).",
+    )
+
+
+class Ui(Section):
+    """Who may use Dagster's UI, which `c4 ui` serves, and what it shows of people."""
+
+    hosts: Texts = Field(
+        default=(),
+        description="Names under which browsers ask for it besides localhost, with the port where it is not 80 or 443. "
+        "Requests under other names, and from pages of other places, are refused.",
+        examples=[["c4.facility.org"]],
+    )
+    password: SecretStr | None = Field(
+        default=None, description="What browsers must say before they are answered, under any name of a user."
+    )
+    user_header: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The header in which a proxy that asks people to log in says who is there. The proxy must take it "
+        "out of what browsers send. A request without it is refused, unless it brings the password.",
+        examples=["X-Forwarded-User"],
+    )
+    proxies: Networks = Field(
+        default=("127.0.0.1", "::1"), description="Addresses, or networks, of proxies that are believed."
+    )
+    show_names: bool = Field(
+        default=False,
+        description="Name people in the labels report, Data Docs, contact sheets and Dagster's metadata. Without, each "
+        "is called person 1, person 2 …; who that is stands in people.json in data, which C4's account alone may read.",
     )

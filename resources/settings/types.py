@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
@@ -37,7 +38,17 @@ def _absolute(path: Path) -> Path:
     return path
 
 
+def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError('must be a list of addresses or networks, like ["127.0.0.1", "10.1.0.0/16"]') from None
+    return texts
+
+
 Texts = Annotated[tuple[str, ...], BeforeValidator(_as_in_the_file)]
+Networks = Annotated[Texts, AfterValidator(_networks)]
 LocalPath = Annotated[Path, AfterValidator(_expanded)]
 SharedPath = Annotated[Path, AfterValidator(_absolute)]
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import yaml
 
+from c4_assets.deployment_home import shipped_dagster_yaml
 from c4_assets.models.active import ActiveModels
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import Staging
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.connecting import Connecting
 from resources.settings import Settings
+from resources.settings.sections import Runs
 from testing.ports import free_ports
 from testing.postgresql import PASSWORD, Server, running_server
 from testing.slurm_cluster import Cluster
@@ -180,13 +182,14 @@ def write_environment(file: Path, environment: Mapping[str, str]) -> None:
 
 def dagster_yaml(plan: Plan) -> dict[str, Any]:
     """The settings of Dagster that C4 ships for the executor, but what is waited for is looked at more often."""
-    shipped = PROJECT / ("deploy/slurm/dagster.yaml" if plan.executor == "slurm" else "dagster.yaml")
-    config: dict[str, Any] = yaml.safe_load(shipped.read_text())
+    storage = "postgres" if plan.executor == "slurm" else "sqlite"
+    runs = Runs.model_validate({"executor": plan.executor, "dagster_storage": storage})
+    config: dict[str, Any] = yaml.safe_load(shipped_dagster_yaml(Settings(runs=runs)))
     config["run_monitoring"]["poll_interval_seconds"] = plan.monitor_seconds
-    runs = config["concurrency"]["runs"]
+    limited = config["concurrency"]["runs"]
     if plan.at_once is not None:
-        limits = [limit for limit in runs["tag_concurrency_limits"] if limit["key"] != BACKFILL_TAG]
-        runs["tag_concurrency_limits"] = [*limits, {"key": BACKFILL_TAG, "limit": plan.at_once}]
+        limits = [limit for limit in limited["tag_concurrency_limits"] if limit["key"] != BACKFILL_TAG]
+        limited["tag_concurrency_limits"] = [*limits, {"key": BACKFILL_TAG, "limit": plan.at_once}]
     return config
 
 

@@ -141,7 +141,9 @@ def _compare_views(kind: str, there: SharedView, here: SharedView) -> Iterator[S
         else:
             yield SiteFinding(f"{node} writes to {name} {folder}")
     if there.instance_error:
-        yield SiteFinding(f"{node}: the Dagster instance", f"{there.instance_error} See deploy/slurm/dagster.yaml.")
+        yield SiteFinding(
+            f"{node}: the Dagster instance", f"{there.instance_error} Set runs.dagster_storage to postgres."
+        )
     elif there.instance != here.instance:
         yield SiteFinding(
             f"{node}: the Dagster instance", f"It is another one than here. Is it SQLite on a local disk? {fix}"

@@ -54,5 +54,5 @@ def refuse_sqlite_on_network_file_system(instance: dg.DagsterInstance, mounts: P
     if kind in NETWORK_FILE_SYSTEMS:
         raise ConfigurationError(
             f"The Dagster instance in {root} is SQLite on {kind}: its locks do not hold between machines there, and "
-            "several nodes writing would damage it. Use PostgreSQL, as in deploy/slurm/dagster.yaml."
+            "several nodes writing would damage it. Use PostgreSQL (runs.dagster_storage)."
         )
