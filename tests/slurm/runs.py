@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,25 @@ import dagster as dg
 from dagster._core.execution.api import execute_run
 from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
 
+from resources.settings.keys import flat, variable_of
 from tests.slurm import steps
 from tests.slurm.cluster import PROJECT
 
 
 @dataclass
 class Workplace:
-    """A deployment for a test: a Dagster instance, a Slurm site and a shared folder."""
+    """A deployment for a test: a Dagster instance, a Slurm site and a shared folder. ``setenv`` sets a variable."""
 
     folder: Path
     instance: dg.DagsterInstance
+    setenv: Callable[[str, str], None]
     site: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def configure(self, **changes: Any) -> None:
-        """Changes keys of the section ``slurm``, which every run is given."""
+        """Changes keys of the section ``slurm``, by variables that runs and commands read."""
         self.site |= changes
+        for key, value in flat({"slurm": self.site}).items():
+            self.setenv(variable_of(key), str(value))
 
     def add_to_environment(self, **variables: str) -> None:
         """Adds lines to the site's environment file."""
@@ -71,7 +75,7 @@ class Workplace:
         """Configuration of a run: its steps' :class:`tests.slurm.steps.Work`."""
         return {
             "ops": {op: {"config": {"folder": str(self.folder), **work}} for op in ops},
-            "execution": {"config": {"site": self.site, "check_seconds": 1}},
+            "execution": {"config": {"check_seconds": 1}},
         }
 
 
