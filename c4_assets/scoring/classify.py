@@ -14,6 +14,7 @@ from c4_assets.models.engine import Classification, Engine, InferenceTimes, infe
 from c4_assets.models.marco.preprocessing import thumbnail
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedImage, Staging
+from resources.archive.unreadable import UnreadableFile
 from resources.errors import ImageError
 from resources.records import ImageOutcome, crystal_probability
 
@@ -50,7 +51,8 @@ def classify_day(
     """Classifies what is staged of a day.
 
     Every inspection is a checkpoint: its staged file is removed when its outcomes are on disk, so a run that died
-    loses at most the inspection that it was at. A file that has a score is not classified again.
+    loses at most the inspection that it was at. A file that has a score is not classified again. A staged file that
+    cannot be read is discarded: its images stay pending, and are fetched again by the next run.
 
     Args:
         engine: gives the engine; not called where there is nothing to classify, because loading takes seconds.
@@ -62,7 +64,11 @@ def classify_day(
     waiting = staging.inspections(day)
     for inspection_id in waiting:
         known = _Known(scored)
-        outcomes = [*_classify(known.without_score(staging.read(day, inspection_id)), engine), *known.listed_anew]
+        try:
+            outcomes = [*_classify(known.without_score(staging.read(day, inspection_id)), engine), *known.listed_anew]
+        except UnreadableFile as error:
+            staging.discard(day, inspection_id, error)
+            continue
         if outcomes:
             archive.checkpoint(day, inspection_id, outcomes)
         if not keep_staged:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from c4_assets.scoring.exif import taken_at_of
+from c4_assets.scoring.restore import restore_day
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedImage, Staging
 from resources.errors import Unavailable
@@ -70,6 +71,8 @@ def stage_day(
     """
     started = time.monotonic()
     result = StagedDay()
+    for archive in archives:
+        restore_day(day, database, archive)
     pending, needed = _pending(day, database, archives, max_attempts)
     for inspection_id, images in pending.items():
         wanted = [image for image in images if image in needed]

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, score_classes, scores
 from resources.imaging_database.statements import among
-from resources.records import PROBABILITY_COLUMNS
+from resources.records import PROBABILITY_COLUMNS, Image, ImageOutcome
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,28 @@ def written_contents(database: ImagingDatabase, image_ids: Iterable[int]) -> dic
             )
             for row in connection.execute(query):
                 found.setdefault(row.image_id, []).append(WrittenContent(row.image_sha256, row.scored_at))
+    return found
+
+
+def written_outcomes(database: ImagingDatabase, scorer_version: str, listed: Iterable[Image]) -> list[ImageOutcome]:
+    """What a scorer version wrote of these images, as outcomes: those of its rows that are of the image's own path."""
+    by_id = {image.image_id: image for image in listed}
+    found: list[ImageOutcome] = []
+    with database.reading("read back") as connection:
+        for these in among(connection, scores.c.image_id, by_id):
+            query = select(
+                scores.c.image_id,
+                scores.c.image_path,
+                scores.c.image_sha256,
+                scores.c.scored_at,
+                *(scores.c[name] for name in PROBABILITY_COLUMNS),
+            ).where(scores.c.scorer_version == scorer_version, these)
+            for row in connection.execute(query):
+                image, probabilities = by_id[row.image_id], [getattr(row, name) for name in PROBABILITY_COLUMNS]
+                if row.image_path == image.path and row.image_sha256 and None not in probabilities:
+                    clear, crystals, other, precipitate = map(float, probabilities)
+                    vector = (clear, crystals, other, precipitate)
+                    found.append(ImageOutcome(image, row.scored_at, row.image_sha256, vector))
     return found
 
 
