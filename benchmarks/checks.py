@@ -126,6 +126,7 @@ def without_checks() -> Any:
         "raw_inspection_images.image_tables": {},
         "marco_probabilities.weights_table": {},
         "marco_probabilities.probability_tables": {"images": {}},
+        "marco_probabilities.archive_table": {},
         "marco_probabilities.trends": {},
         "class_predictions.prediction_tables": {},
         "class_predictions.mix_table": {"day": {}},

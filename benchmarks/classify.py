@@ -78,7 +78,7 @@ def contenders(models: Path) -> dict[str, Contender]:
     found: dict[str, Contender] = {
         "serving_default@1": serving_default(saved_model, 1),
         BASELINE: serving_default(saved_model, 32),
-        "tensorflow": ours(TensorFlowEngine(frozen_graph(saved_model, weights, models), "fp32", None)),
+        "tensorflow": ours(TensorFlowEngine(frozen_graph(saved_model, weights), "fp32", None)),
         "openvino-fp32": ours(OpenVinoEngine(openvino_graph(saved_model, weights), "fp32", None)),
     }
     if machine.has_bf16():

@@ -1,14 +1,17 @@
 """Atomic writes: a file is whole or absent, whenever the process dies."""
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-TEMPORARY_NAME = ".{name}.{unique}.tmp"
+TEMPORARY_NAME = ".c4-{unique}.tmp"
 """Name of a file being written. Arrow, DuckDB and globs pass over names that begin with a dot."""
+
+_TEMPORARY = re.compile(r"\.c4-[0-9a-f]{32}\.tmp")
 
 ABANDONED_AFTER_S = 24 * 3600
 """Age of a temporary file from which its writer must have died: no step runs for a day."""
@@ -20,12 +23,10 @@ def atomic_write(path: Path) -> Generator[Path, None, None]:
 
     The content is synced before the rename, and the folder after it, so that after a power cut ``path`` is the old
     file or the new one. Two writers do not disturb each other: the last one to finish wins. If the block raises,
-    ``path`` is untouched and the temporary file is removed. The temporary file of a writer that was killed is removed
-    by a later one.
+    ``path`` is untouched and the temporary file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path.parent)
-    temporary = path.with_name(TEMPORARY_NAME.format(name=path.name, unique=uuid.uuid4().hex))
+    temporary = path.with_name(TEMPORARY_NAME.format(unique=uuid.uuid4().hex))
     try:
         yield temporary
         _sync(temporary)
@@ -36,13 +37,19 @@ def atomic_write(path: Path) -> Generator[Path, None, None]:
     _sync(path.parent)
 
 
-def _remove_abandoned(folder: Path) -> None:
-    for temporary in folder.glob(TEMPORARY_NAME.format(name="*", unique="*")):
-        try:
-            if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER_S:
-                temporary.unlink()
-        except FileNotFoundError:
-            continue  # another process cleans up at the same time
+def remove_abandoned(folder: Path) -> None:
+    """Removes the temporary files that killed writers left in a folder of C4's own. It raises nothing.
+
+    Only names that nobody but :func:`atomic_write` gives are touched, and no folder that has such a name.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not _TEMPORARY.fullmatch(entry.name):
+                continue
+            with suppress(OSError):  # another process cleans up at the same time, or it is not for us to remove
+                age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                if entry.is_file(follow_symlinks=False) and age > ABANDONED_AFTER_S:
+                    Path(entry.path).unlink()
 
 
 def _sync(path: Path) -> None:

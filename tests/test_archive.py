@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resources import atomic_write as durable
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedImage, Staging
 from resources.atomic_write import atomic_write
@@ -109,17 +108,3 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
         raise RuntimeError
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
-
-
-def test_what_a_killed_writer_left_is_removed_by_a_later_one_but_not_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left = tmp_path / durable.TEMPORARY_NAME.format(name="file", unique="dead")
-    left.touch()
-    with atomic_write(tmp_path / "file") as temporary:
-        temporary.touch()
-    assert left.exists(), "its writer may still be at work"
-    monkeypatch.setattr(durable, "ABANDONED_AFTER_S", -1)
-    with atomic_write(tmp_path / "file") as temporary:
-        temporary.touch()
-    assert not left.exists()

@@ -116,7 +116,7 @@ BAD: dict[str, tuple[bytes | None, str]] = {
     "empty.jpg": (b"", "is empty"),
     "text.jpg": (b"<html>not found</html>", "not an image"),
     "missing.jpg": (None, "is not in the image store"),
-    "drop.tif": (photograph(2, form="TIFF"), "TIFF image; MARCO reads JPEG and PNG"),
+    "drop.jpg": (photograph(2, form="PPM"), "not an image of a kind that C4 reads"),
     "../../outside.jpg": (None, "is not one below the image store's root"),
     "bomb.png": (bomb(10_000), "too large to decode (10000 x 10000"),
     "great bomb.png": (bomb(100_000), "too large to decode"),

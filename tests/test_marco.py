@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -22,9 +23,9 @@ from PIL import Image as Picture
 
 from c4_assets.models import machine
 from c4_assets.models.active import model_without_database
-from c4_assets.models.classifier import Classifier, choose_arithmetic
+from c4_assets.models.classifier import Classifier, _load, choose_arithmetic  # pyright: ignore[reportPrivateUsage]
 from c4_assets.models.engine import Classification
-from c4_assets.models.marco.network import frozen_graph, tensorflow
+from c4_assets.models.marco.network import frozen_graph, tensorflow, verified_copy
 from c4_assets.models.marco.openvino_graph import openvino_graph
 from c4_assets.models.marco.preprocessing import INPUT_SIDE, decode, pixels, resize, thumbnail
 from c4_assets.models.weights import SAVED_MODEL_FILES, files_sha256, weights_sha256
@@ -134,8 +135,7 @@ WHOLE = photograph(1, (300, 200))
         (b"", "is empty"),
         (b"\xff\xd8\xff", "not an image"),
         (b"GIF89a" + bytes(50), "not an image"),
-        (photograph(1, form="GIF"), "GIF image; MARCO reads JPEG and PNG"),
-        (photograph(1, form="BMP"), "BMP image; MARCO reads JPEG and PNG"),
+        (photograph(1, form="PPM"), "not an image of a kind that C4 reads"),
         (WHOLE[: len(WHOLE) // 2], "damaged or cut off"),
         (photograph(1, (300, 200), "PNG")[:-2000], "damaged or cut off"),
     ],
@@ -274,32 +274,60 @@ def saved_model(folder: Path) -> Path:
     return folder
 
 
-def test_a_folder_that_is_no_marco_is_a_configuration_error_and_leaves_no_graph(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_marco_is_a_configuration_error(tmp_path: Path) -> None:
     folder = saved_model(tmp_path / "mine")
     with pytest.raises(ConfigurationError, match="not MARCO's SavedModel"):
-        frozen_graph(folder, files_sha256(folder), tmp_path / "models")
-    assert not list((tmp_path / "models").rglob("*.pb"))
+        frozen_graph(folder, files_sha256(folder))
     with pytest.raises(ConfigurationError, match="not MARCO's SavedModel"):
         openvino_graph(folder, files_sha256(folder))
 
 
-def test_damaged_weights_are_never_kept_under_the_name_of_the_whole_ones(tmp_path: Path) -> None:
+def test_damaged_weights_are_never_loaded_under_the_name_of_the_whole_ones(tmp_path: Path) -> None:
     folder = saved_model(tmp_path / "mine")
     whole = files_sha256(folder)
     (folder / SAVED_MODEL_FILES[1]).write_bytes(b"bit rot")
     with pytest.raises(ConfigurationError, match="not those of the scorer version"):
-        frozen_graph(folder, whole, tmp_path / "models")
-    assert not list((tmp_path / "models").rglob("*.pb"))
+        frozen_graph(folder, whole)
     with pytest.raises(ConfigurationError, match="not those of the scorer version"):
         openvino_graph(folder, whole)
 
 
-def test_openvino_reads_the_graph_that_tensorflow_cuts_out(models: Path) -> None:
+def test_what_is_loaded_is_what_was_hashed_whatever_becomes_of_the_folder(models: Path, tmp_path: Path) -> None:
+    folder, weights = tmp_path / "marco", weights_sha256("marco", models)
+    shutil.copytree(models / "marco", folder)
+    with verified_copy(folder, weights) as copy:
+        for file in SAVED_MODEL_FILES:
+            (folder / file).write_bytes(b"exchanged")
+        assert files_sha256(copy) == weights
+        assert copy.stat().st_mode & 0o077 == 0, "nobody else can change the copy"
+    assert not copy.exists()
+
+
+@pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
+def test_one_changed_constant_is_never_computed_with(engine: str, models: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "models"
+    shutil.copytree(models / "marco", mine / "marco")
+    kept = mine / ".networks" / f"{weights_sha256('marco', models)}.pb"  # where an earlier release kept its graph
+    kept.parent.mkdir()
+    kept.write_bytes(b"other constants")
+    assert next(iter(classifier(mine, engine, "fp32").engine.classify([WHOLE]))).error is None
+    assert kept.read_bytes() == b"other constants", "nobody reads it"
+    variables = mine / "marco" / SAVED_MODEL_FILES[1]
+    content = bytearray(variables.read_bytes())
+    content[len(content) // 2] ^= 1
+    variables.write_bytes(content)
+    _load.cache_clear()
+    with pytest.raises(ConfigurationError, match="not those of the scorer version"):
+        _ = classifier(mine, engine, "fp32").engine
+
+
+def test_openvino_reads_the_graph_that_tensorflow_cuts_out(models: Path, tmp_path: Path) -> None:
     import openvino as ov
 
     weights = weights_sha256("marco", models)
     ours = openvino_graph(models / "marco", weights)
-    theirs = cast("Any", ov.Core()).read_model(frozen_graph(models / "marco", weights, models))
+    (tmp_path / "frozen.pb").write_bytes(frozen_graph(models / "marco", weights))
+    theirs = cast("Any", ov.Core()).read_model(tmp_path / "frozen.pb")
     theirs.reshape([-1, INPUT_SIDE, INPUT_SIDE, 3])
     batch = np.random.default_rng(3).uniform(-1, 1, (2, INPUT_SIDE, INPUT_SIDE, 3)).astype(np.float32)
     one, other = (ov.compile_model(model, "CPU")(batch)[0] for model in (ours, theirs))

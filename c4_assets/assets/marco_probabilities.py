@@ -6,6 +6,7 @@ from functools import cache, partial
 import dagster as dg
 
 from c4_assets.assets.raw_inspection_images import raw_inspection_images
+from c4_assets.checks.archive import archive_table
 from c4_assets.checks.data_checks import DataChecks
 from c4_assets.checks.pictures import thumbnails_in
 from c4_assets.checks.probabilities import ASSET, probability_tables, weights_table
@@ -72,6 +73,7 @@ def marco_probabilities(
         tables = {
             **weights_table(model.version, loaded),
             **probability_tables(archive.rows(day), data_checks.thresholds, archive.replaced(day)),
+            **archive_table(archive.set_aside(day)),
         }
         metadata = {
             **_classification_metadata(classified),

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime
 
 from c4_assets.checks import images, predictions, probabilities, rows
+from c4_assets.checks.archive import archive_table
 from c4_assets.checks.catalogue import checks_of
 from c4_assets.checks.check import Tables
 from c4_assets.checks.expectations import Judgement, judge
@@ -38,6 +39,7 @@ def tables_of_day(
         probabilities.ASSET: {
             **probabilities.weights_table(classifier.version, loaded),
             **probabilities.probability_tables(archive.rows(day), thresholds, archive.replaced(day)),
+            **archive_table(archive.set_aside(day)),
         },
         predictions.ASSET: {
             **predictions.prediction_tables(predicted),

@@ -1,5 +1,6 @@
 """Checks of labels: what people say about drops, before a model learns from it."""
 
+from c4_assets.checks.archive import readable_check
 from c4_assets.checks.check import Check, between, one_of
 from resources.records import CATEGORIES
 
@@ -124,4 +125,5 @@ CHECKS = (
         expectations=lambda t: [between("below", most=t.labels.below_other_scorers)],
         shown=("human", "shared", "agreement", "below"),
     ),
+    readable_check("label_archive_readable", ASSET, "week's and earlier labels", "materialise those weeks again"),
 )

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 
+from c4_assets.checks.archive import readable_check
 from c4_assets.checks.check import Check, Tables, absent, between, one_of, present, unique
 from c4_assets.checks.images import DROP_COLUMNS, INSPECTION_COLUMNS
 from c4_assets.models.scorer_version import ScorerVersion
@@ -29,6 +30,12 @@ CHECKS = (
         "(`c4 model add`).",
         expectations=lambda _: [present("scorer_version"), one_of("same_weights", [True])],
         shown=("scorer_version", "expected", "loaded"),
+    ),
+    readable_check(
+        "archive_readable",
+        ASSET,
+        "day",
+        "run the day once more (`c4 run --date`), which puts the scores that the database has into the archive again",
     ),
     Check(
         name="images_decodable",

@@ -1,7 +1,6 @@
 """``c4 model``: the models that score in this deployment, and their weights."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,6 @@ from c4_assets.command.console import console
 from c4_assets.command.site import open_site
 from c4_assets.models.active import ActiveModels
 from c4_assets.models.classifier import Classifier, ModelChoice, scorer_version_of
-from c4_assets.models.marco.network import frozen_graph
 from c4_assets.models.weights import RELEASES, fetch, fetched, weights_sha256
 from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
@@ -35,8 +33,6 @@ def fetch_(
     """Fetch a model's weights, check them and keep them among C4's models."""
     models = Settings.from_environment().models
     folder = fetch(name, models, source)
-    if find_spec("tensorflow"):  # what its engine runs is made now, and not by the first step
-        frozen_graph(folder, weights_sha256(name, models), models)
     console.print(f"{name} is in {folder}.", soft_wrap=True)
 
 

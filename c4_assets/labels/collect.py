@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatch
 from itertools import groupby
 
+from c4_assets.checks.archive import archive_table
 from c4_assets.checks.check import Tables, Verdict
 from c4_assets.labels.agreement import (
     agreement,
@@ -43,7 +44,10 @@ def collect_labels(
     ]
     before = read_labels(archive, start.date() - timedelta(weeks=1), thresholds.compared_weeks)
     earlier = [each for week in before.values() for each in week]
-    return labels, label_tables(labels, earlier, thresholds, scorer_versions(database))
+    weeks = [start.date() - timedelta(weeks=number) for number in range(thresholds.compared_weeks + 1)]
+    set_aside = [file for week in weeks for file in archive.set_aside_of_week("labels", week)]
+    tables = label_tables(labels, earlier, thresholds, scorer_versions(database))
+    return labels, {**tables, **archive_table(set_aside)}
 
 
 def without_left_out(labels: list[ArchivedLabel], verdicts: Sequence[Verdict]) -> list[ArchivedLabel]:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from c4_assets.models.classifier import Classifier, ModelChoice, scorer_version_of
-from c4_assets.models.marco.preprocessing import PREPROCESSING
+from c4_assets.models.marco.preprocessing import PREPROCESSINGS
 from c4_assets.models.scorer_version import ScorerVersion
 from c4_assets.models.weights import RELEASES
 from resources.archive.score_archive import ScoreArchive
+from resources.archive.unreadable import UnreadableFile, make_way, reading
 from resources.atomic_write import atomic_write
 from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
@@ -47,26 +48,32 @@ class ActiveModels:
             OSError: the archive cannot be written.
         """
         active = self._active()
-        text = json.dumps([_as_json(model) for model in active], indent=2)
-        if not self._file.is_file() or self._file.read_text(encoding="utf-8") != text:
+        content = json.dumps([_as_json(model) for model in active], indent=2).encode()
+        if not self._file.is_file() or self._file.read_bytes() != content:
+            make_way(self._file, self._settings.archive)
             with atomic_write(self._file) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+                temporary.write_bytes(content)
         return [self.classifier(model) for model in active]
 
     def published(self) -> Sequence[Classifier]:
         """The active models as they were published last.
 
         Raises:
-            ConfigurationError: nobody has published them yet, or a model cannot be used.
+            ConfigurationError: nobody has published them yet, the file was damaged, or a model cannot be used.
         """
         try:
-            rows = json.loads(self._file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            with reading(self._file):
+                models = [RegisteredModel(**row) for row in json.loads(self._file.read_bytes())]
+                wrong = [model.name for model in models if not _is_as_published(model)]
+                if wrong:
+                    raise ValueError(f"the version of {', '.join(wrong)} is not the one of its name")
+        except (FileNotFoundError, UnreadableFile) as error:
+            why = f"{self._file} is missing" if isinstance(error, FileNotFoundError) else str(error).rstrip(".")
             raise ConfigurationError(
-                f"{self._file} is missing, which says what models are active: materialise raw_inspection_images first, "
-                "which writes it, and let every machine that runs steps see that folder."
-            ) from None
-        return [self.classifier(RegisteredModel(**row)) for row in rows]
+                f"{why}, which says what models are active: materialise raw_inspection_images first, which writes it, "
+                "and let every machine that runs steps see that folder."
+            ) from error
+        return [self.classifier(model) for model in models]
 
     def _active(self) -> list[RegisteredModel]:
         if self._settings.legacy_model is not None:
@@ -88,7 +95,7 @@ class ActiveModels:
     def _used_before(self) -> tuple[str, ScorerVersion] | None:
         """The published model that an earlier release scored with last: this machine may not choose another engine."""
         versions = [ScorerVersion.from_row(row) for row in known_versions(self._database)]
-        published = [v for v in versions if v.model in RELEASES and v.preprocessing == PREPROCESSING]
+        published = [v for v in versions if v.model in RELEASES and v.preprocessing in PREPROCESSINGS]
         return (published[-1].model, published[-1]) if published else None
 
     @property
@@ -106,6 +113,10 @@ class ActiveModels:
 
     def _classifier(self, name: str, source: str, version: ScorerVersion) -> Classifier:
         return Classifier(name, source, version, self._settings.models)
+
+
+def _is_as_published(model: RegisteredModel) -> bool:
+    return ScorerVersion.from_row(model.scorer_version).name == model.scorer_version["name"]
 
 
 def _as_json(model: RegisteredModel) -> dict[str, Any]:

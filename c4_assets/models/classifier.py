@@ -10,7 +10,7 @@ from c4_assets.models.engine import Engine
 from c4_assets.models.marco import openvino_engine, tensorflow_engine
 from c4_assets.models.marco.network import frozen_graph
 from c4_assets.models.marco.openvino_graph import openvino_graph
-from c4_assets.models.marco.preprocessing import PREPROCESSING
+from c4_assets.models.marco.preprocessing import PREPROCESSING, PREPROCESSINGS
 from c4_assets.models.scorer_version import ScorerVersion
 from c4_assets.models.weights import files_sha256, locate, weights_sha256
 from resources.errors import ConfigurationError
@@ -109,12 +109,13 @@ class Classifier:
         models: the folder of fetched models.
 
         Raises:
-            ConfigurationError: this release prepares images otherwise than the version says.
+            ConfigurationError: this release cannot prepare images as the version says.
         """
-        if version.preprocessing != PREPROCESSING:
+        if version.preprocessing not in PREPROCESSINGS:
             raise ConfigurationError(
                 f"The model {name} was added with the preprocessing {version.preprocessing}, and this release has "
-                f"{PREPROCESSING}: add it again under another name (`c4 model add`), and make that one current."
+                f"{' and '.join(PREPROCESSINGS)}: add it again under another name (`c4 model add`), and make that one "
+                "current."
             )
         self.name = name
         self.version = version
@@ -149,9 +150,9 @@ class Classifier:
         return _load(
             locate(self.source, self._models),
             self.version.weights_sha256,
-            self._models,
             self.version.engine,
             self.version.precision,
+            self.version.preprocessing,
         )
 
 
@@ -161,7 +162,8 @@ def engine_of(classifier: Classifier) -> Engine:
 
 
 @lru_cache(maxsize=LOADED_MODELS)
-def _load(saved_model: Path, weights: str, models: Path, engine: str, precision: str) -> Engine:
+def _load(saved_model: Path, weights: str, engine: str, precision: str, preprocessing: str) -> Engine:
+    decode = PREPROCESSINGS[preprocessing]
     if engine == openvino_engine.NAME:
-        return openvino_engine.OpenVinoEngine(openvino_graph(saved_model, weights), precision)
-    return tensorflow_engine.TensorFlowEngine(frozen_graph(saved_model, weights, models), precision)
+        return openvino_engine.OpenVinoEngine(openvino_graph(saved_model, weights), precision, decode=decode)
+    return tensorflow_engine.TensorFlowEngine(frozen_graph(saved_model, weights), precision, decode=decode)

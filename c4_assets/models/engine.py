@@ -42,13 +42,17 @@ class Engine(Protocol):
         """Yields one classification per image, in order, while ``images`` is still being read.
 
         Args:
-            images: the contents of JPEG or PNG files. A few batches are held at once, however many there are.
+            images: the contents of image files. A few batches are held at once, however many there are.
         """
         ...
 
 
 NeuralNetwork = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 (N, height, width, 3) to probabilities, float32 (N, 4) in the order of the categories."""
+
+Decode = Callable[[bytes], NDArray[np.float32]]
+"""An image file to a model's input, float32 (height, width, 3). What is wrong with the file is an
+:class:`ImageError`."""
 
 Decoded = tuple[NDArray[np.float32], Appearance | None] | ImageError
 
@@ -102,15 +106,14 @@ def fitting_batch(most: int, models: int) -> int:
 
 def pipeline(
     images: Iterable[bytes],
-    decode: Callable[[bytes], NDArray[np.float32]],
+    decode: Decode,
     models: Sequence[NeuralNetwork],
     batch_size: int,
 ) -> Iterator[Classification]:
     """Decodes images in threads while the models compute those before them.
 
     Args:
-        decode: image file to model input, float32 (height, width, 3); its :class:`ImageError` becomes the
-            image's error.
+        decode: its :class:`ImageError` becomes the image's error.
         models: run in parallel, each on one batch at a time: one per GPU or core, for example.
         batch_size: images that enter a model together.
     """

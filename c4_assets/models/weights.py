@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -84,6 +85,11 @@ def files_sha256(folder: Path) -> str:
     return _digest({file: _sha256(folder / file) for file in SAVED_MODEL_FILES})
 
 
+def content_sha256(content: Mapping[str, bytes]) -> str:
+    """The same of files that have been read, by their names in :data:`SAVED_MODEL_FILES`."""
+    return _digest({file: hashlib.sha256(content[file]).hexdigest() for file in SAVED_MODEL_FILES})
+
+
 def _digest(digests: dict[str, str]) -> str:
     return hashlib.sha256("\n".join(f"{digests[file]}  {file}" for file in SAVED_MODEL_FILES).encode()).hexdigest()
 
@@ -129,7 +135,10 @@ def fetch(name: str, models: Path, source: str | None = None) -> Path:
                     f"{', '.join(wrong)} of {source or requirement} is not the published file (sha256 "
                     "differs): the download is damaged, or a mirror serves something else. Nothing was kept."
                 )
-            shutil.rmtree(target, ignore_errors=True)  # damaged, or left by an interrupted fetch
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target, ignore_errors=True)  # damaged, or left by an interrupted fetch
+            else:
+                target.unlink(missing_ok=True)
             unpacked.rename(target)
     return target
 

@@ -15,6 +15,7 @@ from c4_assets.models.marco.preprocessing import thumbnail
 from c4_assets.scoring.guarding import guarded
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedImage, Staging
+from resources.archive.unreadable import UnreadableFile
 from resources.errors import ImageError
 from resources.records import ImageOutcome, crystal_probability
 
@@ -52,7 +53,8 @@ def classify_day(
 
     Every inspection is a checkpoint: its staged file is removed when its outcomes are on disk, so a run that died
     loses at most the inspection that it was at. A file that has a score is not classified again. An inspection at which
-    processes have died is classified with care, after the others (:func:`c4_assets.scoring.guarding.guarded`).
+    processes have died is classified with care, after the others (:func:`c4_assets.scoring.guarding.guarded`). A staged
+    file that cannot be read is discarded: its images stay pending, and are fetched again by the next run.
 
     Args:
         engine: gives the engine, also in another process; not called where there is nothing to classify, because
@@ -66,11 +68,15 @@ def classify_day(
     waiting = sorted(staging.inspections(day), key=lambda each: (begun.count(str(each)), each))
     for inspection_id in waiting:
         known = _Known(scored)
-        staged = known.without_score(staging.read(day, inspection_id))
-        with guarded(begun, inspection_id, engine) as (its_engine, is_safe):
-            outcomes = [*_classify(staged, its_engine, with_thumbnails=is_safe), *known.listed_anew]
-            if outcomes:
-                archive.checkpoint(day, inspection_id, outcomes)
+        try:
+            staged = known.without_score(staging.read(day, inspection_id))
+            with guarded(begun, inspection_id, engine) as (its_engine, is_safe):
+                outcomes = [*_classify(staged, its_engine, with_thumbnails=is_safe), *known.listed_anew]
+                if outcomes:
+                    archive.checkpoint(day, inspection_id, outcomes)
+        except UnreadableFile as error:
+            staging.discard(day, inspection_id, error)
+            continue
         if not keep_staged:
             staging.remove(day, inspection_id)
         result.inspections += 1

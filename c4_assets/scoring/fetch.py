@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from itertools import chain
 
 from c4_assets.scoring.exif import taken_at_of
+from c4_assets.scoring.restore import restore_day
 from c4_assets.scoring.store_in_doubt import require_some_file
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedImage, StagedInspection, Staging
@@ -88,6 +89,8 @@ def stage_day(
     """
     started = time.monotonic()
     result = StagedDay()
+    for archive in archives:
+        restore_day(day, database, archive)
     pending, needed = _pending(day, database, archives, max_attempts)
     not_one: dict[int, list[StagedImage]] = {}
     for inspection_id, images in pending.items():

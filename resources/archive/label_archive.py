@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from resources.archive.score_archive import ScoreArchive
-from resources.archive.tables import Columns
+from resources.archive.tables import Columns, read_parquet
+from resources.archive.unreadable import reading
 from resources.records import HumanLabel
 
 LABEL_COLUMNS: Columns = {
@@ -53,14 +55,19 @@ def read_labels(archive: ScoreArchive, week: date, weeks: int = 1) -> dict[date,
     found: dict[date, list[ArchivedLabel]] = {}
     for before in reversed(range(weeks)):
         each = week - timedelta(weeks=before)
-        if rows := archive.read_week("labels", each):
-            found[each] = [_label(row) for row in rows]
+        if labels := archive.read_week("labels", each, _read):
+            found[each] = labels
     return found
 
 
 def left_out(labels: Iterable[ArchivedLabel]) -> set[tuple[int, str, datetime]]:
     """Image, person and time of the labels that are left out."""
     return {(each.label.image_id, each.label.human, each.label.scored_at) for each in labels if each.left_out}
+
+
+def _read(file: Path) -> list[ArchivedLabel]:
+    with reading(file):
+        return [_label(row) for row in read_parquet(file)]
 
 
 def _label(row: Mapping[str, Any]) -> ArchivedLabel:

@@ -1,17 +1,24 @@
 """The staging area: one Arrow file an inspection, between the image store and the classifier.
 
 One file and not two hundred, because parallel file systems die of small files. It is a buffer and no archive: an
-inspection leaves it as soon as its probabilities are durable.
+inspection leaves it as soon as its probabilities are durable, and one that cannot be read is fetched again.
 """
 
-from collections.abc import Iterable, Iterator
+import logging
+import re
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 from resources.archive.tables import Columns, read_arrow, write_arrow
+from resources.archive.unreadable import UnreadableFile, make_way, reading, set_aside
+from resources.atomic_write import remove_abandoned
 from resources.records import Image, Problem
+
+log = logging.getLogger("c4.staging")
 
 ROWS_A_BATCH = 16
 """Images written and read at once, which bounds the memory of both ends (about 5 MB at 5 megapixels)."""
@@ -31,7 +38,13 @@ STAGED_COLUMNS: Columns = {
     "data": "large_binary",
     "error": "string",
     "problem": "string",
+    "data_crc32": "int64",
+    "row_crc32": "int64",
 }
+"""Arrow files have no checksums of their own: ``row_crc32`` is that of all columns but ``data`` and itself."""
+
+_FILE_NAME = re.compile(r"(0|-?[1-9][0-9]*)\.arrow")
+"""Names of staged files. Whatever else lies in the folder is not ours."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +99,8 @@ class Staging:
 
     def inspections(self, day: date) -> list[int]:
         """Identifiers of the inspections that are staged for a day."""
-        return sorted(int(file.stem) for file in (self._root / day.isoformat()).glob("*.arrow"))
+        files = (self._root / day.isoformat()).glob("*.arrow")
+        return sorted(int(found[1]) for file in files if (found := _FILE_NAME.fullmatch(file.name)))
 
     def write(self, day: date, inspection_id: int, staged: Iterable[StagedImage]) -> StagedInspection:
         """Stages an inspection. It becomes visible when all of it is on disk.
@@ -102,9 +116,12 @@ class Staging:
                 images += 1
                 failed += row.error is not None
                 size += len(row.data or b"")
-                yield _row(row)
+                yield _with_checksums(_row(row))
 
-        write_arrow(self._file(day, inspection_id), STAGED_COLUMNS, counted(), ROWS_A_BATCH)
+        file = self._file(day, inspection_id)
+        make_way(file, self._root)
+        remove_abandoned(file.parent)
+        write_arrow(file, STAGED_COLUMNS, counted(), ROWS_A_BATCH)
         return StagedInspection(images, failed, size)
 
     def images(self, day: date, inspection_id: int) -> set[Image]:
@@ -116,29 +133,86 @@ class Staging:
         names = StagedFile.__dataclass_fields__
         return [StagedFile(**{name: row[name] for name in names}) for row in self._without_data(day, inspection_id)]
 
-    def _without_data(self, day: date, inspection_id: int) -> Iterator[dict[str, Any]]:
-        return read_arrow(self._file(day, inspection_id), STAGED_COLUMNS.keys() - {"data"})
+    def _without_data(self, day: date, inspection_id: int) -> list[dict[str, Any]]:
+        try:
+            return list(self._rows(self._file(day, inspection_id), STAGED_COLUMNS.keys() - {"data"}))
+        except UnreadableFile as error:
+            self.discard(day, inspection_id, error)
+            return []
 
     def read(self, day: date, inspection_id: int) -> Iterator[StagedImage]:
         """The staged images of an inspection, a batch in memory at a time.
 
         Nothing comes of one that is not staged any more: another run has finished it.
+
+        Raises:
+            UnreadableFile: the file was damaged since it was written. Nothing that came before it may be used, and
+                the caller is to :meth:`discard` the inspection.
         """
-        for row in read_arrow(self._file(day, inspection_id)):
-            yield StagedImage(
-                _image(row),
-                row["fetched_at"],
-                row["data"],
-                row["error"],
-                row["sha256"],
-                row["taken_at"],
-                # What an earlier release staged does not say.
-                Problem(row["problem"]) if row.get("problem") else None,
-            )
+        file = self._file(day, inspection_id)
+        for row in self._rows(file):
+            with reading(file):
+                staged = StagedImage(
+                    _image(row),
+                    row["fetched_at"],
+                    row["data"],
+                    row["error"],
+                    row["sha256"],
+                    row["taken_at"],
+                    # What an earlier release staged does not say.
+                    Problem(row["problem"]) if row.get("problem") else None,
+                )
+            yield staged
+
+    def _rows(self, file: Path, names: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+        for row in read_arrow(file, names):
+            with reading(file):
+                _verify(row)
+            yield row
+
+    def discard(self, day: date, inspection_id: int, error: UnreadableFile) -> None:
+        """Removes an inspection that cannot be read. It counts as not staged, so its images are fetched again."""
+        log.warning("%s The images of inspection %d are fetched again.", error, inspection_id)
+        self.remove(day, inspection_id)
 
     def remove(self, day: date, inspection_id: int) -> None:
         """Gives an inspection's space back."""
-        self._file(day, inspection_id).unlink(missing_ok=True)
+        file = self._file(day, inspection_id)
+        if file.is_dir() or self._root.joinpath(day.isoformat()).is_file():
+            set_aside(file, self._root)  # somebody else's
+        else:
+            file.unlink(missing_ok=True)
+
+
+def _with_checksums(row: dict[str, object]) -> dict[str, object]:
+    data = row["data"]
+    row = {**row, "data_crc32": zlib.crc32(data) if isinstance(data, bytes) else None}
+    return {**row, "row_crc32": _checksum(row)}
+
+
+def _checksum(row: Mapping[str, object]) -> int:
+    values = [(name, value) for name, value in sorted(row.items()) if value is not None]
+    return zlib.crc32(repr([(name, _as_written(value)) for name, value in values if name not in _CHECKED]).encode())
+
+
+_CHECKED = ("data", "row_crc32")
+
+
+def _as_written(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    return str(value) if isinstance(value, str) else value  # a member of an enumeration is written as its text
+
+
+def _verify(row: Mapping[str, Any]) -> None:
+    if row["image_id"] is None or row["inspection_id"] is None:
+        raise ValueError("it has no images")
+    if row.get("row_crc32") is None:
+        return  # an earlier release staged it
+    if row["row_crc32"] != _checksum(row):
+        raise ValueError(f"the row of image {row['image_id']} is not as it was written")
+    if "data" in row and row["data_crc32"] != (None if row["data"] is None else zlib.crc32(row["data"])):
+        raise ValueError(f"the bytes of image {row['image_id']} are not as they were written")
 
 
 def _image(row: dict[str, Any]) -> Image:

@@ -10,7 +10,7 @@ from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import c4_scorer_versions, images, inspections, score_classes, scores
 from resources.imaging_database.statements import among
 from resources.imaging_database.work import day_bounds
-from resources.records import PROBABILITY_COLUMNS
+from resources.records import PROBABILITY_COLUMNS, Image, ImageOutcome
 
 SAMPLED_AN_INSPECTION = 200
 """Rows looked at for each inspection of a sample: the images of one lie side by side."""
@@ -90,6 +90,28 @@ def paths_of_other_days(database: ImagingDatabase, day: date, most: int) -> list
         else:
             rows = connection.execute(of_others.order_by(inspections.c.imaged_at.desc())).all()
     return list({row.inspection_id: row.path for row in rows}.values())[:most]
+
+
+def written_outcomes(database: ImagingDatabase, scorer_version: str, listed: Iterable[Image]) -> list[ImageOutcome]:
+    """What a scorer version wrote of these images, as outcomes: those of its rows that are of the image's own path."""
+    by_id = {image.image_id: image for image in listed}
+    found: list[ImageOutcome] = []
+    with database.reading("read back") as connection:
+        for these in among(connection, scores.c.image_id, by_id):
+            query = select(
+                scores.c.image_id,
+                scores.c.image_path,
+                scores.c.image_sha256,
+                scores.c.scored_at,
+                *(scores.c[name] for name in PROBABILITY_COLUMNS),
+            ).where(scores.c.scorer_version == scorer_version, these)
+            for row in connection.execute(query):
+                image, probabilities = by_id[row.image_id], [getattr(row, name) for name in PROBABILITY_COLUMNS]
+                if row.image_path == image.path and row.image_sha256 and None not in probabilities:
+                    clear, crystals, other, precipitate = map(float, probabilities)
+                    vector = (clear, crystals, other, precipitate)
+                    found.append(ImageOutcome(image, row.scored_at, row.image_sha256, vector))
+    return found
 
 
 def listed_images(database: ImagingDatabase, image_ids: Iterable[int]) -> set[int]:

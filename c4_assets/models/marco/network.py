@@ -1,4 +1,4 @@
-"""MARCO's graph, cut out of its SavedModel and frozen: made once, kept as one file, read by TensorFlow."""
+"""MARCO's graph, cut out of its SavedModel and frozen for TensorFlow, and what its weights are believed by."""
 
 import os
 import sys
@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from c4_assets.models.weights import files_sha256
-from resources.atomic_write import atomic_write
+from c4_assets.models.weights import SAVED_MODEL_FILES, content_sha256
 from resources.errors import ConfigurationError
 
 # Where MARCO's graph is cut: behind its own decoder, which takes one image after another, and before TopK, which
@@ -19,44 +18,39 @@ GRAPH_INPUT = "map/TensorArrayStack/TensorArrayGatherV3"
 GRAPH_OUTPUT = "Inception/Predictions/Softmax"
 
 
-def frozen_graph(saved_model: Path, weights_sha256: str, models: Path) -> Path:
-    """The file of the frozen graph: a GraphDef from :data:`GRAPH_INPUT` to :data:`GRAPH_OUTPUT`, weights as constants.
+def frozen_graph(saved_model: Path, weights_sha256: str) -> bytes:
+    """The frozen graph: a GraphDef from :data:`GRAPH_INPUT` to :data:`GRAPH_OUTPUT`, weights as constants.
 
-    It is named by the weights and made of no others, so that no engine can run others than the scorer version says.
-    Two processes may make it at once.
+    It is made of the weights that the scorer version names, each time anew (1.4 s): one that is kept as a file would
+    have to be believed.
 
     Raises:
-        ConfigurationError: the folder does not hold those weights or is not MARCO's SavedModel, or ``models`` cannot
-            be written.
+        ConfigurationError: the folder does not hold those weights or is not MARCO's SavedModel.
     """
-    file = models / ".networks" / f"{weights_sha256}.pb"
-    if file.is_file():
-        return file
-    require_weights(saved_model, weights_sha256)
-    with naming_the_model(saved_model):
-        graph = _freeze(saved_model)
-    try:
-        with atomic_write(file) as temporary:
-            temporary.write_bytes(graph)
-    except OSError as error:
-        raise ConfigurationError(
-            f"The frozen graph cannot be kept in {file.parent} ({error.strerror}): set `models` to a folder where C4 "
-            "may write, or run `c4 model fetch` as who may."
-        ) from error
-    return file
+    with naming_the_model(saved_model), verified_copy(saved_model, weights_sha256) as copy:
+        return _freeze(copy)
 
 
-def require_weights(saved_model: Path, weights_sha256: str) -> None:
-    """Sees to it that no engine runs other weights than the scorer version says.
+@contextmanager
+def verified_copy(saved_model: Path, weights_sha256: str) -> Generator[Path]:
+    """A copy of a SavedModel that only this process has, of the very bytes whose digest was verified.
+
+    Libraries read models from files. What is loaded is what was hashed, whatever becomes of the folder meanwhile.
 
     Raises:
         ConfigurationError: the folder does not hold those weights.
     """
-    if (found := files_sha256(saved_model)) != weights_sha256:
+    content = {file: (saved_model / file).read_bytes() for file in SAVED_MODEL_FILES}
+    if (found := content_sha256(content)) != weights_sha256:
         raise ConfigurationError(
             f"The weights in {saved_model} are not those of the scorer version (sha256 {found[:12]} instead of "
             f"{weights_sha256[:12]}): they are damaged or were exchanged. Fetch them again with `c4 model fetch`."
         )
+    with tempfile.TemporaryDirectory(prefix="c4-model-", ignore_cleanup_errors=True) as folder:
+        for file, data in content.items():
+            (Path(folder) / file).parent.mkdir(exist_ok=True)
+            (Path(folder) / file).write_bytes(data)
+        yield Path(folder)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c4_assets.models import machine
-from c4_assets.models.engine import Classification, NeuralNetwork, fitting_batch, pipeline
+from c4_assets.models.engine import Classification, Decode, NeuralNetwork, fitting_batch, pipeline
 from c4_assets.models.marco.preprocessing import pixels
 from resources.errors import ConfigurationError
 
@@ -26,12 +26,13 @@ class OpenVinoEngine:
         graph: see :func:`c4_assets.models.marco.openvino_graph.openvino_graph`.
         precision: ``fp32`` or ``bf16``.
         batch_size: images that enter a stream together; ``None`` for what fits the memory.
+        decode: the scorer version's preprocessing.
 
     Raises:
         ConfigurationError: bf16 on a CPU that has no such arithmetic.
     """
 
-    def __init__(self, graph: Any, precision: str, batch_size: int | None = None) -> None:
+    def __init__(self, graph: Any, precision: str, batch_size: int | None = None, decode: Decode = pixels) -> None:
         import openvino as ov
 
         if precision == "bf16" and not machine.has_bf16():
@@ -52,11 +53,12 @@ class OpenVinoEngine:
             },
         )
         self._models = [_stream(compiled.create_infer_request()) for _ in range(streams)]
+        self._decode = decode
         self._batch_size = batch_size or fitting_batch(MAX_BATCH, streams)
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
         """See :meth:`c4_assets.models.engine.Engine.classify`."""
-        return pipeline(images, pixels, self._models, self._batch_size)
+        return pipeline(images, self._decode, self._models, self._batch_size)
 
 
 def _stream(request: Any) -> NeuralNetwork:

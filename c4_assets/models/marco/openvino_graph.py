@@ -1,11 +1,10 @@
 """MARCO's graph as OpenVINO reads it from the SavedModel, without TensorFlow."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from c4_assets.models.marco.network import GRAPH_INPUT, GRAPH_OUTPUT, naming_the_model, quiet_stderr, require_weights
+from c4_assets.models.marco.network import GRAPH_INPUT, GRAPH_OUTPUT, naming_the_model, quiet_stderr, verified_copy
 from c4_assets.models.marco.preprocessing import INPUT_SIDE
 from c4_assets.models.weights import SAVED_MODEL_FILES
 
@@ -14,7 +13,7 @@ def openvino_graph(saved_model: Path, weights_sha256: str) -> Any:
     """The graph as a model of OpenVINO.
 
     It goes from :data:`GRAPH_INPUT`, float32 [N, 599, 599, 3], to :data:`GRAPH_OUTPUT`, float32 [N, 4]. It is read
-    without TensorFlow, and gives to the last bit what OpenVINO makes of the file of ``frozen_graph``.
+    without TensorFlow, and gives to the last bit what OpenVINO makes of ``frozen_graph``.
 
     Raises:
         ConfigurationError: the folder does not hold those weights or is not MARCO's SavedModel.
@@ -22,13 +21,12 @@ def openvino_graph(saved_model: Path, weights_sha256: str) -> Any:
     import openvino as ov
     from openvino.frontend import FrontEndManager  # pyright: ignore[reportPrivateImportUsage]
 
-    require_weights(saved_model, weights_sha256)
-    with tempfile.TemporaryDirectory() as folder, naming_the_model(saved_model):
+    with naming_the_model(saved_model), verified_copy(saved_model, weights_sha256) as copy:
         # OpenVINO reads a graph and its variables from files of one name.
-        meta_graph, *variables = (Path(folder) / name for name in ("n.meta", "n.data-00000-of-00001", "n.index"))
-        meta_graph.write_bytes(_without_signatures((saved_model / SAVED_MODEL_FILES[0]).read_bytes()))
-        for link, file in zip(variables, SAVED_MODEL_FILES[1:], strict=True):
-            link.symlink_to((saved_model / file).resolve())
+        meta_graph, *variables = (copy / name for name in ("n.meta", "n.data-00000-of-00001", "n.index"))
+        meta_graph.write_bytes(_without_signatures((copy / SAVED_MODEL_FILES[0]).read_bytes()))
+        for renamed, file in zip(variables, SAVED_MODEL_FILES[1:], strict=True):
+            (copy / file).rename(renamed)
         frontend = cast("Any", FrontEndManager()).load_by_framework("tf")
         with quiet_stderr():
             model = frontend.load(str(meta_graph))

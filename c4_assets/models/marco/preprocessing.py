@@ -4,23 +4,40 @@ MARCO's graph decodes the JPEG with libjpeg's fast DCT, crops the central square
 it to 599 x 599 with TensorFlow 1's bilinear sampling (source = destination x scale, no antialiasing). Another
 decoder mode alone moves probabilities by up to 0.12: libjpeg-turbo is asked for the same one, and what it does not
 take without a complaint (stray bytes, damaged files) goes to TensorFlow's own decoder, whose word is the last. Where
-TensorFlow is not installed, such an image fails with the reason. A PNG has the same pixels in every decoder.
+TensorFlow is not installed, such an image fails with the reason. A PNG has the same pixels in every decoder. Other
+formats, which MARCO's own decoder does not read, have Pillow's pixels.
+
+Of samples of 16 bits, MARCO's own decoder takes the higher byte. Cameras have 10 to 14 bits, so an image becomes nearly
+black, and its crystals are lost. The preprocessing of new models takes the eight highest bits that the camera has. It
+has a name of its own, and models that were added before keep theirs: images of 8 bits have the same pixels in both, so
+nothing that such a site has scored is scored again, and no version says of its numbers what is not so.
 """
 
 import io
-import struct
-import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 
+from c4_assets.models.decoding import (
+    Levels,
+    as_image_error,
+    camera_depth,
+    check_size,
+    format_of,
+    high_bytes,
+    opened,
+    rgb,
+)
+from c4_assets.models.engine import Decode
 from c4_assets.models.marco.network import tensorflow
 from resources.errors import ImageError
 
-PREPROCESSING = "central-square-599-legacy-bilinear"
+PREPROCESSING = "central-square-599-legacy-bilinear-camera-depth"
+"""The preprocessing of models that are added by this release."""
 
 INPUT_SIDE = 599
 """Height and width of the model's input, in pixels."""
@@ -28,18 +45,14 @@ INPUT_SIDE = 599
 ROWS_AT_ONCE = 32
 """Rows that are resized together: 16 to 128 are equally fast, all at once takes 1.5 times as long."""
 
-MAX_PIXELS = 80_000_000
-"""Largest image that is decoded: ten times an imager's camera, and 240 MB of memory."""
 
-DECODABLE_FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG"}
-"""Formats that MARCO's decoder reads, by Pillow's names. MPO is a JPEG with a preview behind it."""
-
-
-def pixels(data: bytes) -> NDArray[np.float32]:
+def pixels(data: bytes, levels: Levels = camera_depth) -> NDArray[np.float32]:
     """Decodes, crops and resizes one image.
 
     Args:
-        data: the content of a JPEG or PNG file; grey, 16-bit, CMYK and palette images become 8-bit RGB.
+        data: the content of an image file; grey, 16-bit, CMYK and palette images become 8-bit RGB, and of several
+            frames or pages it is the first.
+        levels: what becomes of samples of more than 8 bits.
 
     Returns:
         float32 of shape (599, 599, 3), in [-1, 1].
@@ -47,39 +60,37 @@ def pixels(data: bytes) -> NDArray[np.float32]:
     Raises:
         ImageError: the bytes are no image, a damaged one, or one too large to decode.
     """
-    resized = resize(decode(data))
+    resized = resize(decode(data, levels))
     resized *= np.float32(2 / 255)
     resized -= np.float32(1)
     return resized
 
 
-def decode(data: bytes) -> NDArray[np.uint8]:
-    """The whole image as MARCO's graph decodes it, uint8 of shape (height, width, 3).
+PREPROCESSINGS: Mapping[str, Decode] = {
+    "central-square-599-legacy-bilinear": partial(pixels, levels=high_bytes),
+    PREPROCESSING: pixels,
+}
+"""The preprocessings that this release can do, by the names that scorer versions have."""
+
+
+def decode(data: bytes, levels: Levels = camera_depth) -> NDArray[np.uint8]:
+    """The whole image, uint8 of shape (height, width, 3): a JPEG or PNG as MARCO's graph decodes it.
 
     Raises:
         ImageError: the bytes are no image, a damaged one, or one too large to decode.
     """
+    if checked_header(data) != "JPEG":
+        return rgb(data, levels)
     import simplejpeg
 
-    if checked_header(data) == "PNG":
-        return _decoded_png(data)
     try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        check_size(int(width), int(height))
         return simplejpeg.decode_jpeg(data, colorspace="RGB", fastdct=True, fastupsample=False)
-    except ValueError:
+    except (ImageError, MemoryError):
+        raise
+    except Exception:
         return _decoded_by_tensorflow(data)  # it is odd or damaged: the reference says which
-
-
-def _decoded_png(data: bytes) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if not image.mode.startswith("I"):
-                return np.asarray(image.convert("RGB"))
-            high_byte = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)  # of 16-bit grey
-            return np.repeat(high_byte[..., np.newaxis], 3, axis=2)
-    except (OSError, ValueError, SyntaxError, struct.error, zlib.error) as error:
-        raise ImageError("the PNG data is damaged or cut off; copy the image again from the imager") from error
 
 
 def _decoded_by_tensorflow(data: bytes) -> NDArray[np.uint8]:
@@ -89,12 +100,9 @@ def _decoded_by_tensorflow(data: bytes) -> NDArray[np.uint8]:
             "image again from the imager, or install TensorFlow (pip install 'c4[tensorflow]'), then `c4 retry`"
         )
     tf = tensorflow()
-
-    try:
-        with tf.device("/CPU:0"):
-            return tf.io.decode_jpeg(data, channels=3).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        raise ImageError("the JPEG data is damaged or cut off; copy the image again from the imager") from error
+    damaged = "the JPEG data is damaged or cut off; copy the image again from the imager"
+    with as_image_error(damaged), tf.device("/CPU:0"):
+        return tf.io.decode_jpeg(data, channels=3).numpy()
 
 
 def resize(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -165,28 +173,13 @@ def checked_header(data: bytes) -> str:
     """Looks at an image's header before anything is decoded.
 
     Returns:
-        ``"JPEG"`` or ``"PNG"``.
+        ``"JPEG"``, ``"PNG"`` or another of :data:`c4_assets.models.decoding.FORMATS`.
 
     Raises:
         ImageError: the bytes are empty, no image, of another format, or an image too large to decode.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    if not data:
-        raise ImageError("the file is empty; copy the image again from the imager")
-    try:
-        # Only the header is read: the size is known before memory is taken for it.
-        with Image.open(io.BytesIO(data)) as opened:
-            kind, (width, height) = opened.format or "", opened.size
-    except Image.DecompressionBombError:
-        raise ImageError(f"the image is too large to decode (more than {MAX_PIXELS:,} pixels)") from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        raise ImageError("the file is not an image") from None
-    if kind not in DECODABLE_FORMATS:
-        raise ImageError(f"the file is a {kind} image; MARCO reads JPEG and PNG")
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"the image is too large to decode ({width} x {height}, {MAX_PIXELS:,} pixels at most)")
-    return DECODABLE_FORMATS[kind]
+    with opened(data) as picture:
+        return format_of(picture)
 
 
 def thumbnail(data: bytes, side: int) -> bytes:
@@ -201,14 +194,14 @@ def thumbnail(data: bytes, side: int) -> bytes:
     """
     from PIL import Image
 
-    try:
-        with Image.open(io.BytesIO(data)) as image:
+    with opened(data) as picture:
+        if format_of(picture) == "JPEG":
             # Decoding at a reduced scale is four times as fast, and a thumbnail is not what MARCO sees.
-            image.draft("RGB", (2 * side, 2 * side))
-            small = image.convert("RGB")
-            small.thumbnail((side, side))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"no thumbnail can be made: {error}") from error
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
+            picture.draft("RGB", (2 * side, 2 * side))
+            small = picture.convert("RGB")
+        else:
+            small = Image.fromarray(rgb(data, camera_depth))
+        small.thumbnail((side, side))
+        buffer = io.BytesIO()
+        small.save(buffer, "JPEG", quality=80)
+        return buffer.getvalue()

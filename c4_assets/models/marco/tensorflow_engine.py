@@ -1,13 +1,12 @@
 """MARCO's graph in TensorFlow: the reference that every other engine is measured against, and the one for GPUs."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from c4_assets.models.engine import Classification, NeuralNetwork, fitting_batch, pipeline
+from c4_assets.models.engine import Classification, Decode, NeuralNetwork, fitting_batch, pipeline
 from c4_assets.models.marco.network import GRAPH_INPUT, GRAPH_OUTPUT, tensorflow
 from c4_assets.models.marco.preprocessing import pixels
 from resources.errors import ConfigurationError
@@ -23,15 +22,16 @@ class TensorFlowEngine:
     """See :class:`c4_assets.models.engine.Engine`. Uses every GPU that TensorFlow sees, or the CPU.
 
     Args:
-        graph_file: file of the frozen graph.
+        frozen: see :func:`c4_assets.models.marco.network.frozen_graph`.
         precision: ``fp32``, or ``fp16`` for TensorFlow's mixed precision on GPUs: float16 where it is safe.
         batch_size: images that enter the model together; ``None`` for what fits the memory.
+        decode: the scorer version's preprocessing.
 
     Raises:
         ConfigurationError: fp16 without a GPU.
     """
 
-    def __init__(self, graph_file: Path, precision: str, batch_size: int | None = None) -> None:
+    def __init__(self, frozen: bytes, precision: str, batch_size: int | None = None, decode: Decode = pixels) -> None:
         tf = tensorflow()
 
         gpus: list[Any] = tf.config.list_physical_devices("GPU")
@@ -43,15 +43,16 @@ class TensorFlowEngine:
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.optimizer.set_experimental_options({"auto_mixed_precision": precision == "fp16"})
-        graph = tf.compat.v1.GraphDef.FromString(graph_file.read_bytes())
+        graph = tf.compat.v1.GraphDef.FromString(frozen)
         # Two callers a GPU: one batch is copied to it while it computes the other.
         self._models = [_on(graph, f"/GPU:{i}") for i in range(len(gpus)) for _ in range(2)] or [_on(graph, "/CPU:0")]
         most = MAX_BATCH["GPU" if gpus else "CPU"]
+        self._decode = decode
         self._batch_size = batch_size or fitting_batch(most, len(self._models))
 
     def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
         """See :meth:`c4_assets.models.engine.Engine.classify`."""
-        return pipeline(images, pixels, self._models, self._batch_size)
+        return pipeline(images, self._decode, self._models, self._batch_size)
 
 
 def _on(graph: Any, device: str) -> NeuralNetwork:
