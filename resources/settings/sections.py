@@ -1,4 +1,4 @@
-"""The sections ``database``, ``store`` and ``runs``."""
+"""The sections ``database``, ``store``, ``runs`` and ``importing``."""
 
 from datetime import date
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from resources.settings.types import LocalPath, Section
+from resources.settings.types import LocalPath, Section, Texts
 
 
 class Database(Section):
@@ -66,4 +66,21 @@ class Runs(Section):
     dagster_home: LocalPath = Field(
         default=Path("{home}/dagster"),
         description="Dagster's own folder. The variable DAGSTER_HOME comes before this key.",
+    )
+
+
+class Importing(Section):
+    """How `c4 import` and `c4 score` read the names of image files."""
+
+    patterns: Texts = Field(
+        default=(),
+        description="Names that the site's imagers give to files, besides those that C4 knows: regular expressions "
+        "over the end of a path without its ending, whose named groups say what is what (docs/operations.md).",
+        examples=[["(?P<plate>\\w+)-(?P<row>[A-H])(?P<column>\\d\\d)-d(?P<drop>\\d)"]],
+    )
+    other_light: Texts = Field(
+        default=(),
+        description="Names of lights and imaging profiles, as they stand in file names, that are not visible light. "
+        "UV, fluorescence, SONICC and polarised light are known by their usual names.",
+        examples=[["Blue488", "14"]],
     )
