@@ -21,7 +21,7 @@ def test_scoring_all_real_images_gives_the_published_models_probabilities_ranked
         expected = {line["path"]: [float(line[c]) for c in CATEGORIES] for line in csv.DictReader(table)}
     with scored_files.open(newline="") as table:
         rows = list(csv.DictReader(table))
-    columns = "path,category,crystal,p_clear,p_crystals,p_other,p_precipitate,scorer,error"
+    columns = "path,category,crystal,p_clear,p_crystals,p_other,p_precipitate,scorer,error,warning,plate,well,drop"
     assert ",".join(rows[0]) == columns
     assert len(rows) == len(expected) == 310
     for row in rows:

@@ -1,62 +1,23 @@
-"""Importing folders: names that imagers write, times of imaging, copies into the store, and doing it again."""
+"""Importing folders: imagings and their times, copies into the store, doing it again, and taking it back."""
 
 import os
-from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image as Picture
 
-from c4_assets.importing.folder import ImportResult, import_folder
-from c4_assets.importing.names import NamedImage, from_csv, from_names
-from resources.errors import ConfigurationError
+from c4_assets.importing.folder import ImportResult, import_folder, inspections_of
+from c4_assets.importing.reading import Import
+from resources.errors import ConfigurationError, DataError
 from resources.image_store import LocalStore
+from resources.imaging_database.register import inspections_of_plate, record_human_scores
+from resources.imaging_database.withdraw import withdraw_inspections
 from tests.conftest import Facility, photograph
 
 TAKEN = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-
-
-def named(name: str) -> NamedImage | None:
-    known, _ = from_names([PurePosixPath(name)], "PLATE")
-    return known[0] if known else None
-
-
-@pytest.mark.parametrize(
-    ("name", "plate", "well", "drop"),
-    [
-        ("90j8_01A_1.jpg", "90j8", "A01", 1),
-        ("90j8_12H_2.jpg", "90j8", "H12", 2),
-        ("sub/my-plate_7_03C_1.JPG", "my-plate_7", "C03", 1),
-        (
-            "RMM3_01_222_ROBO_Test1_Clon1_CI_0000CI022987_003_121121_12_08_01_HF_99_030_001_RDI.jpg",
-            "CI022987",
-            "H12",
-            1,
-        ),
-        ("A01_1.png", "PLATE", "A01", 1),
-        ("X17/B3_2.png", "X17", "B03", 2),
-    ],
-)
-def test_names_of_common_imagers_are_understood(name: str, plate: str, well: str, drop: int) -> None:
-    image = named(name)
-    assert image is not None
-    assert (image.plate, image.well, image.drop_number) == (plate, well, drop)
-
-
-def test_a_minstrel_name_tells_the_day_of_imaging() -> None:
-    image = named("a_CI_0000CI022987_003_121121_01_02_01_HF_99.jpg")
-    assert image is not None
-    assert image.imaged_at == datetime(2012, 11, 21, tzinfo=UTC)
-    assert image.well == "B01"
-
-
-@given(st.text(max_size=40).map(lambda text: text.replace("/", "_").replace("\0", "_")))
-def test_any_other_name_is_set_aside_and_never_an_error(name: str) -> None:
-    known, unknown = from_names([PurePosixPath(name or "x")], "PLATE")
-    assert len(known) + len(unknown) == 1
 
 
 @pytest.fixture
@@ -70,14 +31,19 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def imported(facility: Facility, folder: Path, **options: object) -> ImportResult:
-    store = LocalStore.at(facility.settings.store.url)
-    return import_folder(folder, facility.database, store, **options)  # pyright: ignore[reportArgumentType]
+def store_of(facility: Facility) -> LocalStore:
+    return LocalStore.at(facility.settings.store.url)
+
+
+def imported(facility: Facility, folder: Path, imaged_at: datetime | None = None, **options: object) -> ImportResult:
+    what = Import(folder, **options)  # pyright: ignore[reportArgumentType]
+    return import_folder(what, facility.database, store_of(facility), imaged_at)
 
 
 def test_a_folder_becomes_an_inspection_whose_images_can_be_scored(facility: Facility, folder: Path) -> None:
     (only,) = imported(facility, folder).inspections
-    assert (only.plate, only.imaged_at, only.time_source, only.new_images) == ("90j8", TAKEN, "files", 4)
+    middle = TAKEN + timedelta(seconds=1)
+    assert (only.plate, only.imaged_at, only.time_source, only.new_images) == ("90j8", middle, "files", 4)
     facility.score(TAKEN)
     assert facility.progress().scored == 4
     assert (folder / "90j8_01A_1.jpg").exists(), "the imager's own files stay"
@@ -115,12 +81,33 @@ def test_the_time_of_imaging_is_exifs_in_the_zone_given(facility: Facility, fold
     assert (only.imaged_at, only.time_source) == (datetime(2026, 3, 2, 0, 0, tzinfo=UTC), "EXIF")
 
 
-def test_an_offset_in_exif_wins_over_the_zone_and_a_given_time_over_all(facility: Facility, folder: Path) -> None:
+def test_an_offset_in_exif_wins_over_the_zone_given(facility: Facility, folder: Path) -> None:
     with_exif(folder / "90j8_01A_1.jpg", "2026:03:02 11:00:00", "+02:00")
     (only,) = imported(facility, folder, timezone=ZoneInfo("Australia/Melbourne")).inspections
     assert only.imaged_at == datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-    (given_,) = imported(facility, folder, imaged_at=TAKEN).inspections
-    assert (given_.imaged_at, given_.time_source) == (TAKEN, "given")
+
+
+def test_a_time_that_is_given_wins_over_all(facility: Facility, folder: Path) -> None:
+    with_exif(folder / "90j8_01A_1.jpg", "2025:03:02 11:00:00", "+02:00")
+    (only,) = imported(facility, folder, TAKEN).inspections
+    assert (only.imaged_at, only.time_source) == (TAKEN, "given")
+
+
+def test_one_clock_that_was_reset_does_not_date_the_plate(facility: Facility, folder: Path) -> None:
+    for drop, taken in enumerate(["2026:03:02 11:00:00", "2026:03:02 11:00:01", "2000:01:01 00:00:00"], start=1):
+        with_exif(folder / f"90j8_0{drop}A_1.jpg", taken)
+    (only,) = imported(facility, folder).inspections
+    assert only.imaged_at == datetime(2026, 3, 2, 11, 0, tzinfo=UTC)
+    assert len(only.warnings) == 1
+    assert "90j8_03A_1.jpg is another day's (2000-01-01 00:00 UTC) and was passed over" in only.warnings[0]
+
+
+def test_a_clock_of_no_year_there_can_be_is_passed_over(facility: Facility, folder: Path) -> None:
+    for file in folder.iterdir():
+        with_exif(file, "0001:01:01 00:00:00")
+        os.utime(file, (TAKEN.timestamp(), TAKEN.timestamp()))
+    (only,) = imported(facility, folder).inspections
+    assert (only.imaged_at, only.time_source) == (TAKEN, "files")
 
 
 @pytest.mark.parametrize("taken", ["0000:00:00 00:00:00", "yesterday", ""])
@@ -140,22 +127,7 @@ def test_a_csv_file_names_what_names_do_not_tell(facility: Facility, folder: Pat
     (only,) = result.inspections
     assert (only.plate, only.imaged_at, only.new_images) == ("Q1", datetime(2026, 3, 1, tzinfo=UTC), 1)
     assert facility.rows("select well, drop_number from images") == [("C07", 2)]
-    assert {str(file): reason for file, reason in result.left_out.items()}.keys() == {"none.jpg", "../outside.jpg"}
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("file,plate,well\n", "lacks the columns drop"),
-        ("file,plate,well,drop\na.jpg,P,A01,two\n", "line 2"),
-        ("file,plate,well,drop\na.jpg,,A01,1\n", "must not be empty"),
-        ("file,plate,well,drop,imaged_at\na.jpg,P,A01,1,noon\n", "line 2"),
-    ],
-)
-def test_a_csv_file_that_cannot_be_read_names_the_line(tmp_path: Path, content: str, words: str) -> None:
-    (tmp_path / "t.csv").write_text(content)
-    with pytest.raises(ConfigurationError, match=words):
-        from_csv(tmp_path / "t.csv")
+    assert result.left_out.keys() >= {"none.jpg", "../outside.jpg"}
 
 
 def test_a_plate_name_cannot_lead_out_of_the_store(facility: Facility, folder: Path, tmp_path: Path) -> None:
@@ -163,6 +135,7 @@ def test_a_plate_name_cannot_lead_out_of_the_store(facility: Facility, folder: P
     table.write_text("file,plate,well,drop\n90j8_01A_1.jpg,../../escape,A01,1\n")
     imported(facility, folder, csv=table)
     assert all(file.is_relative_to(facility.images) for file in facility.images.rglob("*.jpg"))
+    assert not (facility.images.parent / "escape").exists()
     facility.score(TAKEN)
     assert facility.progress().scored == 1
 
@@ -176,3 +149,206 @@ def test_a_folder_without_images_says_what_is_missing(facility: Facility, tmp_pa
     (tmp_path / "empty" / "holiday.jpg").touch()
     with pytest.raises(ConfigurationError, match=r"holiday\.jpg: its name does not tell"):
         imported(facility, tmp_path / "empty")
+
+
+def times(facility: Facility) -> list[datetime]:
+    plates = [row.barcode for row in facility.rows("select barcode from plates order by barcode")]
+    return [one.imaged_at for plate in plates for one in inspections_of_plate(facility.database, plate)]
+
+
+def plate_of(folder: Path, names: list[str], at: datetime = TAKEN, seed: int = 0) -> Path:
+    for number, name in enumerate(names):
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(photograph(100 * seed + number))
+        os.utime(file, (at.timestamp(), at.timestamp()))
+    return folder
+
+
+MINSTREL = "P_CI_0000ZZ022987_{}_01_01_0{}_{}_99_030_001_RDI.jpg"
+TREES = {
+    "dated folders": ["90z8/2026-03-02/90z8_01A_{}.jpg", "90z8/2026-03-09/90z8_01A_{}.jpg"],
+    "dated folders of many plates": ["2026-03-02/90z8/90z8_01A_{}.jpg", "2026-03-09/90z8/90z8_01A_{}.jpg"],
+    "folders without dates": ["monday/90z8_01A_{}.jpg", "tuesday/90z8_01A_{}.jpg"],
+    "Minstrel": [MINSTREL.format("003_121121", "{}", "HF"), MINSTREL.format("004_121205", "{}", "HF")],
+    "two numbers of one day": [MINSTREL.format("003_121121", "{}", "HF"), MINSTREL.format("004_121121", "{}", "HF")],
+    "Rock Imager": [f"539/plateID_14539/batchID_{b}/wellNum_2/profileID_1/d{{}}_r{{}}1_ef.jpg" for b in (7001, 7002)],
+}
+
+
+@pytest.mark.parametrize("tree", TREES)
+@pytest.mark.parametrize("inside", [False, True], ids=["copied", "in the store"])
+def test_each_imaging_is_one_inspection_and_again_there_is_nothing_new(
+    facility: Facility, tmp_path: Path, tree: str, inside: bool
+) -> None:
+    folder = (facility.images if inside else tmp_path) / "export"
+    for number, form in enumerate(TREES[tree]):
+        names = [form.format(drop, drop) for drop in (1, 2)]
+        plate_of(folder, names, TAKEN + timedelta(days=number), number)
+    first = imported(facility, folder).inspections
+    assert [one.new_images for one in first] == [2, 2]
+    assert len(set(times(facility))) == 2
+    again = imported(facility, folder).inspections
+    assert [(one.inspection_id, one.new_images, one.known_images) for one in again] == [
+        (one.inspection_id, 0, 2) for one in first
+    ]
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_an_image_that_comes_later_joins_its_inspection_whatever_its_own_time(
+    facility: Facility, tmp_path: Path, tree: str
+) -> None:
+    for number, form in enumerate(TREES[tree]):
+        plate_of(tmp_path / "e", [form.format(d, d) for d in (1, 2)], TAKEN + timedelta(days=number), number)
+    imported(facility, tmp_path / "e")
+    plate_of(tmp_path / "e", [TREES[tree][1].format(3, 3)], TAKEN - timedelta(days=400), 7)
+    assert [(one.new_images, one.known_images) for one in imported(facility, tmp_path / "e").inspections] == [
+        (0, 2),
+        (1, 2),
+    ]
+
+
+def test_a_folder_that_was_copied_anew_or_is_named_from_above_is_the_same_imaging(
+    facility: Facility, folder: Path, tmp_path: Path
+) -> None:
+    imported(facility, folder)
+    shutil.copytree(folder, tmp_path / "copy" / "deeper", copy_function=shutil.copyfile)
+    (again,) = imported(facility, tmp_path / "copy").inspections
+    assert (again.new_images, again.known_images) == (0, 4)
+    assert sum(file.is_file() for file in facility.images.rglob("*")) == 4
+
+
+def test_the_same_names_with_other_pictures_are_another_imaging(
+    facility: Facility, folder: Path, tmp_path: Path
+) -> None:
+    imported(facility, folder)
+    names = [file.name for file in folder.iterdir()]
+    (later,) = imported(facility, plate_of(tmp_path / "later", names, TAKEN + timedelta(hours=5), 9)).inspections
+    assert later.new_images == 4
+    assert len(times(facility)) == 2
+
+
+def test_a_table_gives_each_time_its_inspection(facility: Facility, folder: Path, tmp_path: Path) -> None:
+    files = sorted(file.name for file in folder.iterdir())
+    lines = [f"{name},Q,A0{n},1,2026-03-{'02' if n < 2 else '09'}T08:0{n}:00Z" for n, name in enumerate(files)]
+    (tmp_path / "t.csv").write_text("\n".join(["file,plate,well,drop,imaged_at", *lines]))
+    for known in (0, 2):
+        result = imported(facility, folder, csv=tmp_path / "t.csv")
+        assert [one.known_images for one in result.inspections] == [known, known]
+        assert {one.time_source for one in result.inspections} == {"the CSV file"}
+    assert [time.day for time in times(facility)] == [2, 9]
+
+
+def test_one_time_for_two_imagings_of_a_plate_is_refused(facility: Facility, tmp_path: Path) -> None:
+    plate_of(tmp_path / "e", [form.format(1) for form in TREES["dated folders"]])
+    with pytest.raises(ConfigurationError, match="2 imagings of plate 90z8"):
+        imported(facility, tmp_path / "e", TAKEN)
+
+
+def test_the_number_of_a_name_is_trusted_before_a_clock_that_disagrees(facility: Facility, tmp_path: Path) -> None:
+    name = MINSTREL.format("003_121121", 1, "HF")
+    plate_of(tmp_path / "e", [name])
+    with_exif(tmp_path / "e" / name, "2019:01:01 00:00:00")
+    (only,) = imported(facility, tmp_path / "e").inspections
+    assert (only.imaged_at, only.time_source) == (datetime(2012, 11, 21, tzinfo=UTC), "names")
+    assert "2019-01-01" in only.warnings[0]
+
+
+def test_other_light_is_left_out_and_the_visible_pictures_are_scored(facility: Facility, tmp_path: Path) -> None:
+    plate_of(tmp_path / "e", [MINSTREL.format("003_121121", drop, light) for drop in (1, 2) for light in ("HF", "UV")])
+    result = imported(facility, tmp_path / "e")
+    assert result.inspections[0].new_images == 2
+    assert set(result.left_out.values()) == {"taken in other light (UV); C4 scores what visible light shows"}
+
+
+def test_linked_folders_are_walked_once_each_and_loops_end(facility: Facility, folder: Path, tmp_path: Path) -> None:
+    plates = tmp_path / "plates"
+    plates.mkdir()
+    (plates / "90j8").symlink_to(folder)
+    (plates / "again").symlink_to(folder)
+    (folder / "up").symlink_to(plates)
+    (plates / "itself").symlink_to(plates / "itself")
+    (only,) = imported(facility, plates).inspections
+    assert (only.plate, only.new_images) == ("90j8", 4)
+
+
+def test_a_link_in_the_store_that_leads_out_of_it_is_copied_in(facility: Facility, folder: Path) -> None:
+    (facility.images / "linked").symlink_to(folder)
+    imported(facility, facility.images / "linked")
+    facility.score(TAKEN)
+    assert facility.progress().scored == 4
+
+
+def test_a_file_that_cannot_be_read_or_is_empty_is_left_out_and_the_rest_is_imported(
+    facility: Facility, folder: Path
+) -> None:
+    (folder / "90j8_01A_1.jpg").write_bytes(b"")
+    (folder / "90j8_01A_2.jpg").unlink()
+    (folder / "90j8_01A_2.jpg").symlink_to("nowhere")
+    result = imported(facility, folder)
+    assert result.inspections[0].new_images == 2
+    assert "is empty" in result.left_out["90j8_01A_1.jpg"]
+    assert "not there" in result.left_out["90j8_01A_2.jpg"]
+
+
+def test_a_plate_or_well_that_the_database_cannot_hold_is_left_out(
+    facility: Facility, folder: Path, tmp_path: Path
+) -> None:
+    lines = ["90j8_01A_1.jpg," + "P" * 65 + ",A01,1", "90j8_01A_2.jpg,P,A-very-long-well,1", "90j8_02A_1.jpg,P,A01,1"]
+    (tmp_path / "t.csv").write_text("\n".join(["file,plate,well,drop", *lines]))
+    result = imported(facility, folder, csv=tmp_path / "t.csv")
+    assert result.inspections[0].new_images == 1
+    assert len(result.left_out) == 2
+
+
+def test_a_file_that_was_cut_off_and_comes_again_whole_takes_its_place(facility: Facility, folder: Path) -> None:
+    whole = (folder / "90j8_01A_1.jpg").read_bytes()
+    (folder / "90j8_01A_1.jpg").write_bytes(whole[:100])
+    imported(facility, folder)
+    (folder / "90j8_01A_1.jpg").write_bytes(whole)
+    (again,) = imported(facility, folder).inspections
+    assert (again.new_images, again.known_images) == (0, 4)
+    assert "1 files differ from those that were imported before" in again.warnings[-1]
+    (row,) = facility.rows("select path from images where path like '%01A_1.jpg'")
+    assert (facility.images / row.path).read_bytes() == whole
+
+
+def test_withdrawing_moves_machine_scores_away_and_the_right_import_is_scored_anew(
+    facility: Facility, folder: Path
+) -> None:
+    (wrong,) = imported(facility, folder, TAKEN - timedelta(days=3)).inspections
+    facility.score(TAKEN - timedelta(days=3))
+    assert inspections_of(Import(folder), facility.database, store_of(facility)) == {wrong.inspection_id: "90j8"}
+    (done,) = withdraw_inspections(facility.database, [wrong.inspection_id])
+    assert (done.plate, done.images, done.superseded) == ("90j8", 4, 4)
+    for table in ("plates", "inspections", "images", "scores"):
+        assert not facility.rows(f"select * from {table}"), table
+    assert len(facility.rows("select * from c4_superseded_scores")) == 4
+    (right,) = imported(facility, folder, TAKEN).inspections
+    assert (right.imaged_at, right.new_images) == (TAKEN, 4)
+    facility.score(TAKEN)
+    assert facility.progress().scored == 4
+    assert len(facility.rows("select * from c4_superseded_scores")) == 4
+
+
+def test_what_people_have_scored_is_not_withdrawn(facility: Facility, folder: Path) -> None:
+    (only,) = imported(facility, folder).inspections
+    (path, *_) = (row.path for row in facility.rows("select path from images"))
+    record_human_scores(facility.database, only.inspection_id, "ana", TAKEN, {path: "crystals"})
+    with pytest.raises(DataError, match=r"People have given 1 scores .* Nothing was withdrawn"):
+        withdraw_inspections(facility.database, [only.inspection_id])
+    assert len(facility.rows("select * from images")) == 4
+
+
+def test_withdrawing_what_is_not_there_withdraws_nothing(facility: Facility, folder: Path) -> None:
+    (only,) = imported(facility, folder).inspections
+    with pytest.raises(DataError, match="no inspection 99"):
+        withdraw_inspections(facility.database, [only.inspection_id, 99])
+    assert len(facility.rows("select * from images")) == 4
+
+
+def test_a_time_that_is_given_later_is_said_to_need_a_withdrawal(facility: Facility, folder: Path) -> None:
+    imported(facility, folder)
+    (again,) = imported(facility, folder, TAKEN - timedelta(days=9)).inspections
+    assert again.known_images == 4
+    assert f"`c4 import --withdraw {again.inspection_id}` first" in again.warnings[0]

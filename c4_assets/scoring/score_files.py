@@ -2,29 +2,36 @@
 
 import csv
 import json
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from c4_assets.models.engine import Engine
+from c4_assets.checks.exposure import exposure_fault
+from c4_assets.models.engine import Classification, Engine
 from c4_assets.models.scorer_version import ScorerVersion
+from c4_assets.scoring.image_files import ImageFile, ImageFiles, is_archive, open_files, read_file, readable
 from resources.archive.tables import Columns, write_parquet
 from resources.atomic_write import atomic_write
 from resources.errors import ConfigurationError, ImageError
-from resources.image_store.base import checked_size
-from resources.records import CRYSTALS, Probabilities, likeliest
+from resources.records import CRYSTALS, likeliest
+from resources.settings.checks import ExposureThresholds
 from resources.spreadsheets import harmless
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif"}
-"""Endings of image files. MARCO reads JPEG and PNG; the others are listed as failed and not passed over in silence."""
-
 OUTPUT_FORMATS = (".csv", ".parquet", ".json")
+
+SIGNIFICANT_DIGITS = 7
+"""Digits of a probability that are written: the network computes in float32, which has no more."""
 
 
 @dataclass(frozen=True)
 class FileScore:
-    """One row of the result: a score or an error. ``p_*`` are probabilities, ``scorer`` the version's name."""
+    """One row of the result: a score or an error. ``p_*`` are probabilities, ``scorer`` the version's name.
+
+    ``warning`` says that a picture is black, saturated or blank, so that its score means nothing. Plate, well and drop
+    are known of names that :mod:`c4_assets.importing.names` understands.
+    """
 
     path: str
     category: str | None
@@ -35,6 +42,10 @@ class FileScore:
     p_precipitate: float | None
     scorer: str
     error: str | None
+    warning: str | None = None
+    plate: str | None = None
+    well: str | None = None
+    drop: int | None = None
 
 
 COLUMNS: Columns = {
@@ -47,81 +58,140 @@ COLUMNS: Columns = {
     "p_precipitate": "float64",
     "scorer": "string",
     "error": "string",
+    "warning": "string",
+    "plate": "string",
+    "well": "string",
+    "drop": "int64",
 }
 """The result's columns in Parquet."""
 
 
-def files_of(paths: Iterable[Path]) -> list[Path]:
-    """The image files that the paths name: files as they are, folders with all images below them.
+@dataclass(frozen=True)
+class FilesToScore:
+    """The images that were named, those in folders and archives with the place and their path below it.
+
+    ``left_out`` are files that look like images, with the reason why they are not scored.
+    """
+
+    files: tuple[ImageFile, ...]
+    left_out: Mapping[str, str]
+    below: Mapping[str, tuple[Path, PurePosixPath]]
+
+
+def files_of(paths: Iterable[Path]) -> FilesToScore:
+    """The image files that the paths name: files as they are, folders and archives with all images in them.
 
     Raises:
         ConfigurationError: a path is not there, or there is no image at all.
     """
-    files: list[Path] = []
+    files: dict[str, ImageFile] = {}
+    left_out: dict[str, str] = {}
+    below: dict[str, tuple[Path, PurePosixPath]] = {}
     for path in paths:
-        if path.is_dir():
-            files.extend(path / file for file in image_files(path))
+        if path.is_dir() or is_archive(path):
+            found = open_files(path)
+            left_out |= {f"{readable(path)}/{name}": reason for name, reason in found.left_out.items()}
+            for each in found.images:
+                file = _below(path, found, each)
+                files[file.path] = file
+                below[file.path] = (path, each)
         elif path.exists():
-            files.append(path)
+            files[readable(path)] = ImageFile(readable(path), _stamp_of(path), lambda path=path: read_file(path))
+            below[readable(path)] = (path.parent, PurePosixPath(path.name))
         else:
-            raise ConfigurationError(f"{path} is not there.")
+            raise ConfigurationError(f"{readable(path)} is not there.")
     if not files:
-        raise ConfigurationError("There is no image file in what was given.")
-    return list(dict.fromkeys(files))
+        raise ConfigurationError("There is no image file in what was given." + _reasons(left_out))
+    return FilesToScore(tuple(files.values()), left_out, below)
+
+
+def _reasons(left_out: Mapping[str, str]) -> str:
+    from c4_assets.scoring.image_files import summary
+
+    return "".join(f" {line}" for line in summary(left_out)[:3])
+
+
+def _below(place: Path, found: ImageFiles, path: PurePosixPath) -> ImageFile:
+    try:
+        stamp = ":".join(map(str, found.size_and_time(path)))
+    except OSError:
+        stamp = ""  # it was removed meanwhile, which is said when it is read
+    return ImageFile(readable(place / path), stamp, lambda: found.read(path))
+
+
+def _stamp_of(file: Path) -> str:
+    status = file.stat()
+    return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def score_files(
-    files: Sequence[Path], engine: Engine, version: ScorerVersion, advance: Callable[[], None] = lambda: None
+    files: Sequence[ImageFile],
+    engine: Engine,
+    version: ScorerVersion,
+    thresholds: ExposureThresholds,
+    done: Callable[[ImageFile, FileScore], None] = lambda file, row: None,
 ) -> list[FileScore]:
     """Scores files; what is wrong with one of them becomes its error.
 
     Args:
-        advance: called once a file, when it is done.
+        done: called with each file and its row, when it is there.
 
     Returns:
-        A row a file, the likeliest crystals first and the errors last.
+        A row a file, as :func:`ranked`.
     """
     rows: list[FileScore] = []
-    reading: deque[Path] = deque()
+    reading: deque[ImageFile] = deque()
+
+    def add(file: ImageFile, row: FileScore) -> None:
+        rows.append(row)
+        done(file, row)
 
     def contents() -> Iterator[bytes]:
         for file in files:
             try:
-                data = _read(file)
+                data = file.read()
             except ImageError as error:
-                rows.append(_failed(file, version, str(error)))
-                advance()
+                add(file, _failed(file, version, str(error)))
                 continue
             reading.append(file)
             yield data
 
     for classification in engine.classify(contents()):
         file = reading.popleft()
-        if classification.probabilities is None:
-            rows.append(_failed(file, version, str(classification.error)))
-        else:
-            rows.append(_scored(file, version, classification.probabilities))
-        advance()
-    return sorted(rows, key=lambda row: (row.error is not None, -(row.p_crystals or 0), row.path))
+        add(file, _row(file, version, classification, thresholds))
+    return ranked(rows)
 
 
-def _read(file: Path) -> bytes:
-    try:
-        if not file.is_file():
-            raise ImageError("it is not a file")
-        checked_size(file.name, file.stat().st_size)
-        return file.read_bytes()
-    except OSError as error:
-        raise ImageError(f"the file cannot be read: {error.strerror}") from error
+def ranked(rows: Iterable[FileScore]) -> list[FileScore]:
+    """The likeliest crystals first, then pictures that show nothing, and errors last."""
+    return sorted(
+        rows, key=lambda row: (row.error is not None, row.warning is not None, -(row.p_crystals or 0), row.path)
+    )
 
 
-def _scored(file: Path, version: ScorerVersion, probabilities: Probabilities) -> FileScore:
+def _row(
+    file: ImageFile, version: ScorerVersion, classification: Classification, thresholds: ExposureThresholds
+) -> FileScore:
+    probabilities = classification.probabilities
+    if probabilities is None:
+        return _failed(file, version, str(classification.error))
     crystal = probabilities[CRYSTALS] >= version.crystal_threshold
-    return FileScore(str(file), likeliest(probabilities), crystal, *probabilities, version.name, None)
+    fault = exposure_fault(classification.appearance, thresholds)
+    warning = f"the picture is {fault}: its score means nothing" if fault else None
+    clear, crystals, other, precipitate = (float(f"{each:.{SIGNIFICANT_DIGITS}g}") for each in probabilities)
+    category = likeliest(probabilities)
+    return FileScore(file.path, category, crystal, clear, crystals, other, precipitate, version.name, None, warning)
 
 
-def _failed(file: Path, version: ScorerVersion, reason: str) -> FileScore:
-    return FileScore(str(file), None, None, None, None, None, None, version.name, reason)
+def _failed(file: ImageFile, version: ScorerVersion, reason: str) -> FileScore:
+    return FileScore(file.path, None, None, None, None, None, None, version.name, readable(reason))
+
+
+def common_folder(paths: Sequence[str]) -> str:
+    """The folder in which all of the paths lie, with a slash at its end; nothing if there is none."""
+    folders = {os.path.dirname(path) for path in paths}  # noqa: PTH120 - a prefix of the text, not a path
+    common = os.path.commonpath(folders) if folders and len({path.startswith("/") for path in paths}) == 1 else ""
+    return f"{common.rstrip('/')}/" if common else ""
 
 
 def write_scores(rows: Sequence[FileScore], out: Path) -> None:
@@ -145,11 +215,4 @@ def write_scores(rows: Sequence[FileScore], out: Path) -> None:
                     table.writeheader()
                     table.writerows(map(harmless, records))
     except OSError as error:
-        raise ConfigurationError(f"{out} cannot be written: {error.strerror}.") from error
-
-
-def image_files(folder: Path) -> Iterator[PurePosixPath]:
-    """The image files below a folder, by ending, relative to it and in order."""
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and not file.name.startswith("."):
-            yield PurePosixPath(file.relative_to(folder).as_posix())
+        raise ConfigurationError(f"{readable(out)} cannot be written: {error.strerror}.") from error

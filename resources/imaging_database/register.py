@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 from sqlalchemy import select
 
@@ -44,6 +45,15 @@ class Registered:
     known_images: int
 
 
+@dataclass(frozen=True)
+class RegisteredInspection:
+    """An inspection that the database lists, with its images."""
+
+    inspection_id: int
+    imaged_at: datetime
+    images: tuple[NewImage, ...]
+
+
 def seed_classes(database: ImagingDatabase) -> int:
     """Adds the four categories and :data:`NUANCED_CLASSES` where they are missing. Returns how many were added."""
     classes = {**{category: category for category in CATEGORIES}, **NUANCED_CLASSES}
@@ -65,6 +75,23 @@ def register_inspection(
         ).one()
         added = insert_absent(connection, images, [{**vars(image), "inspection_id": inspection_id} for image in new])
     return Registered(inspection_id, added, len(new) - added)
+
+
+def inspections_of_plate(database: ImagingDatabase, plate: str) -> list[RegisteredInspection]:
+    """All inspections of a plate, the oldest first, with their images in the order of their numbers."""
+    query = (
+        select(inspections.c.id, inspections.c.imaged_at, images.c.well, images.c.drop_number, images.c.path)
+        .join(plates, plates.c.id == inspections.c.plate_id)
+        .outerjoin(images, images.c.inspection_id == inspections.c.id)
+        .where(plates.c.barcode == plate)
+        .order_by(inspections.c.imaged_at, inspections.c.id, images.c.id)
+    )
+    with database.reading() as connection:
+        rows = connection.execute(query).all()
+    return [
+        RegisteredInspection(*key, tuple(NewImage(row.well, row.drop_number, row.path) for row in group if row.path))
+        for key, group in groupby(rows, key=lambda row: (row.id, row.imaged_at))
+    ]
 
 
 def record_human_scores(

@@ -1,4 +1,4 @@
-"""The sections ``database``, ``store``, ``runs`` and ``ui``."""
+"""The sections ``database``, ``store``, ``runs``, ``ui`` and ``importing``."""
 
 from datetime import date
 from pathlib import Path
@@ -111,4 +111,21 @@ class Ui(Section):
         default=False,
         description="Name people in the labels report, Data Docs, contact sheets and Dagster's metadata. Without, each "
         "is called person 1, person 2 …; who that is stands in people.json in data, which C4's account alone may read.",
+    )
+
+
+class Importing(Section):
+    """How `c4 import` and `c4 score` read the names of image files."""
+
+    patterns: Texts = Field(
+        default=(),
+        description="Names that the site's imagers give to files, besides those that C4 knows: regular expressions "
+        "over the end of a path without its ending, whose named groups say what is what (docs/operations.md).",
+        examples=[["(?P<plate>\\w+)-(?P<row>[A-H])(?P<column>\\d\\d)-d(?P<drop>\\d)"]],
+    )
+    other_light: Texts = Field(
+        default=(),
+        description="Names of lights and imaging profiles, as they stand in file names, that are not visible light. "
+        "UV, fluorescence, SONICC and polarised light are known by their usual names.",
+        examples=[["Blue488", "14"]],
     )

@@ -19,7 +19,7 @@ from resources.settings.old_variables import (
     read_old_variables,
     warn_once,
 )
-from resources.settings.sections import Database, Runs, Store, Ui
+from resources.settings.sections import Database, Importing, Runs, Store, Ui
 from resources.settings.slurm import Site
 from resources.settings.sources import (
     Found,
@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     store: Store = Field(default=Store(), description="Where the images are.")
     runs: Runs = Field(default=Runs(), description="What runs when, and how.")
     ui: Ui = Field(default=Ui(), description="Who may use Dagster's UI, and what it shows of people.")
+    importing: Importing = Field(default=Importing(), description="How names of image files are read.")
     slurm: Site | None = Field(default=None, description="The Slurm cluster, if there is one.")
     checks: Thresholds = Field(default=Thresholds(), description="Thresholds of the data quality checks.")
 
