@@ -14,6 +14,8 @@ from resources.settings import Settings
 if TYPE_CHECKING:
     import dagster as dg
 
+PREPARATION_LOCK = ".c4-preparation.lock"
+
 
 def dagster_instance(settings: Settings) -> "dg.DagsterInstance":
     """The Dagster instance of the deployment. Its home is prepared if it is new."""
@@ -24,18 +26,24 @@ def dagster_instance(settings: Settings) -> "dg.DagsterInstance":
 
 
 def prepare_dagster_home(settings: Settings) -> None:
-    """Makes DAGSTER_HOME with the shipped ``dagster.yaml``, unless the site has its own, and sets the pools' limits."""
+    """Makes DAGSTER_HOME with the shipped ``dagster.yaml``, unless the site has its own, and sets the pools' limits.
+
+    One process at a time: two that make Dagster's tables at once leave them marked with two versions, and no process
+    can open them any more.
+    """
     import dagster as dg
+    from filelock import FileLock
 
     from c4_assets.runs.pools import set_pool_limits
 
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     config = settings.dagster_home / "dagster.yaml"
-    if not config.exists():
-        config.unlink(missing_ok=True)  # a link to a checkout that was moved
-        config.symlink_to(shipped("dagster.yaml"))
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        set_pool_limits(instance)
+    with FileLock(settings.dagster_home / PREPARATION_LOCK):
+        if not config.exists():
+            config.unlink(missing_ok=True)  # a link to a checkout that was moved
+            config.symlink_to(shipped("dagster.yaml"))
+        with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+            set_pool_limits(instance)
 
 
 def shipped(name: str) -> Path:
@@ -98,9 +106,12 @@ def _refuse_while_runs_are_in_flight(settings: Settings) -> None:
     import dagster as dg
 
     from c4_assets.runs.backfills import STARTED_STATUSES
+    from c4_assets.runs.lost_runs import end_lost_runs
+    from c4_assets.runs.own_runs import is_of_c4
 
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        runs = instance.get_runs_count(dg.RunsFilter(statuses=STARTED_STATUSES))
+        end_lost_runs(instance)
+        runs = sum(map(is_of_c4, instance.get_runs(dg.RunsFilter(statuses=STARTED_STATUSES))))
     if runs:
         raise ConfigurationError(
             f"{runs} runs are in flight, and this release keeps scores otherwise than the one that they began with: "
