@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from c4_assets.command.console import console
+from c4_assets.command.site import report_lost_runs
 from c4_assets.demo.home import enter_demo_home
 from c4_assets.deployment_home import prepare_dagster_home, ready, shipped
 from resources.settings import Settings
@@ -29,6 +30,7 @@ def ui(
     settings = enter_demo_home() if demo else Settings.from_environment()
     ready(settings)
     prepare_dagster_home(settings)
+    report_lost_runs(settings)
     console.print(f"Lineage: http://{host}:{port}/asset-groups — stop with Ctrl-C.")
     sys.stdout.flush()
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
