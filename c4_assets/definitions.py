@@ -21,7 +21,9 @@ from c4_assets.runs.jobs import (
     weekly_ashes,
 )
 from c4_assets.runs.prune_runs import prune_runs, weekly_pruning
+from sensors.lost_runs import lost_runs
 from sensors.new_inspections import new_inspections
+from sensors.requested_days import requested_days
 
 defs = dg.Definitions(
     assets=[
@@ -36,7 +38,7 @@ defs = dg.Definitions(
         backlog_coverage,
     ],
     jobs=[score_images, collect_disagreements, count_backlog, prune_runs],
-    sensors=[new_inspections],
+    sensors=[new_inspections, requested_days, lost_runs],
     schedules=[settle_yesterday, weekly_ashes, daily_coverage, weekly_pruning],
     resources=resources_of(SETTINGS),
     executor=EXECUTORS[SETTINGS.runs.executor],

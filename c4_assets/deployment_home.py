@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from c4_assets.models.scorer_version import ScorerVersion
 from resources.archive.upgrade import is_of_an_earlier_release, upgrade_archive
 from resources.errors import ConfigurationError
+from resources.file_lock import locked
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.models import known_versions
 from resources.imaging_database.register import seed_classes
@@ -13,6 +14,8 @@ from resources.settings import Settings
 
 if TYPE_CHECKING:
     import dagster as dg
+
+PREPARATION_LOCK = ".c4-preparation.lock"
 
 
 def dagster_instance(settings: Settings) -> "dg.DagsterInstance":
@@ -24,16 +27,21 @@ def dagster_instance(settings: Settings) -> "dg.DagsterInstance":
 
 
 def prepare_dagster_home(settings: Settings) -> None:
-    """Makes DAGSTER_HOME with C4's ``dagster.yaml``, unless the site has its own, and sets the pools' limits."""
+    """Makes DAGSTER_HOME with C4's ``dagster.yaml``, unless the site has its own, and sets the pools' limits.
+
+    One process at a time: two that make Dagster's tables at once leave them marked with two versions, and no process
+    can open them any more.
+    """
     import dagster as dg
 
     from c4_assets.runs.dagster_yaml import put_dagster_yaml
     from c4_assets.runs.pools import set_pool_limits
 
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
-    put_dagster_yaml(settings.dagster_home / "dagster.yaml", shipped_dagster_yaml(settings))
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        set_pool_limits(instance)
+    with locked(settings.dagster_home / PREPARATION_LOCK):
+        put_dagster_yaml(settings.dagster_home / "dagster.yaml", shipped_dagster_yaml(settings))
+        with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+            set_pool_limits(instance)
 
 
 def shipped_dagster_yaml(settings: Settings) -> str:
@@ -103,9 +111,12 @@ def _refuse_while_runs_are_in_flight(settings: Settings) -> None:
     import dagster as dg
 
     from c4_assets.runs.backfills import STARTED_STATUSES
+    from c4_assets.runs.lost_runs import end_lost_runs
+    from c4_assets.runs.own_runs import is_of_c4
 
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        runs = instance.get_runs_count(dg.RunsFilter(statuses=STARTED_STATUSES))
+        end_lost_runs(instance)
+        runs = sum(map(is_of_c4, instance.get_runs(dg.RunsFilter(statuses=STARTED_STATUSES))))
     if runs:
         raise ConfigurationError(
             f"{runs} runs are in flight, and this release keeps scores otherwise than the one that they began with: "

@@ -1,17 +1,19 @@
 """Requests a run of every day that has pending images: a thin sensor over a pure decision."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, TypeAlias, cast
 
 import dagster as dg
 from dagster import DagsterRunStatus as Status
 
 from c4_assets.deployment import SETTINGS
 from c4_assets.models.active import ActiveModels
-from c4_assets.runs.jobs import collect_disagreements, score_images
+from c4_assets.runs.jobs import PRIORITY_RUN_TAGS, Tick, collect_disagreements, score_images, sensor
+from c4_assets.runs.lost_runs import end_lost_runs
+from c4_assets.runs.own_runs import is_of_c4
 from c4_assets.runs.pools import set_pool_limits
 from c4_assets.runs.step_failures import in_backfill
 from resources.errors import C4Error
@@ -29,6 +31,10 @@ MOST_OLD_DAYS = 3
 """Days before the window that one poll asks for, because a file that was given up there is looked for once a week."""
 
 PARTITION_TAG = "dagster/partition"
+FAILED_POLLS_BORNE = 2
+"""Polls in a row that may fail because the database does not answer. From the next one on the tick fails, too, so that
+Dagster's UI shows it in red. What only an operator can mend fails at once."""
+
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
@@ -99,22 +105,15 @@ def days_in_flight(instance: dg.DagsterInstance, pending: Collection[date]) -> s
 
 
 def _about_a_day(run: dg.DagsterRun) -> bool:
-    # A week's partition key looks like a day's. A run that was started by hand may be of the weekly assets.
+    # A week's partition key looks like a day's. A run that was started by hand may be of the weekly assets, and one of
+    # another code location of anything.
     selected = run.asset_selection
-    return not (run.job_name == collect_disagreements.name or (bool(selected) and selected <= WEEKLY_ASSETS))
+    return is_of_c4(run) and not (
+        run.job_name == collect_disagreements.name or (bool(selected) and selected <= WEEKLY_ASSETS)
+    )
 
 
-Tick: TypeAlias = dg.SensorResult | dg.SkipReason
-
-# Dagster's signature leaves the parameter of a generic type open (``PathLike``).
-_sensor: Callable[..., Callable[[Callable[..., Tick]], dg.SensorDefinition]] = cast("Any", dg).sensor
-
-
-@_sensor(
-    job=score_images,
-    minimum_interval_seconds=SETTINGS.runs.poll_minutes * 60,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-)
+@sensor(job=score_images, minimum_interval_seconds=SETTINGS.runs.poll_minutes * 60)
 def new_inspections(
     context: dg.SensorEvaluationContext,
     imaging_database: dg.ResourceParam[ImagingDatabase],
@@ -127,6 +126,7 @@ def new_inspections(
     first run failed. Asking Dagster which days are in flight ensures that no day has two runs.
     """
     set_pool_limits(context.instance)  # the daemon's first tick precedes its first run
+    end_lost_runs(context.instance)  # their days need not wait for them
     now = datetime.now(UTC)
     try:
         versions = [model.version.name for model in models.read()]
@@ -134,8 +134,7 @@ def new_inspections(
         lost = days_to_look_again(imaging_database, versions, since, MOST_OLD_DAYS)
         pending = lost | pending_of_all(imaging_database, versions, settings.runs.max_attempts, since, due_only=True)
     except C4Error as error:
-        # Skipping keeps the message in the tick's history; the next tick tries again.
-        return dg.SkipReason(str(error))
+        return _skipped(context, error)
     decision = decide(pending, days_in_flight(context.instance, pending), now.date(), settings.runs.start_date)
     cursor = json.dumps({"polled_at": now.isoformat(timespec="seconds"), "saw": decision.explanation})
     if not decision.requests:
@@ -144,8 +143,25 @@ def new_inspections(
     context.log.info(decision.explanation)
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(partition_key=day.isoformat(), tags={"c4/pending_images": str(pending[day])})
+            dg.RunRequest(
+                partition_key=day.isoformat(), tags={**PRIORITY_RUN_TAGS, "c4/pending_images": str(pending[day])}
+            )
             for day in decision.requests
         ],
         cursor=cursor,
     )
+
+
+def _skipped(context: dg.SensorEvaluationContext, error: C4Error) -> dg.SkipReason:
+    """A tick that tells the error in its history and lets the next one try again.
+
+    Raises:
+        C4Error: the error itself, if waiting does not help, or has not helped for several polls.
+    """
+    before = 0
+    with suppress(ValueError, TypeError, AttributeError):
+        before = int(json.loads(context.cursor or "{}").get("failed_polls", 0))
+    if not error.retryable or before >= FAILED_POLLS_BORNE:
+        raise error from None
+    context.update_cursor(json.dumps({"failed_polls": before + 1, "saw": str(error)}))
+    return dg.SkipReason(str(error))

@@ -23,6 +23,7 @@ from c4_assets.definitions import defs
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.pictures.backlog_page import share
 from c4_assets.runs import backfills as backlog
+from c4_assets.runs.own_runs import STARTED_BY_TAG
 from resources.errors import ConfigurationError
 from resources.imaging_database.register import NewImage, register_inspection
 from resources.imaging_database.throughput import scores_by_hour
@@ -148,7 +149,7 @@ def ended(instance: dg.DagsterInstance, backfill_id: str) -> None:
 
 
 def start(instance: dg.DagsterInstance, days: list[date]) -> str:
-    return backlog.start(instance, days, {backlog.STARTED_BY_TAG: "test"})
+    return backlog.start(instance, days, {STARTED_BY_TAG: "test"})
 
 
 def test_a_backfill_is_over_the_four_assets_and_the_days_asked_for_alone(instance: dg.DagsterInstance) -> None:

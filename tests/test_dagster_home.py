@@ -1,6 +1,11 @@
 """The Dagster instance of a deployment: its limits, its quiet, and what an operator has changed in it."""
 
 import logging
+import os
+import sqlite3
+import sys
+import traceback
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +39,28 @@ def test_every_pool_that_an_asset_uses_has_a_limit_of_its_own(settings: Settings
     used = {op.pool for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition) for op in [asset.op]}
     assert used - {None} == set(POOLS)
     assert limits(settings) == POOLS
+
+
+def test_several_processes_may_prepare_a_fresh_home_at_once(tmp_path: Path) -> None:
+    for repetition in range(3):
+        settings = Settings.from_environment({"C4_HOME": str(tmp_path / str(repetition))})
+        children: list[int] = []
+        for _ in range(4):
+            if not (child := os.fork()):
+                try:
+                    prepare_dagster_home(settings)
+                    os._exit(0)
+                except BaseException:
+                    traceback.print_exc(file=sys.__stderr__)
+                    os._exit(1)
+            children.append(child)
+        assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0, 0]
+        databases = list(settings.dagster_home.rglob("*.db"))
+        assert {file.name for file in databases} >= {"runs.db", "index.db", "schedules.db"}
+        for file in databases:
+            with closing(sqlite3.connect(file)) as connection:
+                assert len(connection.execute("select * from alembic_version").fetchall()) == 1, file
+        assert limits(settings) == POOLS
 
 
 def test_every_step_that_asks_the_imaging_database_is_counted_in_a_pool() -> None:

@@ -45,6 +45,7 @@ PRIVATE_NAMES_OF_DAGSTER = {
     "dagster._core.execution.plan.objects": ["StepFailureData"],
     "dagster._core.execution.plan.plan": ["ExecutionPlan"],
     "dagster._core.execution.retries": ["RetryMode", "get_retries_config"],
+    "dagster._core.execution.step_dependency_config": ["StepDependencyConfig"],
     "dagster._core.execution.tags": ["get_tag_concurrency_limits_config"],
     "dagster._core.executor.step_delegating": [
         "CheckStepHealthResult",
@@ -56,7 +57,7 @@ PRIVATE_NAMES_OF_DAGSTER = {
     "dagster._core.storage.event_log.schema": ["AssetCheckExecutionsTable", "SqlEventLogStorageTable"],
     "dagster._core.storage.event_log.sql_event_log": ["SqlEventLogStorage"],
     "dagster._core.storage.event_log.sqlite.sqlite_event_log": ["SqliteEventLogStorage"],
-    "dagster._core.storage.runs.schema": ["RunTagsTable"],
+    "dagster._core.storage.runs.schema": ["KeyValueStoreTable", "RunTagsTable"],
     "dagster._core.storage.runs.sql_run_storage": ["SqlRunStorage"],
     "dagster._core.storage.tags": ["BACKFILL_ID_TAG", "WILL_RETRY_TAG"],
     "dagster._core.utils": ["make_new_backfill_id"],

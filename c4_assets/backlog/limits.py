@@ -22,6 +22,9 @@ Name = Literal[
     "unknown",
 ]
 
+NO_RUN_WORKS: tuple[Name, ...] = ("paused", "not started", "daemon")
+"""Limits that end by themselves at no time: no rate of earlier days tells when the backlog ends."""
+
 FETCH, CLASSIFY, PREDICT, WRITE = "raw_inspection_images", "marco_probabilities", "class_predictions", "db_scores"
 STEPS = (FETCH, CLASSIFY, PREDICT, WRITE)
 

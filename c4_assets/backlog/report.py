@@ -7,7 +7,7 @@ from typing import Any
 
 from c4_assets.backlog.backfill import Backfill
 from c4_assets.backlog.coverage import Coverage, Throughput, by_month, by_year, count_days, total_of
-from c4_assets.backlog.limits import Limit, Observations, limit
+from c4_assets.backlog.limits import NO_RUN_WORKS, Limit, Observations, limit
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.throughput import scores_by_hour
 from resources.imaging_database.work import Progress
@@ -48,7 +48,9 @@ class Report:
 
     @property
     def end(self) -> datetime | None:
-        """When nothing is pending any more, at the current rate."""
+        """When nothing is pending any more, at the current rate; ``None`` if unknown, or if no run works on it."""
+        if self.limit.name in NO_RUN_WORKS:
+            return None
         return self.throughput.end(self.observed.pending, self.counted_at)
 
     def as_json(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from c4_assets.backlog.coverage import Coverage, Throughput, by_year
+from c4_assets.backlog.limits import NO_RUN_WORKS
 from c4_assets.backlog.report import COUNTS, Report, report
 from c4_assets.command.console import console, errors, progress
 from c4_assets.command.site import day_of
@@ -116,11 +117,9 @@ def _bar(month: Coverage | None) -> str:
 
 
 def _print_state(counted: Report) -> None:
-    throughput, end = counted.throughput, counted.end
-    console.print(throughput.describe())
+    console.print(counted.throughput.describe())
     if counted.observed.pending:
-        when = f"{end:%Y-%m-%d %H:%M} UTC, if it goes on like this" if end else "unknown, as nothing was scored of late"
-        console.print(f"Expected end: {when}.")
+        console.print(f"Expected end: {_expected_end(counted)}.")
     for each in counted.backfills:
         console.print(describe_backfill(each), soft_wrap=True)
     observed = counted.observed
@@ -136,6 +135,14 @@ def _print_state(counted: Report) -> None:
         )
 
 
+def _expected_end(counted: Report) -> str:
+    if counted.limit.name in NO_RUN_WORKS:
+        return "none, as no run works on the backlog"
+    if counted.end is None:
+        return "unknown, as nothing was scored of late"
+    return f"{counted.end:%Y-%m-%d %H:%M} UTC, if it goes on like this"
+
+
 @app.command()
 def start(
     since: Annotated[str, typer.Option("--from", help="The first day of imaging (UTC).")],
@@ -143,8 +150,9 @@ def start(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be started, and start nothing.")] = False,
 ) -> None:
     """Start a backfill over the days of a span that have pending images."""
-    from c4_assets.runs.backfills import STARTED_BY_TAG, days_a_run, refuse_where_running, runs_of
+    from c4_assets.runs.backfills import days_a_run, refuse_where_running, runs_of
     from c4_assets.runs.backfills import start as start_backfill
+    from c4_assets.runs.own_runs import STARTED_BY_TAG
 
     settings = Settings.from_environment()
     first, last = day_of("--from", since), day_of("--to", until)

@@ -12,6 +12,8 @@ from rich.table import Table
 from c4_assets.command.console import console, print_error, progress
 from c4_assets.command.model import models_at_hand
 from c4_assets.command.run import execute, failure_reason, score_days
+from c4_assets.command.run_in_progress import RunInProgress
+from c4_assets.command.signals import run_until_signalled
 from c4_assets.deployment_home import dagster_instance, ready
 from c4_assets.models.active import ActiveModels
 from resources.errors import C4Error
@@ -32,6 +34,11 @@ def demo(
 
     All of it is in a home of its own: the folder demo in C4's home, or what C4_DEMO_HOME says.
     """
+    current = RunInProgress()
+    run_until_signalled(lambda: _demo(plates, current), current.cancel)
+
+
+def _demo(plates: int, current: RunInProgress) -> None:
     from c4_assets.demo.home import enter_demo_home, refuse_other_plates
     from c4_assets.demo.plates import register
 
@@ -46,10 +53,10 @@ def demo(
     waiting = pending_of_all(database, [model.version.name for model in models], settings.runs.max_attempts)
     if not waiting:
         console.print("Every image has its score already: nothing was scored twice.")
-    written = score_days(settings, waiting) if waiting else {}
+    written = score_days(settings, waiting, current) if waiting else {}
     if None in written.values():
         raise C4Error("A day of the demo failed; the reason is above. Run the demo again: it carries on.")
-    disagreements = _ashes(settings)
+    disagreements = _ashes(settings, current)
     rows = sum(count or 0 for count in written.values())
     _show(database, models[0].version.name, disagreements, rows, time.monotonic() - started)
 
@@ -63,7 +70,7 @@ def _render(store: LocalStore, plates: int) -> None:
             bar.remove_task(task)
 
 
-def _ashes(settings: Settings) -> int:
+def _ashes(settings: Settings, current: RunInProgress) -> int:
     """Runs Ashes for the weeks in which the demo's people scored. Returns the disagreements."""
     from c4_assets.definitions import defs
 
@@ -71,7 +78,7 @@ def _ashes(settings: Settings) -> int:
     total = 0
     with dagster_instance(settings) as instance:
         for week in _scored_weeks(settings):
-            result = execute(job, week.isoformat(), instance)
+            result = execute(job, week.isoformat(), instance, current)
             if not result.success:
                 print_error("Ashes failed", failure_reason(result))
             total += _rows(result)

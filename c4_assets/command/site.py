@@ -2,7 +2,8 @@
 
 from datetime import date
 
-from c4_assets.deployment_home import ready
+from c4_assets.command.console import errors
+from c4_assets.deployment_home import dagster_instance, ready
 from c4_assets.models.active import ActiveModels
 from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
@@ -18,6 +19,15 @@ def open_site() -> tuple[Settings, ImagingDatabase, ActiveModels]:
     settings = Settings.from_environment()
     database = ready(settings)
     return settings, database, ActiveModels(settings, database)
+
+
+def report_lost_runs(settings: Settings) -> None:
+    """Ends the runs whose process is gone, so that nothing waits for them, and prints a sentence about each."""
+    from c4_assets.runs.lost_runs import end_lost_runs
+
+    with dagster_instance(settings) as instance:
+        for each in end_lost_runs(instance):
+            errors.print(each, style="yellow", soft_wrap=True)
 
 
 def day_of(option: str, text: str) -> date:

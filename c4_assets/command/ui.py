@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from c4_assets.command.console import console, errors
+from c4_assets.command.site import report_lost_runs
 from c4_assets.demo.home import enter_demo_home
 from c4_assets.deployment_home import dagster_instance, prepare_dagster_home, ready, shipped, shipped_dagster_yaml
 from resources.errors import ConfigurationError
@@ -67,6 +68,7 @@ def ui(
     access = Access.of(settings.ui, host)
     ready(settings)
     prepare_dagster_home(settings)
+    report_lost_runs(settings)
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     os.environ.setdefault(SHORT_PLANS_VARIABLE, "true")
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"  # also where a site's own dagster.yaml does not speak of it

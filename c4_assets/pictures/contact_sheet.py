@@ -3,6 +3,10 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 CATEGORY_COLOURS = {"crystals": "#0072b2", "precipitate": "#d55e00", "clear": "#8a8a8a", "other": "#cc79a7"}
 """Border colour by category, of Okabe and Ito's palette, which colour-blind people can tell apart."""
@@ -25,6 +29,8 @@ class Tile:
 def contact_sheet(tiles: Sequence[Tile]) -> bytes:
     """A JPEG of the first :data:`MAX_TILES` tiles in the order given, :data:`SHEET_COLUMNS` per row.
 
+    A tile whose picture cannot be read has its caption alone.
+
     Raises:
         ValueError: there are no tiles.
     """
@@ -45,14 +51,23 @@ def contact_sheet(tiles: Sequence[Tile]) -> bytes:
         draw.rectangle(
             (left, top, left + width - 2, top + width - 2), fill=CATEGORY_COLOURS.get(tile.category, "black")
         )
-        with Image.open(io.BytesIO(tile.jpeg)) as picture:
-            # The central square is what MARCO sees.
-            side = min(picture.size)
-            x, y = (picture.width - side) // 2, (picture.height - side) // 2
-            square = picture.convert("RGB").crop((x, y, x + side, y + side)).resize((TILE_SIDE, TILE_SIDE))
-        sheet.paste(square, (left + TILE_BORDER - 1, top + TILE_BORDER - 1))
+        if square := _central_square(tile.jpeg):
+            sheet.paste(square, (left + TILE_BORDER - 1, top + TILE_BORDER - 1))
         for line, text in enumerate(tile.caption):
             draw.text((left + 2, top + width + CAPTION_LINE_HEIGHT * line), text, "#444444" if line else "black", font)
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=72)
     return buffer.getvalue()
+
+
+def _central_square(jpeg: bytes) -> "Picture | None":
+    """What MARCO sees of a picture, at a tile's size; None if it cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(jpeg)) as picture:
+            side = min(picture.size)
+            x, y = (picture.width - side) // 2, (picture.height - side) // 2
+            return picture.convert("RGB").crop((x, y, x + side, y + side)).resize((TILE_SIDE, TILE_SIDE))
+    except Exception:  # a decoder may raise anything, and no score depends on a picture of it
+        return None

@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from c4_assets.backlog.backfill import Backfill, span
 from c4_assets.backlog.limits import STEPS
+from c4_assets.runs.own_runs import STARTED_BY_TAG
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
 from c4_assets.runs.step_failures import BACKFILL_TAG
 from resources.errors import ConfigurationError, Unavailable
@@ -27,8 +28,8 @@ from resources.errors import ConfigurationError, Unavailable
 DAILY_ASSETS = [dg.AssetKey(name) for name in STEPS]
 SCORING_JOB = "score_images"
 
-PAUSED_TAG, RESUMES_TAG, STARTED_BY_TAG = "c4/paused", "c4/resumes", "c4/started_by"
-"""Tags: the days that a paused backfill has left to resume, the backfill that this one resumes, and who started it."""
+PAUSED_TAG, RESUMES_TAG = "c4/paused", "c4/resumes"
+"""Tags: the days that a paused backfill has left to resume, and the backfill that this one resumes."""
 
 STARTED_STATUSES = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 WAITING_STATUSES = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]

@@ -15,7 +15,7 @@ import dagster as dg
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
-from dagster._core.storage.runs.schema import RunTagsTable
+from dagster._core.storage.runs.schema import KeyValueStoreTable, RunTagsTable
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from sqlalchemy import ColumnElement, and_, delete, func, select
 
@@ -59,6 +59,27 @@ def forget(instance: dg.DagsterInstance, run_ids: Sequence[str], checks: Sequenc
         instance.delete_run(run_id)
         for file in _shard(instance, run_id):
             file.unlink(missing_ok=True)
+
+
+def values_below(instance: dg.DagsterInstance, prefix: str) -> dict[str, str]:
+    """The values whose key begins with a prefix, of those that were stored by ``RunStorage.set_cursor_values``."""
+    runs = instance.run_storage
+    if not isinstance(runs, SqlRunStorage):
+        return {}
+    values = KeyValueStoreTable.c
+    with runs.connect() as connection:
+        found = connection.execute(
+            select(values.key, values.value).where(values.key.startswith(prefix, autoescape=True))
+        )
+        return {row.key: row.value for row in found}
+
+
+def forget_values(instance: dg.DagsterInstance, keys: Sequence[str]) -> None:
+    """Deletes such values."""
+    runs = instance.run_storage
+    if isinstance(runs, SqlRunStorage):
+        with runs.connect() as connection:
+            connection.execute(delete(KeyValueStoreTable).where(KeyValueStoreTable.c.key.in_(keys)))
 
 
 def without_a_run(instance: dg.DagsterInstance) -> list[Path]:

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from c4_assets.deployment import SETTINGS
+from c4_assets.runs.run_processes import noting_processes
 from resources.executors.slurm.executor import slurm_executor
 
 # The steps of a run follow one another, so a process per step is not faster: a run on one machine is one process, which
@@ -18,7 +19,7 @@ PRELOADED_MODULES = [
 FORKSERVER = {"start_method": {"forkserver": {"preload_modules": PRELOADED_MODULES}}}
 
 EXECUTORS = {
-    "in_process": dg.in_process_executor,
-    "multiprocess": dg.multiprocess_executor.configured(FORKSERVER, name="multiprocess"),
-    "slurm": slurm_executor(lambda: SETTINGS),
+    "in_process": noting_processes(dg.in_process_executor),
+    "multiprocess": noting_processes(dg.multiprocess_executor).configured(FORKSERVER, name="multiprocess"),
+    "slurm": noting_processes(slurm_executor(lambda: SETTINGS)),
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -10,15 +10,16 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from c4_assets.runs.partitions import DAYS, WEEKS
 
 PRIORITY_RUN_TAGS = {"dagster/priority": "10", "dagster/retry_on_asset_or_op_failure": "false"}
-"""Run tags of jobs that somebody waits for: they overtake backfills, which have no priority, in queue and pools.
-Dagster repeats a run whose process dies. One that fails is not repeated; the sensor requests it again."""
+"""Tags of runs that somebody waits for: they overtake backfills, which have no priority, in queue and pools.
+Dagster repeats a run whose process dies. One that fails is not repeated; the sensor requests it again. Who requests a
+run gives it these tags. A job has none, because the runs of a backfill of the job would inherit them."""
 
 # Dagster's signatures of what declares jobs and schedules leave the parameter of a generic type open (``PathLike``).
 _dagster = cast("Any", dg)
 
 
 def _asset_job(name: str, assets: Sequence[str], description: str) -> UnresolvedAssetJobDefinition:
-    return _dagster.define_asset_job(name, selection=assets, description=description, tags=PRIORITY_RUN_TAGS)
+    return _dagster.define_asset_job(name, selection=assets, description=description)
 
 
 def schedule(
@@ -34,6 +35,18 @@ def schedule(
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
+
+
+def _request(partition: str | None = None) -> dg.RunRequest:
+    return dg.RunRequest(partition_key=partition, tags=PRIORITY_RUN_TAGS)
+
+
+Tick: TypeAlias = dg.SensorResult | dg.SkipReason
+
+
+def sensor(**options: Any) -> Callable[[Callable[..., Tick]], dg.SensorDefinition]:
+    """Decorates a function that is called again and again: ``dg.sensor``, on until an operator turns it off."""
+    return _dagster.sensor(default_status=dg.DefaultSensorStatus.RUNNING, **options)
 
 
 score_images = _asset_job(
@@ -56,7 +69,7 @@ def settle_yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     If nothing is new, the run scores nothing and takes seconds.
     """
     yesterday = context.scheduled_execution_time - timedelta(days=1)
-    return dg.RunRequest(partition_key=DAYS.get_partition_key_for_timestamp(yesterday.timestamp()))
+    return _request(DAYS.get_partition_key_for_timestamp(yesterday.timestamp()))
 
 
 count_backlog = _asset_job("count_backlog", ["backlog_coverage"], "Counts how much of history is scored.")
@@ -65,11 +78,11 @@ count_backlog = _asset_job("count_backlog", ["backlog_coverage"], "Counts how mu
 @schedule(count_backlog, "0 7 * * *")
 def daily_coverage() -> dg.RunRequest:
     """In the morning, how far history is scored, so that Dagster plots it over time."""
-    return dg.RunRequest()
+    return _request()
 
 
 @schedule(collect_disagreements, "0 5 * * 1")
 def weekly_ashes(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """On Monday morning, runs Ashes for the week that has just ended."""
     last_week = context.scheduled_execution_time - timedelta(weeks=1)
-    return dg.RunRequest(partition_key=WEEKS.get_partition_key_for_timestamp(last_week.timestamp()))
+    return _request(WEEKS.get_partition_key_for_timestamp(last_week.timestamp()))

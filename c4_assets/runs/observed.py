@@ -77,11 +77,13 @@ def observe(
     )
 
 
-def daemon_silent(instance: dg.DagsterInstance, now: datetime) -> timedelta | None:
-    """Time since the last heartbeat of the two daemons that backfills need; ``None`` if there was none."""
+def daemon_silent(
+    instance: dg.DagsterInstance, now: datetime, daemons: Sequence[str] = BACKFILL_DAEMONS
+) -> timedelta | None:
+    """Time since the last heartbeat of the daemons that are needed; ``None`` if there was none."""
     beats = instance.get_daemon_heartbeats()
-    last = [beats[name].timestamp for name in BACKFILL_DAEMONS if name in beats]
-    return now - datetime.fromtimestamp(min(last), UTC) if len(last) == len(BACKFILL_DAEMONS) else None
+    last = [beats[name].timestamp for name in daemons if name in beats]
+    return now - datetime.fromtimestamp(min(last), UTC) if len(last) == len(daemons) else None
 
 
 def _share(limits: Sequence[Mapping[str, object]]) -> int | None:

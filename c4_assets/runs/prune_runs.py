@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from c4_assets.runs.executors import EXECUTORS
 from c4_assets.runs.jobs import schedule
 from c4_assets.runs.pruning import prune
 from c4_assets.runs.step_failures import translate_errors
@@ -36,7 +37,7 @@ def forget_old_runs(context: dg.OpExecutionContext, settings: dg.ResourceParam[S
 
 prune_runs = dg.JobDefinition(
     graph_def=dg.GraphDefinition("prune_runs", node_defs=[forget_old_runs]),
-    executor_def=dg.in_process_executor,
+    executor_def=EXECUTORS["in_process"],
     description="Deletes runs that ended long ago and that nothing needs any more. Runs where the run worker does.",
 )
 

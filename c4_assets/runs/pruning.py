@@ -18,11 +18,14 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from c4_assets.checks.catalogue import CHECKS
 from c4_assets.runs import dagster_storage
+from c4_assets.runs.own_runs import is_of_c4
 from resources.executors.slurm.job_folders import JobFolders
 from resources.settings import Settings
 
 RUNS_PER_BATCH = 50
 """Runs that are deleted between two reports of progress."""
+
+RUNS_READ_AT_ONCE = 500
 
 EVENTS_PER_BATCH = 100
 """Events that are read at once. Each may hold a day's contact sheet."""
@@ -35,7 +38,7 @@ class Pruned:
     """What was deleted, or would be in a dry run. ``bytes`` is about what Dagster used for it, without indexes."""
 
     old: int = 0
-    """Finished runs that are old enough."""
+    """Finished runs of C4 that are old enough."""
     runs: int = 0
     bytes: int = 0
     returned: int = 0
@@ -51,7 +54,9 @@ def prune(
     own_run: str | None = None,
     shown: Callable[[int, int], None] = lambda done, of: None,
 ) -> Pruned:
-    """Deletes finished runs that ended before a moment and that nothing needs any more (:func:`needed_runs`).
+    """Deletes C4's finished runs that ended before a moment and that nothing needs any more (:func:`needed_runs`).
+
+    Runs of other code locations that share the instance are theirs to delete.
 
     A run's events, check results, captured output, and the scripts and output of its Slurm jobs are deleted with it.
     The JSON records of the jobs stay. At the end, files of runs that no longer exist are removed as well.
@@ -93,9 +98,14 @@ def prune(
 
 
 def old_runs(instance: dg.DagsterInstance, before: datetime) -> list[str]:
-    """Finished runs that have not changed since ``before``, oldest first."""
+    """C4's finished runs that have not changed since ``before``, oldest first."""
     filters = dg.RunsFilter(statuses=FINISHED_STATUSES, updated_before=before)
-    return list(reversed(instance.get_run_ids(filters)))
+    old: list[str] = []
+    cursor: str | None = None
+    while some := instance.get_runs(filters, cursor=cursor, limit=RUNS_READ_AT_ONCE):
+        old += [run.run_id for run in some if is_of_c4(run)]
+        cursor = some[-1].run_id
+    return old[::-1]
 
 
 def needed_runs(instance: dg.DagsterInstance) -> set[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from resources.atomic_write import atomic_write
+from resources.file_lock import locked
 
 LOCK_WAIT_S = 60
 
@@ -28,10 +29,8 @@ def numbers_of(file: Path, names: Iterable[str]) -> dict[str, int]:
     known = _parsed(file) or {}
     if wanted <= known.keys():
         return {name: known[name] for name in wanted}
-    from filelock import FileLock
-
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock"), timeout=LOCK_WAIT_S):
+    with locked(file.with_suffix(".lock"), LOCK_WAIT_S):
         known = _parsed(file) or {}
         new = sorted(wanted - known.keys())
         random.SystemRandom().shuffle(new)  # the order of an alphabet would give them away
