@@ -80,7 +80,7 @@ def test_errors_are_one_message_and_status_1(models: Path, tmp_path: Path) -> No
         (["import", "nowhere"], "is not a folder"),
         (["model", "fetch", "unheard-of"], "--from"),
         (["import", ".", "--csv", "nope.csv"], "nope.csv"),
-        (["backlog", "--html", "file/page.html"], "Not a directory"),
+        (["backlog", "--html", "file/page.html"], "file cannot be read or written"),
     ):
         done = c4(home, *arguments, models=models, check=False)
         assert done.returncode == 1, arguments

@@ -1,7 +1,6 @@
 """The ``c4`` command: what an operator does outside Dagster's UI."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -73,6 +72,8 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
+        from importlib.metadata import version
+
         typer.echo(f"c4 {version('c4')}")
         raise typer.Exit
 

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from c4_assets.deployment_home import shipped_dagster_yaml
 from resources.settings.reference import effective, example, schema
 from resources.settings.settings import Settings
 
@@ -29,6 +28,8 @@ def config(
     elif json_schema:
         typer.echo(schema(), nl=False)
     elif dagster_yaml:
+        from c4_assets.deployment_home import shipped_dagster_yaml
+
         typer.echo(shipped_dagster_yaml(Settings.from_environment()), nl=False)
     else:
         typer.echo(effective(Settings.from_environment(), show_sources), nl=False)

@@ -31,7 +31,7 @@ def reporting_errors() -> Generator[None, None, None]:
     except OSError as error:
         if error.filename is None or isinstance(error, ConnectionError):
             raise
-        print_error("Error", f"{error.filename}: {error.strerror}.")
+        print_error("Error", f"{error.filename} cannot be read or written: {error.strerror}.")
         raise SystemExit(1) from error
 
 

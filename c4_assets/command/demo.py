@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from c4_assets.command.console import console, print_error, progress
+from c4_assets.command.console import console, progress
 from c4_assets.command.model import models_at_hand
 from c4_assets.command.run import execute, failure_reason, score_days
 from c4_assets.command.run_in_progress import RunInProgress
@@ -80,7 +80,7 @@ def _ashes(settings: Settings, current: RunInProgress) -> int:
         for week in _scored_weeks(settings):
             result = execute(job, week.isoformat(), instance, current)
             if not result.success:
-                print_error("Ashes failed", failure_reason(result))
+                raise C4Error(f"Ashes failed: {failure_reason(result)}")
             total += _rows(result)
     return total
 
