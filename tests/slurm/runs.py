@@ -60,6 +60,7 @@ class Workplace:
         for event in (entry.dagster_event for entry in self.instance.all_logs(run_id)):
             if event:
                 error = event.step_failure_data.error if event.is_step_failure else None
+                error = event.engine_event_data.error if event.is_engine_event else error
                 lines.append(f"{event.step_key}: {event.message} {error.message if error else ''}".strip())
         return "\n".join(lines)
 

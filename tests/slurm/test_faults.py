@@ -128,7 +128,7 @@ def test_a_job_that_nobody_noted_is_found_by_its_name_and_its_twin_is_cancelled(
     sleeper.chmod(0o755)
     site = Site(folder=tmp_path / "jobs", poll_seconds=0.2)
     client = SlurmClient(LocalTransport())
-    step = Step("run", "step", 1, "step", "job", StepResources(), "", str(sleeper), str(tmp_path))
+    step = Step(f"twins-{is_away}", "step", 1, "step", "job", StepResources(), "", str(sleeper), str(tmp_path))
     script = write_script(step, site)
     client.write_file(script.path, script.text)
     first, second = client.submit(script.path), client.submit(script.path)
@@ -158,7 +158,7 @@ def test_a_setting_that_is_wrong_is_not_asked_about_for_ever(
 ) -> None:
     """Slurm's commands are taken away while a job runs: for a while they may come back, then the step fails."""
     sleeper = tmp_path / "sleeper"
-    sleeper.write_text("#!/bin/sh\nexec sleep 60\n")
+    sleeper.write_text(f"#!/bin/sh\nexec {shutil.which('sleep')} 60\n")
     sleeper.chmod(0o755)
     commands = tmp_path / "commands"
     commands.mkdir()

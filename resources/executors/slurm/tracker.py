@@ -315,7 +315,7 @@ class JobTracker:
         while self._untold:
             try:
                 self._report(*self._untold[0])
-            except Exception:  # whatever Dagster's storage raises: no job may be forgotten for it
-                log.warning("The event log took no word of Slurm's jobs; trying again", exc_info=True)
+            except Exception as error:  # whatever Dagster's storage raises: no job may be forgotten for it
+                log.warning("The event log took no word of Slurm's jobs, and is given it again: %s", error)
                 return
             self._untold.popleft()
