@@ -66,7 +66,7 @@ def _tiles(rows: Sequence[ScorePair], pictures: Sequence[bytes | None]) -> list[
         plate="string",
         imaged_at="timestamp[us, UTC]",
         well="string",
-        drop_number="int32",
+        drop_number="int64",
         path="string",
         human="string",
         human_class="string",

@@ -38,7 +38,7 @@ from resources.imaging_database import ImagingDatabase
         plate="string",
         imaged_at="timestamp[us, UTC]",
         well="string",
-        drop_number="int32",
+        drop_number="int64",
         path="string",
         human="string",
         human_class="string",
