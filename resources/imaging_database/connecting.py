@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, Queue
 from threading import Event, Thread, Timer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
 
@@ -147,7 +147,7 @@ def _bounded_postgresql(seconds: float) -> Callable[..., "PostgresConnection"]:
     A server that hangs (its disk, its pooler) does not enforce ``statement_timeout``. Its kernel still answers
     keepalives, so libpq would wait for ever.
     """
-    from psycopg2 import InterfaceError, OperationalError, extensions
+    from psycopg2 import InterfaceError, OperationalError, extensions, extras
 
     @contextmanager
     def bounded(connection: extensions.connection) -> Generator[None, None, None]:
@@ -174,6 +174,10 @@ def _bounded_postgresql(seconds: float) -> Callable[..., "PostgresConnection"]:
         def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 (psycopg2 names it so)
             with bounded(self.connection):
                 super().execute(query, vars)
+
+        def executemany(self, query: Any, vars_list: Any) -> None:
+            # The driver's own calls no method of ours: it would wait without a limit.
+            cast("Any", extras).execute_batch(self, query, vars_list)
 
     class BoundedConnection(extensions.connection):
         def cursor(self, *arguments: Any, **named: Any) -> Any:
