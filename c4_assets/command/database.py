@@ -43,9 +43,9 @@ def check_contract() -> None:
 
     settings = Settings.from_environment()
     database = ImagingDatabase.of(settings)
-    with closing(open_image_store(settings.store.url, settings.ssh)) as store:
-        findings = check(database)
-        if not any(finding.needed for finding in findings):
+    findings = check(database)
+    if not any(finding.needed for finding in findings):
+        with closing(open_image_store(settings.store.url, settings.ssh)) as store:
             findings += files_of_newest(database, store)
     needed = [finding for finding in findings if finding.needed]
     _print(f"{database.address} lacks:", needed)

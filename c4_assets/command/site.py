@@ -20,6 +20,22 @@ def open_site() -> tuple[Settings, ImagingDatabase, ActiveModels]:
     return settings, database, ActiveModels(settings, database)
 
 
+def open_site_to_read() -> tuple[Settings, ImagingDatabase, ActiveModels]:
+    """As :func:`open_site`, for commands that only show something: no table is made, changed or filled.
+
+    Raises:
+        ConfigurationError: there is no database yet, where it is the embedded default.
+    """
+    settings = Settings.from_environment()
+    database = ImagingDatabase.of(settings)
+    if database.dialect == "sqlite" and database.is_new():
+        raise ConfigurationError(
+            f"There is no imaging database {database.address} yet: `c4 import FOLDER`, `c4 demo` or `c4 db upgrade` "
+            "makes one."
+        )
+    return settings, database, ActiveModels(settings, database)
+
+
 def day_of(option: str, text: str) -> date:
     """The day that an option names.
 
