@@ -76,7 +76,8 @@ def upgrade(settings: Settings, database: ImagingDatabase) -> bool:
         Whether there was anything to do.
 
     Raises:
-        ConfigurationError: runs are in flight, which would write as the earlier release did.
+        ConfigurationError: runs are in flight, which would write as the earlier release did; or the database is a
+            LIMS's, in which C4 makes no tables.
         Unavailable: the database does not answer.
     """
     if database.dialect == "sqlite" and database.is_new():
@@ -84,6 +85,7 @@ def upgrade(settings: Settings, database: ImagingDatabase) -> bool:
         return True
     new_tables = not _made_by_a_dba(database) and not database.is_up_to_date()
     if new_tables:
+        _refuse_views(database)
         _refuse_while_runs_are_in_flight(settings)
         database.upgrade()
     versions = {row["name"]: ScorerVersion.from_row(row).model_version for row in known_versions(database)}
@@ -103,6 +105,15 @@ def _made_by_a_dba(database: ImagingDatabase) -> bool:
     except ConfigurationError:
         return False
     return True
+
+
+def _refuse_views(database: ImagingDatabase) -> None:
+    if database.is_view("images"):
+        raise ConfigurationError(
+            f"images is a view in {database.address}, so its tables are a LIMS's, and C4 makes none there. Let its "
+            f"administrator run what `c4 db ddl --for {database.dialect}` prints; `c4 db check` says what is missing. "
+            "Nothing has been changed."
+        )
 
 
 def _refuse_while_runs_are_in_flight(settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """Atomic writes: a file is whole or absent, whenever the process dies."""
 
+import errno
 import os
 import re
 import time
@@ -7,6 +8,8 @@ import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from resources.errors import Unavailable
 
 TEMPORARY_NAME = ".c4-{unique}.tmp"
 """Name of a file being written. Arrow, DuckDB and globs pass over names that begin with a dot."""
@@ -17,6 +20,17 @@ ABANDONED_AFTER_S = 24 * 3600
 """Age of a temporary file from which its writer must have died: no step runs for a day."""
 
 
+class NoRoom(Unavailable, OSError):
+    """A file cannot be written because its disk is full, or a quota is used up. Nothing half-written is left."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"The disk of {path.parent} is full, or a quota of it is used up: {path.name} was not written. Make room "
+            "there, or set C4_SCRATCH (staging), C4_DATA (archive), C4_MODELS or C4_HOME (what has no place of its "
+            "own) to a place with more. Nothing half-written is left; the next run carries on."
+        )
+
+
 @contextmanager
 def atomic_write(path: Path) -> Generator[Path, None, None]:
     """Yields a temporary path beside ``path`` and renames it to ``path`` when the block ends without an error.
@@ -24,6 +38,9 @@ def atomic_write(path: Path) -> Generator[Path, None, None]:
     The content is synced before the rename, and the folder after it, so that after a power cut ``path`` is the old
     file or the new one. Two writers do not disturb each other: the last one to finish wins. If the block raises,
     ``path`` is untouched and the temporary file is removed.
+
+    Raises:
+        NoRoom: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(TEMPORARY_NAME.format(unique=uuid.uuid4().hex))
@@ -31,8 +48,10 @@ def atomic_write(path: Path) -> Generator[Path, None, None]:
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoRoom(path) from error
         raise
     _sync(path.parent)
 

@@ -71,9 +71,22 @@ class Appearance:
     perceptual_hash: bytes
 
 
+MAX_TEXT_LENGTH = 1024
+"""Characters of a path, well or barcode that C4 keeps: as many as its own tables hold."""
+
+MOST = 2**63 - 1
+"""The largest number, positive or negative, that C4 keeps: 64 bits."""
+
+NO_NUMBER = -(2**63)
+"""Stands for a number that the database lacks, or that has more than 64 bits or a fraction."""
+
+
 @dataclass(frozen=True)
 class Image:
-    """An image that the database lists."""
+    """An image that the database lists.
+
+    A text that the database lacks, or that C4 cannot keep, is empty; such a drop number is :data:`NO_NUMBER`.
+    """
 
     image_id: int
     inspection_id: int
@@ -81,6 +94,20 @@ class Image:
     well: str
     drop_number: int
     path: str
+
+    @property
+    def unusable(self) -> str | None:
+        """Why the image cannot be scored, whatever its file is: its row does not say which drop it shows."""
+        lacking = [
+            name for name, value in (("plate", self.plate), ("well", self.well), ("path", self.path)) if not value
+        ] + (["drop number"] if self.drop_number == NO_NUMBER else [])
+        if not lacking:
+            return None
+        return (
+            f"the imaging database lists image {self.image_id} of inspection {self.inspection_id} without a usable "
+            f"{' and '.join(lacking)} (missing, longer than {MAX_TEXT_LENGTH:,} characters, not UTF-8, or no whole "
+            "number of 64 bits); correct the row, then `c4 retry`"
+        )
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ GROUPS: Mapping[str, str] = {
     "tests/test_database_faults.py": "databases that go away",
     "tests/test_imaging_database.py": "databases",
     "tests/test_contract.py": "databases",
+    "tests/test_odd_rows.py": "databases",
+    "tests/test_postgresql_lims.py": "databases",
     "tests/test_query_plans.py": "databases",
     "tests/test_ssh_store.py": "a storage host",
     "tests/test_access.py": "a webserver",

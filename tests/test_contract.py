@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from c4_assets.checks.listed_files import files_of_newest
 from c4_assets.command.run import failure_reason
+from resources.image_store import LocalStore
 from resources.imaging_database.contract import check
 from resources.imaging_database.ddl import dialect_of, script
 from resources.imaging_database.work import pending_by_day
@@ -46,6 +48,8 @@ RIGHTS = {
     "c4_withheld_inspections": "select, insert, update, delete",
 }
 """As in grants.sql."""
+
+VIEWS = ("plates", "inspections", "images", "score_classes")
 
 
 def statements(script: str) -> Iterator[str]:
@@ -156,6 +160,64 @@ def test_a_column_of_the_wrong_type_and_a_missing_one_of_a_view_are_named(site: 
     assert finding.what == "a time without time zone in inspections.imaged_at"
 
 
+def test_all_rights_that_a_relation_lacks_come_in_one_statement_with_its_schema(site: Site, facility: Facility) -> None:
+    site.run(f'revoke all on scores from "{site.login}"')
+    (finding,) = (finding for finding in check(facility.database) if finding.needed)
+    assert finding.mend == f'GRANT SELECT, INSERT, UPDATE, DELETE ON public.scores TO "{site.login}"'
+    site.run(finding.mend)
+    assert [each.what for each in check(facility.database) if each.needed] == []
+
+
+def test_relations_in_a_schema_that_c4_does_not_look_into_are_found_and_shown_to_it(
+    site: Site, facility: Facility
+) -> None:
+    site.run("create schema elsewhere")
+    for relation in RIGHTS:
+        site.run(f"alter {'view' if relation in VIEWS else 'table'} {relation} set schema elsewhere")
+        site.run(f'revoke all on elsewhere.{relation} from "{site.login}"')
+    site.run("create table lims.plates (plate integer)")
+    findings = [finding for finding in check(facility.database) if finding.needed]
+    assert len(findings) == len(RIGHTS)
+    for finding in findings:
+        for statement in statements(finding.mend):
+            site.run(statement)
+    facility.database.engine.dispose()
+    assert [each.what for each in check(facility.database) if each.needed] == []
+
+
+def test_a_limss_views_are_neither_upgraded_nor_filled(
+    site: Site, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("C4_DATABASE_URL", site.address)
+    refused = c4(tmp_path / "home", "db", "seed-classes", models=models, check=False)
+    assert refused.returncode == 1
+    assert "score_classes is a view over the LIMS's own classes" in refused.stderr
+    site.run("drop table c4_models")
+    site.run("drop table c4_scorer_versions")
+    refused = c4(tmp_path / "home", "db", "upgrade", models=models, check=False)
+    assert refused.returncode == 1
+    assert "`c4 db ddl --for postgresql` prints" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_sample_of_files_that_are_not_in_the_store_is_seen_before_it_costs_attempts(
+    site: Site, facility: Facility
+) -> None:
+    store = LocalStore.at(facility.settings.store.url)
+    assert files_of_newest(facility.database, store) == []
+    for number in range(1, 5):
+        site.add_plate(facility.images, number, {f"{number}.jpg": photograph(number)}, noon(number))
+    assert files_of_newest(facility.database, store) == []
+    site.run("update lims.drop_image set relative_path = 'WellImages\\' || relative_path where image_id < 400")
+    (found,) = files_of_newest(facility.database, store)
+    assert found.what == "the files of 3 of 4 images, one each of the newest inspections"
+    assert "is not one below the image store's root" in found.mend
+    backslashes = "a path with forward slashes below the image store's root of 3 of the 4 newest images (image 100"
+    assert backslashes in "\n".join(each.what for each in check(facility.database))
+    (away,) = files_of_newest(facility.database, LocalStore.at(str(facility.images / "away")))
+    assert away.what == "a look into the image store"
+
+
 def test_classes_without_the_categories_or_with_others_are_named(site: Site, facility: Facility) -> None:
     site.run("update class_categories set category = 'fancy' where class_name = 'needles'")
     found = [finding.what for finding in check(facility.database)]
@@ -185,9 +247,14 @@ def test_the_command_prints_what_is_missing_and_says_so_with_its_status(
     assert "secret" not in bad.stdout + bad.stderr
 
 
-def test_deploy_oracle_has_the_tables_that_the_code_uses() -> None:
-    written = list(statements((ORACLE / "tables.sql").read_text()))
-    assert written == list(statements("\n".join(script(dialect_of("oracle")))))
+@pytest.mark.parametrize("kind", ["oracle", "postgresql"])
+def test_deploy_has_the_tables_and_the_grants_that_the_code_uses(kind: str) -> None:
+    folder = ORACLE.with_name(kind)
+    written = list(statements((folder / "tables.sql").read_text()))
+    assert written == list(statements("\n".join(script(dialect_of(kind)))))
+    granted = re.findall(r"GRANT (.*) ON \w+\.(\w+) TO c4;", (folder / "grants.sql").read_text())
+    optional = {"human_scores": "select"}
+    assert {relation: rights.lower() for rights, relation in granted} in (RIGHTS, {**RIGHTS, **optional})
 
 
 @pytest.mark.parametrize("kind", ["oracle-protocol"])

@@ -10,6 +10,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -278,6 +279,27 @@ def test_a_database_that_falls_silent_in_the_middle_of_a_statement_is_given_up(r
         write(relayed)
     relay.up()
     assert write(relayed).scores == 2
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "oracle-protocol"])
+def test_a_database_that_falls_silent_at_a_statement_of_many_rows_is_given_up(relayed: Facility, relay: Relay) -> None:
+    frozen: list[str] = []
+
+    def freeze(_connection: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, many: bool) -> None:
+        if many and not frozen:
+            frozen.append(statement)
+            relay.freeze()
+
+    event.listen(relayed.database.engine, "before_cursor_execute", freeze)
+    attempts = [FailedAttempt(3, "gone", NOW), FailedAttempt(4, "gone", NOW)]
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match="was silent for longer than C4_TIMEOUT_SECONDS"):
+        write_back(relayed.database, version(relayed), [score(1), score(2)], attempts, "r")
+    assert len(frozen) == 1
+    assert time.monotonic() - began < 10
+    relay.up()
+    assert write_back(relayed.database, version(relayed), [score(1), score(2)], attempts, "r").failures == 2
+    assert [failure.attempts for failure in failures(relayed.database, relayed.scorer_version)] == [1, 1]
 
 
 def heard(facility: Facility, listener: Callable[[DagsterEventType, str], None]) -> None:

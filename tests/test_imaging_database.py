@@ -347,6 +347,16 @@ def test_an_address_that_is_none_is_a_configuration_error_that_does_not_repeat_i
     assert "secret-password" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["mysql://c4:hush@h/d", "mssql+pyodbc://c4:hush@h/d", "oracle://c4:hush@h", "postgresql+asyncpg://h/d"]
+)
+def test_a_database_or_driver_that_c4_does_not_know_is_refused_and_none_is_recommended(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"C4 works with .* alone") as error:
+        ImagingDatabase(url)
+    assert "hush" not in str(error.value)
+    assert "pip install" not in str(error.value)
+
+
 def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
     database = ImagingDatabase("postgresql+psycopg2://c4:hush@127.0.0.1:9/lims")
     with pytest.raises(Unavailable, match=re.escape("c4:***@127.0.0.1:9/lims")) as error, database.reading():

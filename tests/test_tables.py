@@ -1,5 +1,7 @@
 """Rows in Parquet and Arrow files: what is written is read, and a write that dies leaves the old file."""
 
+import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +17,8 @@ from resources.archive.tables import (
     write_arrow,
     write_parquet,
 )
+from resources.errors import Unavailable
+from tests.conftest import unavailable
 
 COLUMNS: Columns = {
     "known": "bool",
@@ -105,3 +109,29 @@ def test_a_file_that_is_asked_for_again_is_read_again_only_when_it_was_replaced(
     assert [row["n"] for row in reread_parquet(file)] == [2]
     file.unlink()
     assert list(reread_parquet(file)) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode:
+        unavailable("a small file system cannot be mounted: run the tests as root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_is_an_outage_that_names_the_folder_and_the_setting(small_disk: Path) -> None:
+    rows = [{"data": os.urandom(64_000)} for _ in range(8)]
+    for write in (
+        lambda: write_arrow(small_disk / "staging" / "1.arrow", {"data": "binary"}, rows, rows_a_batch=1),
+        lambda: write_parquet(small_disk / "archive" / "day.parquet", {"data": "binary"}, rows),
+    ):
+        with pytest.raises(Unavailable) as error:
+            write()
+        assert isinstance(error.value, OSError), "what takes a failed write into account goes on doing so"
+        assert f"The disk of {small_disk}" in str(error.value)
+        assert "C4_SCRATCH" in str(error.value)
+    assert [file for file in small_disk.rglob("*") if file.is_file()] == []

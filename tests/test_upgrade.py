@@ -85,6 +85,10 @@ def test_after_the_upgrade_the_status_is_the_same_and_a_run_does_only_what_was_p
     before = rows(earlier_deployment)
     assert len(before) == 3
     (version,) = {row[2] for row in before}
+    refused = c4(earlier_deployment, "status", models=models, check=False)
+    assert refused.returncode == 1, "what only shows something changes no table"
+    assert "Create them with `c4 db upgrade`" in refused.stderr
+    c4(earlier_deployment, "db", "upgrade", models=models)
     status = totals(earlier_deployment, models)
     assert status == {version: {**status[version], "listed": 6, "scored": 3, "pending": 3}}
     assert not list((earlier_deployment / "archive").rglob("probabilities/scorer=*"))

@@ -69,7 +69,7 @@ def _tiles(rows: Sequence[ScorePair], pictures: Sequence[bytes | None], people: 
         plate="string",
         imaged_at="timestamp[us, UTC]",
         well="string",
-        drop_number="int32",
+        drop_number="int64",
         path="string",
         human="string",
         human_class="string",

@@ -40,7 +40,7 @@ from resources.settings import Settings
         plate="string",
         imaged_at="timestamp[us, UTC]",
         well="string",
-        drop_number="int32",
+        drop_number="int64",
         path="string",
         human="string",
         human_class="string",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from c4_assets.command.console import console, errors, progress
-from c4_assets.command.site import day_of, open_site
+from c4_assets.command.site import day_of, open_site, open_site_to_read
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.scorer_version import ScorerVersion
 from resources.archive.score_archive import ScoreArchive
@@ -39,8 +39,8 @@ def list_(
     """List the checks, and the inspections whose scores are withheld from the database, with the reason."""
     from c4_assets.checks.catalogue import CHECKS, severity_of
 
-    _, database, models = open_site()
-    scorer_version = models.current.version.name
+    _, database, models = open_site_to_read()
+    scorer_version = models.peek()[0].version.name
     withheld = withheld_inspections(database, scorer_version, released)
     if as_json:
         checks = [{"name": c.name, "asset": c.asset, "severity": c.severity, "stops": c.stops} for c in CHECKS]
@@ -69,7 +69,9 @@ def _print_withheld(withheld: Sequence[Withheld]) -> None:
         what = f"{each.reason} To do: {_remedy(each.check)}"
         if each.released_at:
             what = f"Released by {each.released_by} on {each.released_at:%Y-%m-%d}: {each.release_reason}"
-        table.add_row(str(each.inspection_id), each.plate, str(each.day), str(each.images), each.check, what)
+        table.add_row(
+            str(each.inspection_id), each.plate, str(each.day or "undated"), str(each.images), each.check, what
+        )
     console.print(table)
     console.print("Score again with `c4 checks rescore`, or let the scores go with `c4 checks release`.")
 

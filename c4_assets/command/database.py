@@ -1,5 +1,6 @@
 """``c4 db``: the imaging database's own tables."""
 
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -33,9 +34,19 @@ def seed() -> None:
 
 @app.command("check")
 def check_contract() -> None:
-    """Say what the database lacks of what C4 needs, with the statement that mends it. Nothing is written."""
-    database = ImagingDatabase.of(Settings.from_environment())
+    """Say what the database lacks of what C4 needs, with the statement that mends it. Nothing is written.
+
+    Rows that C4 cannot score are counted, and a sample of the newest files is looked for in the image store.
+    """
+    from c4_assets.checks.listed_files import files_of_newest
+    from resources.image_store import open_image_store
+
+    settings = Settings.from_environment()
+    database = ImagingDatabase.of(settings)
     findings = check(database)
+    if not any(finding.needed for finding in findings):
+        with closing(open_image_store(settings.store.url, settings.ssh)) as store:
+            findings += files_of_newest(database, store)
     needed = [finding for finding in findings if finding.needed]
     _print(f"{database.address} lacks:", needed)
     _print("C4 works without these, but look at them:", [finding for finding in findings if not finding.needed])

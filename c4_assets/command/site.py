@@ -30,6 +30,22 @@ def report_lost_runs(settings: Settings) -> None:
             errors.print(each, style="yellow", soft_wrap=True)
 
 
+def open_site_to_read() -> tuple[Settings, ImagingDatabase, ActiveModels]:
+    """As :func:`open_site`, for commands that only show something: no table is made, changed or filled.
+
+    Raises:
+        ConfigurationError: there is no database yet, where it is the embedded default.
+    """
+    settings = Settings.from_environment()
+    database = ImagingDatabase.of(settings)
+    if database.dialect == "sqlite" and database.is_new():
+        raise ConfigurationError(
+            f"There is no imaging database {database.address} yet: `c4 import FOLDER`, `c4 demo` or `c4 db upgrade` "
+            "makes one."
+        )
+    return settings, database, ActiveModels(settings, database)
+
+
 def day_of(option: str, text: str) -> date:
     """The day that an option names.
 

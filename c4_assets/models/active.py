@@ -41,6 +41,10 @@ class ActiveModels:
         """
         return [self.classifier(model) for model in self._active()]
 
+    def peek(self) -> Sequence[Classifier]:
+        """As :meth:`read`, but nothing is written: the first model of a new database is told and not added."""
+        return [self.classifier(model) for model in self._active(add=False)]
+
     def publish(self) -> Sequence[Classifier]:
         """As :meth:`read`, and leaves word in the archive for steps that do not reach the database: on GPU nodes, say.
 
@@ -75,18 +79,17 @@ class ActiveModels:
             ) from error
         return [self.classifier(model) for model in models]
 
-    def _active(self) -> list[RegisteredModel]:
-        if self._settings.legacy_model is not None:
-            source, version = _first_model(self._settings)
-            if not registered_models(self._database):  # for when the variables are taken away
-                register_model(self._database, FIRST_MODEL, source, version.as_row())
-            return [RegisteredModel(FIRST_MODEL, source, version.as_row(), active=True, current=True)]
+    def _active(self, add: bool = True) -> list[RegisteredModel]:
         known = registered_models(self._database)
-        if not known:
-            source, version = self._used_before() or _first_model(self._settings)
+        legacy = self._settings.legacy_model is not None
+        if known and not legacy:
+            return [model for model in known if model.active]
+        source, version = (None if legacy else self._used_before()) or _first_model(self._settings)
+        if add and not known:  # with legacy variables: for when they are taken away
             register_model(self._database, FIRST_MODEL, source, version.as_row())
-            known = registered_models(self._database)
-        return [model for model in known if model.active]
+        if add and not legacy:  # another machine may have been heard
+            return [model for model in registered_models(self._database) if model.active]
+        return [RegisteredModel(FIRST_MODEL, source, version.as_row(), active=True, current=True)]
 
     @property
     def _file(self) -> Path:

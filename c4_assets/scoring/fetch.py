@@ -190,8 +190,12 @@ def _wait_for_room(staging: Staging, room: int) -> None:
 def fetch_images(store: ImageStore, images: Sequence[Image]) -> Iterator[StagedImage]:
     """An inspection's images as they arrive, with digests, or with the reason why one did not."""
     fetched_at = datetime.now(UTC)
+    for image in images:
+        if image.unusable:
+            yield StagedImage(image, fetched_at, None, image.unusable)
+    usable = [image for image in images if not image.unusable]
     # The store yields every path once, in order; an image that is listed under two numbers is fetched once for each.
-    for image, fetched in zip(images, store.fetch([image.path for image in images]), strict=True):
+    for image, fetched in zip(usable, store.fetch([image.path for image in usable]), strict=True):
         digest = None if fetched.data is None else hashlib.sha256(fetched.data).hexdigest()
         taken = None if fetched.data is None else taken_at_of(fetched.data)
         yield StagedImage(image, fetched_at, fetched.data, fetched.error, digest, taken, fetched.problem)

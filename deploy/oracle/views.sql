@@ -45,3 +45,6 @@ UNION ALL SELECT -1, 'clear', 'clear' FROM dual
 UNION ALL SELECT -2, 'crystals', 'crystals' FROM dual
 UNION ALL SELECT -3, 'other', 'other' FROM dual
 UNION ALL SELECT -4, 'precipitate', 'precipitate' FROM dual;
+
+-- Where what people say stays in a table of the LIMS, add a view human_scores (id, image_id, score_class_id, scorer,
+-- scored_at) as in deploy/postgresql/views.sql, with GRANT SELECT and a synonym for c4.

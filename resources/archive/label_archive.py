@@ -18,7 +18,7 @@ LABEL_COLUMNS: Columns = {
     "plate": "string",
     "imaged_at": "time",
     "well": "string",
-    "drop_number": "int32",
+    "drop_number": "int64",
     "path": "string",
     "human": "string",
     "human_class": "string",

@@ -29,7 +29,7 @@ STAGED_COLUMNS: Columns = {
     "inspection_id": "int64",
     "plate": "string",
     "well": "string",
-    "drop_number": "int32",
+    "drop_number": "int64",
     "path": "string",
     "fetched_at": "time",
     "sha256": "string",

@@ -3,14 +3,16 @@
 A connection is opened for each use and closed after it. C4 queries rarely, and others may need the connection.
 """
 
+import codecs
 import os
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, Queue
 from threading import Event, Thread, Timer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
 
@@ -60,7 +62,7 @@ def open_engine(url: URL, connecting: Connecting) -> Engine:
         url = url.set(password=connecting.password)
     try:
         with naming_extras():
-            return _ENGINES.get(url.get_backend_name(), _any)(url, connecting)
+            return _ENGINES[url.get_backend_name()](url, connecting)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"The database driver {error.name!r} is not installed: pip install {error.name} into C4's environment."
@@ -77,10 +79,6 @@ def tell_action(connection: Connection, action: str) -> None:
         )
 
 
-def _any(url: URL, _connecting: Connecting) -> Engine:
-    return create_engine(url, pool_pre_ping=True)
-
-
 def _sqlite(url: URL, _connecting: Connecting) -> Engine:
     engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_S})
 
@@ -89,6 +87,8 @@ def _sqlite(url: URL, _connecting: Connecting) -> Engine:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        # SQLite takes bytes that are no UTF-8 for a text. They cost one image and not the statement.
+        connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
 
     event.listen(engine, "connect", prepare)
     return engine
@@ -108,8 +108,37 @@ def _postgresql(url: URL, connecting: Connecting) -> Engine:
             "keepalives_count": 3,
         }
         if url.get_driver_name() == "psycopg2":
+            _read_sql_ascii()
             options["connection_factory"] = _bounded_postgresql(connecting.timeout_s + LEEWAY_S)
     return create_engine(url, poolclass=NullPool, connect_args=options)
+
+
+ESCAPING = "c4_escaping"
+"""A codec: UTF-8, in which other bytes are read as lone surrogates."""
+
+
+def _read_sql_ascii() -> None:
+    """Makes psycopg2 read texts of a database without an encoding (SQL_ASCII): it would refuse all that is no ASCII.
+
+    A byte that is no UTF-8 costs one image and not the statement.
+    """
+    from psycopg2 import extensions
+
+    def find(name: str) -> codecs.CodecInfo | None:
+        utf_8 = codecs.lookup("utf-8")
+        return (
+            codecs.CodecInfo(
+                lambda text, errors="strict": utf_8.encode(text, "surrogateescape"),
+                lambda data, errors="strict": utf_8.decode(data, "surrogateescape"),
+                name=ESCAPING,
+            )
+            if name == ESCAPING
+            else None
+        )
+
+    if extensions.encodings["SQLASCII"] != ESCAPING:
+        codecs.register(find)
+        extensions.encodings["SQLASCII"] = ESCAPING
 
 
 def _bounded_postgresql(seconds: float) -> Callable[..., "PostgresConnection"]:
@@ -118,7 +147,7 @@ def _bounded_postgresql(seconds: float) -> Callable[..., "PostgresConnection"]:
     A server that hangs (its disk, its pooler) does not enforce ``statement_timeout``. Its kernel still answers
     keepalives, so libpq would wait for ever.
     """
-    from psycopg2 import InterfaceError, OperationalError, extensions
+    from psycopg2 import InterfaceError, OperationalError, extensions, extras
 
     @contextmanager
     def bounded(connection: extensions.connection) -> Generator[None, None, None]:
@@ -145,6 +174,10 @@ def _bounded_postgresql(seconds: float) -> Callable[..., "PostgresConnection"]:
         def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 (psycopg2 names it so)
             with bounded(self.connection):
                 super().execute(query, vars)
+
+        def executemany(self, query: Any, vars_list: Any) -> None:
+            # The driver's own calls no method of ours: it would wait without a limit.
+            cast("Any", extras).execute_batch(self, query, vars_list)
 
     class BoundedConnection(extensions.connection):
         def cursor(self, *arguments: Any, **named: Any) -> Any:

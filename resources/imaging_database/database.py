@@ -16,6 +16,9 @@ from resources.imaging_database.faults import explained
 from resources.imaging_database.schema import VERSION_TABLE
 from resources.settings import Settings
 
+DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg2", "oracle": "oracledb"}
+"""The databases that C4 works with, and the driver of each, whose time limits and errors it knows."""
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -31,12 +34,18 @@ class ImagingDatabase:
     def __init__(self, url: str | URL, connecting: Connecting | None = None) -> None:
         try:
             self._url = make_url(url)
+            driver = self._url.get_backend_name(), self._url.get_driver_name()
             self._url.get_dialect()
         except (ArgumentError, NoSuchModuleError, ValueError) as error:
             raise ConfigurationError(
                 "C4_DATABASE_URL is not a SQLAlchemy address such as sqlite:////data/imaging.db, "
                 "postgresql+psycopg2://user@host/database or oracle+oracledb://user@host/?service_name=name."
             ) from error
+        if driver not in DRIVERS.items():
+            raise ConfigurationError(
+                f"C4_DATABASE_URL begins with {self._url.drivername}://. C4 works with sqlite://, "
+                "postgresql+psycopg2:// and oracle+oracledb:// alone."
+            )
         self._connecting = connecting or Connecting()
 
     @classmethod
@@ -87,6 +96,13 @@ class ImagingDatabase:
         with self.reading("upgrade") as connection:
             return not inspect(connection).get_table_names()
 
+    def is_view(self, name: str) -> bool:
+        """Whether a relation is a view of the site's, and no table that C4 has made or may fill."""
+        from sqlalchemy import inspect
+
+        with self.reading("upgrade") as connection:
+            return name in inspect(connection).get_view_names()
+
     def is_migrated(self) -> bool:
         """Whether `c4 db upgrade` has made the tables. Elsewhere a DBA makes them from what `c4 db ddl` prints."""
         from sqlalchemy import inspect
@@ -123,7 +139,7 @@ class ImagingDatabase:
     def _translated(self) -> Generator[None, None, None]:
         try:
             yield
-        except StatementError as error:
+        except (StatementError, UnicodeError) as error:
             raise explained(error, self.address) from error
         except OSError as error:
             if self.dialect != "oracle":

@@ -55,6 +55,12 @@ NO_SPACE = Fault(
     "is out of space",
     f"Ask its administrator for room (disk, tablespace or quota). {_CARRIES_ON}",
 )
+NO_SPACE_HERE = Fault(
+    Unavailable,
+    "is out of space",
+    "Make room in the folder of that file, or move it and set C4_DATABASE_URL (or C4_HOME, with all that lies beside "
+    f"it). {_CARRIES_ON}",
+)
 REMOVED = Fault(
     Unavailable,
     "lost an image, a class or a scorer version that was being written about",
@@ -146,26 +152,26 @@ _ORACLE = {code: fault for fault, codes in _ORACLE_CODES.items() for code in cod
 _SQLITE: Mapping[str, Fault] = {
     **dict.fromkeys(("SQLITE_BUSY", "SQLITE_LOCKED"), SILENT),
     "SQLITE_READONLY": READ_ONLY,
-    "SQLITE_FULL": NO_SPACE,
+    "SQLITE_FULL": NO_SPACE_HERE,
     **dict.fromkeys(("SQLITE_CANTOPEN", "SQLITE_NOTADB"), NOT_THERE),
     "SQLITE_CONSTRAINT_FOREIGNKEY": REMOVED,
     **dict.fromkeys(("SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG"), DATA),
 }
 
 
-def explained(error: StatementError | OSError, address: str) -> C4Error:
+def explained(error: StatementError | OSError | UnicodeError, address: str) -> C4Error:
     """The error for the operator: what happened at ``address`` (without a password), why, and what to do."""
     cause = _cause(error)
     fault = fault_of(error)
     return fault.error(f"The imaging database {address} {fault.happened} ({_first_line(cause)}). {fault.remedy}")
 
 
-def fault_of(error: StatementError | OSError) -> Fault:
+def fault_of(error: StatementError | OSError | UnicodeError) -> Fault:
     """The fault that an error belongs to."""
     return _fault(_cause(error))
 
 
-def _cause(error: StatementError | OSError) -> BaseException:
+def _cause(error: StatementError | OSError | UnicodeError) -> BaseException:
     return error.orig if isinstance(error, StatementError) and error.orig else error
 
 

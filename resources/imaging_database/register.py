@@ -7,6 +7,7 @@ from itertools import groupby
 
 from sqlalchemy import select
 
+from resources.errors import ConfigurationError
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, inspections, plates, score_classes, scores
 from resources.imaging_database.statements import batches, insert_absent
@@ -55,7 +56,16 @@ class RegisteredInspection:
 
 
 def seed_classes(database: ImagingDatabase) -> int:
-    """Adds the four categories and :data:`NUANCED_CLASSES` where they are missing. Returns how many were added."""
+    """Adds the four categories and :data:`NUANCED_CLASSES` where they are missing. Returns how many were added.
+
+    Raises:
+        ConfigurationError: the classes are a view over the site's own.
+    """
+    if database.is_view(score_classes.name):
+        raise ConfigurationError(
+            "score_classes is a view over the LIMS's own classes, which C4 does not change: let the view add the four "
+            "categories, as deploy/postgresql/views.sql and deploy/oracle/views.sql do."
+        )
     classes = {**{category: category for category in CATEGORIES}, **NUANCED_CLASSES}
     rows = [{"name": name, "category": category} for name, category in classes.items()]
     with database.writing("register") as connection:

@@ -73,7 +73,8 @@ metadata = MetaData(
 
 # SQLite numbers rows by itself only where the key is INTEGER, and gives the number of a deleted row to the next one
 # unless told otherwise (``sqlite_autoincrement``). The other databases never do.
-_key = BigInteger().with_variant(Integer, "sqlite")
+_int64 = BigInteger().with_variant(Integer, "sqlite")
+_key = _int64
 # Oracle's FLOAT is a decimal number.
 _probability = Float().with_variant(oracle.BINARY_DOUBLE(), "oracle")
 
@@ -107,7 +108,7 @@ images = Table(
     Column("id", _key, primary_key=True),
     _reference("inspection_id", "inspections.id"),
     Column("well", String(8), nullable=False),
-    Column("drop_number", Integer, nullable=False),
+    Column("drop_number", _int64, nullable=False),
     # Relative to the image store's root, with forward slashes.
     Column("path", String(1024), nullable=False),
     UniqueConstraint("inspection_id", "path"),
@@ -233,3 +234,17 @@ c4_withheld_inspections = Table(
     Column("plate", String(64)),
     Column("imaged_at", UtcDateTime()),
 )
+
+human_scores = Table(
+    "human_scores",
+    MetaData(),
+    Column("id", _key, primary_key=True),
+    Column("image_id", _key, nullable=False),
+    Column("score_class_id", _key, nullable=False),
+    Column("scorer", String(64), nullable=False),
+    Column("scored_at", UtcDateTime(), nullable=False),
+)
+"""A view that a site may add, where its LIMS keeps what people say in a table of its own.
+
+Where it is there, it tells all human scores, and those in ``scores`` are not looked at.
+"""

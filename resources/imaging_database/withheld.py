@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, exists, func, or_, select
 
 from resources.errors import ConfigurationError
 from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.listed import is_numbered, time_if_dated, usable_text, with_plates
 from resources.imaging_database.schema import (
     c4_scorer_versions,
     c4_withheld_inspections,
@@ -40,11 +41,14 @@ class FailedCheck:
 
 @dataclass(frozen=True)
 class Withheld:
-    """An inspection that is withheld for one check, or was until it was released."""
+    """An inspection that is withheld for one check, or was until it was released.
+
+    ``day`` is ``None`` where it has lost its time of imaging.
+    """
 
     inspection_id: int
     plate: str
-    day: date
+    day: date | None
     check: str
     reason: str
     images: int
@@ -75,7 +79,9 @@ def judged_and_withheld(scorer_version: str) -> ColumnElement[bool]:
     """
     each = images.alias("of_inspection")
     listed = (
-        select(func.count(each.c.id.distinct())).where(each.c.inspection_id == images.c.inspection_id)
+        select(func.count(each.c.id.distinct())).where(
+            each.c.inspection_id == images.c.inspection_id, is_numbered(each.c.id)
+        )
     ).scalar_subquery()
     return exists().where(
         _withheld.c.inspection_id == images.c.inspection_id,
@@ -202,11 +208,11 @@ def withheld_inspections(database: ImagingDatabase, scorer_version: str, release
     Args:
         released: also those that were released.
     """
-    query = (
+    query = with_plates(
         select(
             _withheld.c.inspection_id,
             plates.c.barcode.label("plate"),
-            inspections.c.imaged_at,
+            time_if_dated().label("imaged_at"),
             _withheld.c.check_name,
             _withheld.c.reason,
             _withheld.c.images,
@@ -216,7 +222,6 @@ def withheld_inspections(database: ImagingDatabase, scorer_version: str, release
             _withheld.c.release_reason,
         )
         .join(inspections, inspections.c.id == _withheld.c.inspection_id)
-        .join(plates, plates.c.id == inspections.c.plate_id)
         .where(_withheld.c.scorer_version == scorer_version, _as_judged())
         .order_by(_withheld.c.withheld_at.desc(), _withheld.c.inspection_id, _withheld.c.check_name)
     )
@@ -229,8 +234,8 @@ def withheld_inspections(database: ImagingDatabase, scorer_version: str, release
 def _withheld_of(row: Row[Any]) -> Withheld:
     return Withheld(
         row.inspection_id,
-        row.plate,
-        row.imaged_at.date(),
+        usable_text(row.plate),
+        row.imaged_at and row.imaged_at.date(),
         row.check_name,
         row.reason,
         row.images,
@@ -279,12 +284,17 @@ def inspection_day(database: ImagingDatabase, inspection_id: int) -> date:
     """The day (UTC) of an inspection.
 
     Raises:
-        ConfigurationError: there is no such inspection.
+        ConfigurationError: there is no such inspection, or it has no time of imaging.
     """
     with database.reading("checks") as connection:
-        imaged_at = connection.scalar(select(inspections.c.imaged_at).where(inspections.c.id == inspection_id))
-    if imaged_at is None:
+        found = connection.execute(select(time_if_dated()).where(inspections.c.id == inspection_id)).first()
+    if found is None:
         raise ConfigurationError(f"The imaging database lists no inspection {inspection_id}.")
+    imaged_at: datetime | None = found[0]
+    if imaged_at is None:
+        raise ConfigurationError(
+            f"Inspection {inspection_id} has no time of imaging, and so no day: correct its imaged_at first."
+        )
     return imaged_at.date()
 
 

@@ -5,9 +5,19 @@ from dataclasses import astuple, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, not_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, not_, select
 
 from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.listed import (
+    END_OF_TIME,
+    FIRST_TIME,
+    IMAGE_COLUMNS,
+    IS_NAMED,
+    image_of,
+    is_dated,
+    time_if_dated,
+    with_plates,
+)
 from resources.imaging_database.pending import has_failed, is_left_alone, no_failure, pending_content, unscored
 from resources.imaging_database.schema import c4_image_failures, c4_scorer_versions, images, inspections, plates, scores
 from resources.imaging_database.statements import among
@@ -16,8 +26,6 @@ from resources.records import Image, Problem
 
 HISTORY_SPAN = timedelta(days=100)
 """Span of imaging times that one statement counts, so that it ends well within ``C4_TIMEOUT_SECONDS``."""
-
-END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -46,14 +54,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class ImageFailure:
-    """An image that could not be scored.
+    """An image that could not be scored. ``day`` is ``None`` where its inspection has lost its time of imaging.
 
     ``attempts`` are those that count. ``failed`` says that nobody waits for the image; ``retry_at`` is when it is asked
     for again, ``None`` for the next run, or never where it has failed.
     """
 
     image: Image
-    day: date
+    day: date | None
     reason: str
     attempts: int
     failed_at: datetime
@@ -71,14 +79,16 @@ def day_bounds(day: date) -> tuple[datetime, datetime]:
 def _history_spans(
     connection: Connection, since: datetime | None, until: datetime | None
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Divides imaging times into spans that one statement each counts in a bounded time, oldest first."""
-    start = since or connection.scalar(select(func.min(inspections.c.imaged_at)))
-    if start is None:
-        return
-    while start + HISTORY_SPAN < min(until or END_OF_TIME, datetime.now(UTC)):
-        yield start, start + HISTORY_SPAN
-        start += HISTORY_SPAN
-    yield start, until or END_OF_TIME  # an imager's clock may be ahead
+    """Divides imaging times into spans that one statement each counts in a bounded time, oldest first.
+
+    Each span begins at an inspection: one step down the index passes over centuries without any, such as those
+    before and after a time that stands for none.
+    """
+    start, end = max(since or FIRST_TIME, FIRST_TIME), min(until or END_OF_TIME, END_OF_TIME)
+    oldest = select(func.min(inspections.c.imaged_at))
+    while first := connection.scalar(oldest.where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)):
+        start = min(first + HISTORY_SPAN, end)
+        yield first, start
 
 
 def history_spans(
@@ -119,7 +129,7 @@ def pending_by_day(
         select(inspections.c.imaged_at, func.count(images.c.id.distinct()))
         .join(images, images.c.inspection_id == inspections.c.id)
         .where(pending_content(scorer_version, max_attempts, due_only) if compare_places else cheap)
-        .where(~judged_and_withheld(scorer_version))
+        .where(IS_NAMED, ~judged_and_withheld(scorer_version))
         .group_by(inspections.c.id, inspections.c.imaged_at)
         .order_by(inspections.c.imaged_at)
     )
@@ -150,33 +160,16 @@ def pending_of_all(
     return dict(sorted(days.items()))
 
 
-IMAGE_COLUMNS = (
-    images.c.id.label("image_id"),
-    images.c.inspection_id,
-    plates.c.barcode.label("plate"),
-    images.c.well,
-    images.c.drop_number,
-    images.c.path,
-)
-"""What a SELECT over ``images`` and ``plates`` names so that :func:`image_of` can read its rows."""
-
-
-def image_of(row: Row[Any]) -> Image:
-    """The image in a row of a SELECT of :data:`IMAGE_COLUMNS`, among others."""
-    return Image(row.image_id, row.inspection_id, row.plate, row.well, row.drop_number, row.path)
-
-
 def pending_images(database: ImagingDatabase, scorer_version: str, max_attempts: int, day: date) -> list[Image]:
-    """The images of one day that a run tries, inspection by inspection, as :func:`pending_by_day` counts them.
+    """The images of one day that a run tries, inspection by inspection, as :func:`pending_by_day` counts them,
+    :attr:`~resources.records.Image.unusable` ones included.
 
     An image that a site's view lists twice comes once.
     """
     start, end = day_bounds(day)
     query = (
-        select(*IMAGE_COLUMNS)
-        .join(inspections, inspections.c.id == images.c.inspection_id)
-        .join(plates, plates.c.id == inspections.c.plate_id)
-        .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
+        with_plates(select(*IMAGE_COLUMNS).join(inspections, inspections.c.id == images.c.inspection_id))
+        .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end, IS_NAMED)
         .where(pending_content(scorer_version, max_attempts), ~judged_and_withheld(scorer_version))
         .order_by(inspections.c.imaged_at, images.c.inspection_id, images.c.id, images.c.path)
     )
@@ -234,6 +227,7 @@ def progress_by_day(
         .join(images, images.c.inspection_id == inspections.c.id)
         .outerjoin(scores, and_(scores.c.image_id == images.c.id, scores.c.scorer_version == scorer_version))
         .outerjoin(failure, and_(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer_version))
+        .where(IS_NAMED)
         .group_by(inspections.c.id, inspections.c.imaged_at)
         .order_by(inspections.c.imaged_at)
     )
@@ -260,7 +254,7 @@ def _withheld(
         select(inspections.c.imaged_at, func.count(images.c.id.distinct()), func.count(failure.c.image_id.distinct()))
         .join(images, images.c.inspection_id == inspections.c.id)
         .outerjoin(failure, and_(failure.c.image_id == images.c.id, failure.c.scorer_version == scorer_version))
-        .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end)
+        .where(inspections.c.imaged_at >= start, inspections.c.imaged_at < end, IS_NAMED)
         .where(is_withheld(scorer_version), judged_and_withheld(scorer_version))
         .where(unscored(scorer_version), no_failure(scorer_version, has_failed(max_attempts)))
         .group_by(inspections.c.imaged_at)
@@ -273,7 +267,7 @@ def newest_days(database: ImagingDatabase, count: int) -> datetime | None:
     Each day is one step down the index of ``imaged_at``, however long history is. ``None`` without any inspection.
     """
     start: datetime | None = None
-    newest = select(func.max(inspections.c.imaged_at))
+    newest = select(func.max(inspections.c.imaged_at)).where(is_dated())
     with database.reading("status") as connection:
         for _ in range(count):
             before = newest if start is None else newest.where(inspections.c.imaged_at < start)
@@ -284,26 +278,37 @@ def newest_days(database: ImagingDatabase, count: int) -> datetime | None:
     return start
 
 
-def failures(database: ImagingDatabase, scorer_version: str, max_attempts: int = 3) -> list[ImageFailure]:
-    """The images that a scorer version could not score, newest failure first."""
+def failures(
+    database: ImagingDatabase, scorer_version: str, max_attempts: int = 3, *, most: int | None = None
+) -> list[ImageFailure]:
+    """The images that a scorer version could not score, newest failure first.
+
+    Args:
+        most: how many at most; all by default.
+    """
     failure = c4_image_failures.c
-    query = (
+    newest = (
+        select(c4_image_failures)
+        .join(images, images.c.id == failure.image_id)
+        .where(failure.scorer_version == scorer_version, unscored(scorer_version))
+        .order_by(failure.failed_at.desc(), failure.image_id)
+        .limit(most)
+        .subquery()
+    )
+    query = with_plates(
         select(
             *IMAGE_COLUMNS,
-            inspections.c.imaged_at,
-            failure.reason,
-            failure.attempts,
-            failure.failed_at,
-            failure.problem,
-            failure.retry_at,
-            failure.given_up,
+            time_if_dated().label("imaged_at"),
+            newest.c.reason,
+            newest.c.attempts,
+            newest.c.failed_at,
+            newest.c.problem,
+            newest.c.retry_at,
+            newest.c.given_up,
         )
         .join(inspections, inspections.c.id == images.c.inspection_id)
-        .join(plates, plates.c.id == inspections.c.plate_id)
-        .join(c4_image_failures, c4_image_failures.c.image_id == images.c.id)
-        .where(c4_image_failures.c.scorer_version == scorer_version, unscored(scorer_version))
-        .order_by(c4_image_failures.c.failed_at.desc(), images.c.id)
-    )
+        .join(newest, newest.c.image_id == images.c.id)
+    ).order_by(newest.c.failed_at.desc(), images.c.id)
     with database.reading("status") as connection:
         return [_failure_of(row, max_attempts) for row in connection.execute(query)]
 
@@ -311,7 +316,7 @@ def failures(database: ImagingDatabase, scorer_version: str, max_attempts: int =
 def _failure_of(row: Row[Any], max_attempts: int) -> ImageFailure:
     return ImageFailure(
         image_of(row),
-        row.imaged_at.date(),
+        row.imaged_at and row.imaged_at.date(),
         row.reason,
         row.attempts,
         row.failed_at,
@@ -319,6 +324,17 @@ def _failure_of(row: Row[Any], max_attempts: int) -> ImageFailure:
         row.retry_at,
         bool(row.given_up) or row.attempts >= max_attempts,
     )
+
+
+def count_failures(database: ImagingDatabase, scorer_version: str) -> int:
+    """How many images :func:`failures` would list, without reading their rows."""
+    failure = c4_image_failures.c
+    query = select(func.count(failure.image_id)).where(
+        failure.scorer_version == scorer_version,
+        ~exists().where(scores.c.image_id == failure.image_id, scores.c.scorer_version == scorer_version),
+    )
+    with database.reading("status") as connection:
+        return connection.scalar(query) or 0
 
 
 def forget_failures(

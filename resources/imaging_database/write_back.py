@@ -172,7 +172,7 @@ def _listed(connection: Connection, image_ids: list[int]) -> dict[int, set[str]]
 
 def _is_listed(what: MachineScore | FailedAttempt, listed: Mapping[int, set[str]]) -> bool:
     """Whether the database lists the image still, and at the place where its file was found."""
-    return what.image_id in listed and what.path in (None, *listed[what.image_id])
+    return what.image_id in listed and (not what.path or what.path in listed[what.image_id])
 
 
 def _found(connection: Connection, query: Select[tuple[int]], column: Column[int], image_ids: list[int]) -> set[int]:
@@ -266,7 +266,7 @@ def _failure(
         "scorer_version": version,
         "reason": printable[:1000] or "no reason was given",
         "failed_at": attempt.failed_at,
-        "image_path": attempt.path,
+        "image_path": attempt.path or None,  # an image may be listed without one
         "problem": attempt.problem.value,
         **vars(now),
     }
