@@ -41,10 +41,10 @@ DAYS = (noon(2).date(), noon(1).date())
 INSPECTIONS_A_DAY, IMAGES_AN_INSPECTION = 2, 3
 BROKEN = b"what no decoder reads"
 
-MAX_ATTEMPTS = 2
+MAX_ATTEMPTS = 1
 DAMAGED_ROUNDS = 3
-CLEAN_ROUNDS = MAX_ATTEMPTS + 1
-"""Runs of each day without damage, by which everything must be done: the last damage may cost one."""
+CLEAN_ROUNDS = 2
+"""Runs of each day without damage, by which everything must be done: one may end with fetching the weights again."""
 
 CONTENT = {file: f"content of {file}".encode() * 20 for file in SAVED_MODEL_FILES}
 

@@ -11,7 +11,7 @@ from c4_assets.models.scorer_version import ScorerVersion
 from c4_assets.models.weights import RELEASES
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.unreadable import UnreadableFile, make_way, reading
-from resources.atomic_write import atomic_write
+from resources.atomic_write import atomic_write, remove_abandoned
 from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.models import RegisteredModel, known_versions, register_model, registered_models
@@ -55,6 +55,7 @@ class ActiveModels:
         content = json.dumps([_as_json(model) for model in active], indent=2).encode()
         if not self._file.is_file() or self._file.read_bytes() != content:
             make_way(self._file, self._settings.archive)
+            remove_abandoned(self._file.parent)
             with atomic_write(self._file) as temporary:
                 temporary.write_bytes(content)
         return [self.classifier(model) for model in active]

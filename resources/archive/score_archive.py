@@ -136,9 +136,8 @@ class ScoreArchive:
         """What stood in the place of the day's files and could not be read, under the names that it is kept by."""
         datasets = ("probabilities", "thumbnails", "superseded")
         files = [*(self._day_file(dataset, day) for dataset in datasets), self._predictions_file(day)]
-        found = {each for file in files for each in what_was_set_aside(file, self._root)}
-        found.update(what_was_set_aside(self._checkpoints(day), self._root))
-        return sorted(found.union(self._checkpoints(day).glob("_*.parquet.unreadable-*")))
+        folders = [*(file.parent for file in files), self._checkpoints(day)]
+        return [file for folder in folders for file in what_was_set_aside(folder)]
 
     def rows(self, day: date) -> list[ImageOutcome]:
         """What is in the day's file, row by row as it stands there."""
@@ -303,7 +302,7 @@ class ScoreArchive:
 
     def set_aside_of_week(self, dataset: str, week: date) -> list[Path]:
         """What stood in the place of a week's file and could not be read, under the names that it is kept by."""
-        return sorted(what_was_set_aside(self._week_file(dataset, week), self._root))
+        return what_was_set_aside(self._week_file(dataset, week).parent)
 
     def _all(self, day: date, checkpoints: Sequence[Path], locked: bool = False) -> list[ImageOutcome]:
         # The day's file comes last: a checkpoint that has gone meanwhile was merged into it before.

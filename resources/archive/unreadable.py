@@ -5,9 +5,8 @@ that tells what it was and when. Readers of the archive (Arrow, DuckDB, globs) p
 """
 
 import errno
-import glob
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +56,8 @@ def reading(file: Path) -> Generator[None]:
 def set_aside(file: Path, root: Path) -> None:
     """Renames what stands in the place of a file, or of a folder on the way to it, and says so in the log.
 
+    It is kept in the file's own folder (:func:`what_was_set_aside`).
+
     Args:
         root: the folder of C4's own that the file belongs to. Nothing above is touched.
     """
@@ -66,7 +67,10 @@ def set_aside(file: Path, root: Path) -> None:
         place.rename(aside)
     except FileNotFoundError:
         return  # another process has done it, or the file was removed
-    log.warning("%s could not be read: it is kept as %s, and made again from what is known", place, aside.name)
+    if place != file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = aside.rename(file.parent / aside.name)
+    log.warning("%s could not be read: it is kept as %s, and made again from what is known", place, aside)
 
 
 def make_way(file: Path, root: Path) -> None:
@@ -80,7 +84,6 @@ def _in_the_way(file: Path, root: Path) -> Path | None:
     return next((folder for folder in reversed(folders) if folder.is_file()), None)
 
 
-def what_was_set_aside(file: Path, root: Path) -> Iterator[Path]:
-    """What was set aside in the place of a file, or of a folder on the way to it."""
-    for place in (file, *(folder for folder in file.parents if folder.is_relative_to(root) and folder != root)):
-        yield from place.parent.glob(f"_{glob.escape(place.name)}.unreadable-*")
+def what_was_set_aside(folder: Path) -> list[Path]:
+    """What was set aside in the place of a folder's files, or of the folder."""
+    return sorted(folder.glob("_*.unreadable-*"))
