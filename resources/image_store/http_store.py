@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from http import HTTPStatus
+from http.client import responses
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote
 
@@ -143,7 +144,7 @@ class HttpStore:
                 raise too_slow(path, seconds) from error
             message = f"{path} cannot be read: {self._host} sent nothing for {self._timeout:g} s"
             raise FetchError(message, Problem.STORE) from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: headers that make no sense
             message = f"{path} cannot be read from {self._host}: {str(error) or type(error).__name__}"
             raise FetchError(message, Problem.STORE, passing=True) from error
 
@@ -207,7 +208,7 @@ class HttpStore:
     def _refused(self, path: str, status: int) -> FetchError:
         if status in ABSENT:
             return FetchError(f"{path} is not in the image store {self._host}; copy it there", Problem.ABSENT)
-        said = HTTPStatus(status).phrase if status in HTTPStatus else "no known reason"
+        said = responses.get(status, "no known reason")
         problem = Problem.FILE if status in OF_THE_FILE else Problem.STORE
         message = f"{path} cannot be read: {self._host} answered {status} ({said})"
         return FetchError(message, problem, passing=status in PASSING)

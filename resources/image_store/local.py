@@ -80,7 +80,7 @@ class LocalStore:
             resolved = file.resolve(strict=True)
             if not resolved.is_relative_to(self.root):
                 raise ImageError(f"{path} is a link that leads out of the image store {self.root}")
-            descriptor = _opened(self.root, resolved)
+            descriptor = open_below(self.root, resolved)
         except (FileNotFoundError, NotADirectoryError):
             raise self._absent(path, file) from None
         except (OSError, RuntimeError) as error:
@@ -125,7 +125,7 @@ class LocalStore:
         return FetchError(f"{path} is not in the image store {self.root}; copy it there", Problem.ABSENT)
 
 
-def _opened(root: Path, file: Path) -> int:
+def open_below(root: Path, file: Path) -> int:
     """Opens a file by its resolved name. A folder on the way that has become a link since is not followed.
 
     A pipe or device in place of an image must not block the step for ever, so nothing is waited for.

@@ -295,6 +295,7 @@ class AtOnce:
         self.refusals.ended(well=True)
 
     def gave_up(self) -> None:
-        """Notes that a file is refused however few are read: it was not for their number."""
-        self._most = self._ceiling
+        """Notes that a file is refused however few are read. Unless that goes on, it was for no number of them."""
         self.refusals.ended(well=False)
+        if self.refusals.waits():
+            self._most = self._ceiling
