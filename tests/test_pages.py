@@ -332,8 +332,8 @@ def test_the_ui_works_through_its_rules_and_asks_nobody_else(dagster: str, brows
     refused: list[str] = []
     page.on("request", lambda request: asked.add(urlsplit(request.url).netloc or request.url[:5]))
     page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
-    frames: list[object] = []
-    page.on("websocket", lambda socket: socket.on("framereceived", frames.append))
+    frames: list[str | bytes] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
     page.goto(f"{dagster}/runs")
     expect(page.get_by_text("score_images").or_(page.get_by_text("raw_inspection_images")).first).to_be_visible(
         timeout=60_000
