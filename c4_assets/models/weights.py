@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from resources.errors import ConfigurationError, Unavailable
+from resources.file_lock import locked
 
 SAVED_MODEL_FILES = ("saved_model.pb", "variables/variables.data-00000-of-00001", "variables/variables.index")
 """The files of a SavedModel, relative to its folder. Nothing else is ever taken from an archive."""
@@ -114,11 +115,9 @@ def fetch(name: str, models: Path, source: str | None = None) -> Path:
     release = RELEASES.get(name)
     requirement = release.requirement if release else ""
     target = models / name
-    from filelock import FileLock
-
     models.mkdir(parents=True, exist_ok=True)
     # One fetch at a time: the second finds the model complete.
-    with FileLock(models / f".{name}.lock"):
+    with locked(models / f".{name}.lock"):
         if name in fetched(models) and not (release and _wrong_files(target, release)):
             return target
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=models) as scratch:

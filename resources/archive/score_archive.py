@@ -8,12 +8,14 @@ takes to read them. While a day is being classified, its finished inspections li
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import date, datetime
 from heapq import nlargest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from resources.archive.tables import Columns, read_parquet, read_parquet_columns, reread_parquet, write_parquet
+from resources.file_lock import locked
 from resources.records import (
     PROBABILITY_COLUMNS,
     Appearance,
@@ -23,9 +25,6 @@ from resources.records import (
     ScorePair,
     crystal_probability,
 )
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 THUMBNAILS_A_DAY = 48
 """Thumbnails kept of a day: those of the likeliest crystals, enough for one contact sheet."""
@@ -172,12 +171,10 @@ class ScoreArchive:
                 self._replace(day, merged, checkpoints)
         return merged
 
-    def _lock(self, day: date) -> "FileLock":
-        from filelock import FileLock
-
+    def _lock(self, day: date) -> AbstractContextManager[None]:
         locks = self._root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(locks / f"{self.model_version}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S)
+        return locked(locks / f"{self.model_version}.{day.isoformat()}.lock", timeout=LOCK_WAIT_S)
 
     def _keep_superseded(self, day: date, outcomes: Sequence[ImageOutcome], merged: Sequence[ImageOutcome]) -> None:
         """Keeps the scores of files that were replaced: nothing that a model gave is lost."""

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from resources.file_lock import locked
+
 DATASETS = ("probabilities", "thumbnails")
 LOCK_WAIT_S = 600
 
@@ -32,11 +34,9 @@ def upgrade_archive(root: Path, staging: Path, model_versions: Mapping[str, str]
         staging: the staging area, in which every scorer version had a folder.
         model_versions: the model version of every scorer version. Folders of others are left alone.
     """
-    from filelock import FileLock
-
     root.mkdir(parents=True, exist_ok=True)
     days = 0
-    with FileLock(root / "upgrade.lock", timeout=LOCK_WAIT_S):
+    with locked(root / "upgrade.lock", timeout=LOCK_WAIT_S):
         for folder, model_version in list(_earlier_folders(root, model_versions)):
             dataset = folder.parent.name
             for day in sorted(folder.iterdir()):
