@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 from resources.errors import ConfigurationError, ImageError, Unavailable
 from resources.image_store.base import FetchedImage, checked_size, safe_path
 from resources.ssh import Answer, ConnectionLost, NoAnswer, SshAccess, SshConnection, is_lost
+from resources.ssh_hosts import Asked
 
 if TYPE_CHECKING:
     import asyncssh
@@ -79,7 +80,8 @@ class SshStore:
             when_refused="Name an account that may read the images in C4_STORE_URL and its key in C4_STORE_SSH_KEY "
             "(or load the key into the agent), and add the public key to its authorized_keys there.",
         )
-        self._look = f"See whether it is up and lets you in (ssh -p {port} {self._connection.name})"
+        at_port = f"-p {port} " if port else ""
+        self._look = f"See whether it is up and lets you in (ssh {at_port}{self._connection.name})"
         self._sftp: SftpFiles | None = None
 
     def fetch(self, paths: Sequence[str]) -> Iterator[FetchedImage]:
@@ -265,21 +267,20 @@ async def _bytes_of(one: Wanted, files: "SftpFiles", connection: "asyncssh.SSHCl
     return await files.read(connection, one.path, one.name)
 
 
-def _parsed(url: str) -> tuple[str, str | None, int, str, bool]:
-    """Parses an address: host, user, port, folder, and whether tar may be tried."""
+def _parsed(url: str) -> tuple[str, str | None, int | None, str, bool]:
+    """Parses an address: host, user, port (``None`` if it names none), folder, and whether tar may be tried."""
     rule = "C4_STORE_URL cannot be used: an address over ssh is ssh://[user@]host[:port]/folder"
     try:
         parts = urlsplit(url)
-        port = parts.port or 22
+        host = Asked.parsed(parts.netloc)
     except ValueError as error:
         raise ConfigurationError(f"{rule} ({error}).") from None
     if parts.password is not None:
         raise ConfigurationError(f"{rule}, without a password: log in with a key (C4_STORE_SSH_KEY) or an agent.")
     folder = unquote(parts.path)
-    if not parts.hostname or folder in ("", "/") or "\0" in folder or parts.query or parts.fragment:
+    if folder in ("", "/") or "\0" in folder or parts.query or parts.fragment:
         raise ConfigurationError(f"{rule}.")
-    user = unquote(parts.username) if parts.username else None
-    return parts.hostname, user, port, folder, parts.scheme == "ssh"
+    return host.host, host.user, host.port, folder, parts.scheme == "ssh"
 
 
 def _wanted(path: str) -> Wanted:
