@@ -7,14 +7,17 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from resources.executors.slurm import tracker as tracker_module
 from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.script import Step, write_script
+from resources.executors.slurm.site import open_transport
 from resources.executors.slurm.tracker import JobTracker
 from resources.executors.slurm.transport import LocalTransport
 from resources.executors.step_resources import StepResources
@@ -115,8 +118,9 @@ def test_a_run_worker_that_was_killed_finds_its_job_and_its_process_again(place:
         assert (len(place.starts(step)), len(place.ends(step))) == (1, 1)
 
 
+@pytest.mark.parametrize("is_away", [False, True], ids=["", "while Dagster's database is away"])
 def test_a_job_that_nobody_noted_is_found_by_its_name_and_its_twin_is_cancelled(
-    cluster: Cluster, tmp_path: Path
+    cluster: Cluster, tmp_path: Path, is_away: bool
 ) -> None:
     """A run worker died after sbatch and before the event log; a late controller took the same job twice."""
     sleeper = tmp_path / "sleeper"
@@ -124,19 +128,65 @@ def test_a_job_that_nobody_noted_is_found_by_its_name_and_its_twin_is_cancelled(
     sleeper.chmod(0o755)
     site = Site(folder=tmp_path / "jobs", poll_seconds=0.2)
     client = SlurmClient(LocalTransport())
-    step = Step("run", "step", 1, "step", "job", StepResources(), "", str(sleeper), str(tmp_path))
+    step = Step(f"twins-{is_away}", "step", 1, "step", "job", StepResources(), "", str(sleeper), str(tmp_path))
     script = write_script(step, site)
     client.write_file(script.path, script.text)
     first, second = client.submit(script.path), client.submit(script.path)
     told: list[str] = []
-    tracker = JobTracker(site, client, lambda _, message, __: told.append(message))
+    away = [is_away]
+
+    def report(_: Step, message: str, __: Mapping[str, object]) -> None:
+        if away[0]:
+            raise OperationalError("insert", None, Exception("the server closed the connection"))
+        told.append(message)
+
+    tracker = JobTracker(site, client, report)
     tracker.attach(step, None)
+    wait_until(lambda: client.poll([second]).jobs[second].ended, what="the twin is cancelled")
+    assert not client.poll([first]).jobs[first].ended
+    away[0] = False
     wait_until(lambda: f"Cancelled Slurm job {second}: the same step was submitted twice." in told)
     assert told[0] == f"Found as Slurm job {first}, submitted before."
     tracker.cancel(step)
     tracker.close(20)
     assert told[-1] == f"Slurm job {first} is over: it was cancelled by Dagster."
     assert all(job.ended for job in client.poll([first, second]).jobs.values())
+
+
+def test_a_setting_that_is_wrong_is_not_asked_about_for_ever(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm's commands are taken away while a job runs: for a while they may come back, then the step fails."""
+    sleeper = tmp_path / "sleeper"
+    sleeper.write_text(f"#!/bin/sh\nexec {shutil.which('sleep')} 60\n")
+    sleeper.chmod(0o755)
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    for name in ("sbatch", "squeue", "scancel"):
+        (commands / name).symlink_to(str(shutil.which(name)))
+    basic = tmp_path / "basic"
+    basic.mkdir()
+    for name in ("sh", "mkdir", "cat", "mv"):
+        (basic / name).symlink_to(str(shutil.which(name)))
+    monkeypatch.setenv("PATH", str(basic))
+    site = Site(folder=tmp_path / "jobs", poll_seconds=0.2, commands=commands)
+    client = SlurmClient(open_transport(site))
+    step = Step("run", "lost-commands", 1, "step", "job", StepResources(), "", str(sleeper), str(tmp_path))
+    told: list[str] = []
+    tracker = JobTracker(site, client, lambda _, message, __: told.append(message))
+    tracker.launch(step)
+    wait_until(lambda: any("runs on" in message for message in told), what="the job runs")
+    commands.rename(tmp_path / "elsewhere")
+    wait_until(lambda: any("squeue is not in the PATH" in message for message in told), what="an event says so")
+    assert tracker.failure(step) is None, "Somebody may put it right."
+    monkeypatch.setattr(tracker_module, "REPAIR_PATIENCE_S", 1.0)
+    wait_until(lambda: tracker.failure(step), what="the step fails")
+    failure = tracker.failure(step)
+    assert failure
+    assert (failure.retry, "slurm.commands" in failure.reason) == (False, True)
+    (tmp_path / "elsewhere").rename(commands)
+    client.cancel([job.job_id for job in client.find(write_script(step, site).name)])
+    tracker.close(1)
 
 
 def test_a_job_that_somebody_cancels_fails_its_run_and_says_so(place: Workplace) -> None:

@@ -8,15 +8,24 @@ import json
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from resources.atomic_write import atomic_write
-from resources.errors import C4Error, Unavailable
+from resources.errors import C4Error, ConfigurationError, Unavailable
 from resources.executors.slurm.client import SlurmClient, SubmissionRefused
 from resources.executors.slurm.job import Job, JobEnd
-from resources.executors.slurm.script import JobScript, Step, write_script
+from resources.executors.slurm.script import Step, write_script
+from resources.executors.slurm.tracked_job import (
+    StepFailure,
+    TrackedJob,
+    asked_for,
+    end_from_script,
+    end_reason,
+    facts_of,
+    identity_of,
+)
 from resources.settings import Site
 
 log = logging.getLogger("c4.slurm")
@@ -24,40 +33,11 @@ log = logging.getLogger("c4.slurm")
 EVENT_GRACE_S = 5.0
 """Seconds between a job's end and its step's failure: the step's own last event may still be on its way."""
 
+REPAIR_PATIENCE_S = 3600.0
+"""Seconds for which Slurm is asked again where its answer says that a setting is wrong. Then the steps fail."""
+
 Report = Callable[[Step, str, Mapping[str, object]], None]
 """Reports an event of a step, with a sentence for the operator and metadata by name."""
-
-
-@dataclass(frozen=True)
-class StepFailure:
-    """Why a step failed without an event of its own, and whether its retry policy applies."""
-
-    reason: str
-    retry: bool = True
-
-
-@dataclass(eq=False)
-class TrackedJob:
-    """A step and its job, from submission to the end."""
-
-    step: Step
-    script: JobScript
-    job_id: str | None = None
-    job: Job | None = None
-    look_up_first: bool = False
-    """Whether a job of this name may exist already. It is looked up before one is submitted."""
-    not_before: float = 0.0
-    missing_since: float | None = None
-    end: JobEnd | None = None
-    ended_at: float = 0.0
-    failure: StepFailure | None = None
-    cancel: bool = False
-    step_ended_at: float | None = None
-    dropped: bool = False
-
-    @property
-    def over(self) -> bool:
-        return self.end is not None or self.failure is not None or self.dropped
 
 
 class JobTracker:
@@ -71,7 +51,9 @@ class JobTracker:
         self._stopped = threading.Event()
         self._next_poll = 0.0
         self._unreachable_since: float | None = None
+        self._misconfigured_since: float | None = None
         self._told_unreachable: list[TrackedJob] = []
+        self._untold = deque[tuple[Step, str, Mapping[str, object]]]()
         self._thread: threading.Thread | None = None
 
     def launch(self, step: Step) -> None:
@@ -115,7 +97,7 @@ class JobTracker:
             )
         if not end.succeeded and since > min(EVENT_GRACE_S, self._site.grace_seconds):
             return StepFailure(
-                f"Slurm job {end.job_id} on {end.nodes or 'no node'} failed: {_end_reason(tracked, end)}. {where}"
+                f"Slurm job {end.job_id} on {end.nodes or 'no node'} failed: {end_reason(tracked, end)}. {where}"
             )
         return None
 
@@ -133,10 +115,11 @@ class JobTracker:
         for tracked in self._tracked.values():
             if tracked.cancel and not tracked.over and tracked.job_id:
                 self._tell(tracked, f"Slurm job {tracked.job_id} could not be cancelled: scancel {tracked.job_id}.")
+        self._deliver()
         self._client.transport.close()
 
     def _is_leaving(self, tracked: TrackedJob) -> bool:
-        return not tracked.over and (tracked.cancel or tracked.step_ended_at is not None)
+        return bool(tracked.twins) or (not tracked.over and (tracked.cancel or tracked.step_ended_at is not None))
 
     def _track(self, tracked: TrackedJob) -> None:
         self._tracked[tracked.step.key, tracked.step.attempt] = tracked
@@ -152,6 +135,7 @@ class JobTracker:
                 self._turn(pause)
             except Exception:  # the thread must go on: without it no step would ever end
                 log.exception("Slurm jobs could not be tracked; trying again")
+            self._deliver()
             self._wake.wait(max(0.05, min(pause, self._next_poll - time.monotonic())))
             self._wake.clear()
 
@@ -162,6 +146,7 @@ class JobTracker:
             if tracked.job_id is None and (now >= tracked.not_before or tracked.cancel):
                 self._place(tracked)
         self._cancel([tracked for tracked in open_ones if tracked.cancel and tracked.job_id])
+        self._cancel_twins([tracked for tracked in list(self._tracked.values()) if tracked.twins])
         if now >= self._next_poll or self._closing.is_set():
             self._next_poll = now + pause
             self._poll([tracked for tracked in open_ones if tracked.job_id])
@@ -198,14 +183,11 @@ class JobTracker:
     def _find(self, tracked: TrackedJob) -> bool:
         jobs = self._client.find(tracked.script.name)
         ended = self._client.read_files([tracked.script.exit_code])
-        if not jobs and not ended:
+        if not jobs and not any(line.strip() for line in ended.values()):
             return False
-        ids = [job.job_id for job in jobs] or [ended[tracked.script.exit_code].split()[0]]
-        tracked.job_id = ids[0]
+        ids = [job.job_id for job in jobs] or ended[tracked.script.exit_code].split()[:1]
+        tracked.job_id, tracked.twins = ids[0], ids[1:]
         self._tell(tracked, f"Found as Slurm job {ids[0]}, submitted before.")
-        if twins := ids[1:]:
-            self._client.cancel(twins)
-            self._tell(tracked, f"Cancelled Slurm job {', '.join(twins)}: the same step was submitted twice.")
         return True
 
     def _cancel(self, unwanted: list[TrackedJob]) -> None:
@@ -213,6 +195,16 @@ class JobTracker:
             self._client.cancel([tracked.job_id for tracked in unwanted if tracked.job_id])
         except C4Error as error:
             self._unreachable(str(error), unwanted)
+
+    def _cancel_twins(self, doubled: list[TrackedJob]) -> None:
+        for tracked in doubled:
+            try:
+                self._client.cancel(tracked.twins)
+            except C4Error as error:  # the next turn tries again
+                self._unreachable(str(error), [tracked])
+                continue
+            twins, tracked.twins = ", ".join(tracked.twins), []
+            self._tell(tracked, f"Cancelled Slurm job {twins}: the same step was submitted twice.")
 
     def _poll(self, active: list[TrackedJob]) -> None:
         if not active:
@@ -223,10 +215,23 @@ class JobTracker:
                 self._unreachable(poll.unreachable, active)
                 return
             self._reachable()
+            self._misconfigured_since = None
             gone = [tracked for tracked in active if not self._is_active(tracked, poll.jobs)]
             self._settle(gone)
+        except ConfigurationError as error:
+            self._misconfigured(error, active)
         except C4Error as error:
             self._unreachable(str(error), active)
+
+    def _misconfigured(self, error: ConfigurationError, active: list[TrackedJob]) -> None:
+        """Asking again does not help until somebody repairs a setting, so it ends some time."""
+        self._unreachable(str(error), active)
+        now = time.monotonic()
+        self._misconfigured_since = self._misconfigured_since or now
+        if now - self._misconfigured_since >= REPAIR_PATIENCE_S:
+            for tracked in active:
+                reason = f"Slurm could not be asked about job {tracked.job_id}, which may run on: {error}"
+                tracked.failure = StepFailure(reason, retry=False)
 
     def _is_active(self, tracked: TrackedJob, jobs: Mapping[str, Job]) -> bool:
         job = jobs.get(tracked.job_id or "")
@@ -262,7 +267,7 @@ class JobTracker:
                 end = None
             if end is None and tracked.job and tracked.job.ended:
                 end = JobEnd(job_id, tracked.job.name, tracked.job.state, nodes=tracked.job.nodes)
-            end = end or _from_script(tracked, codes.get(tracked.script.exit_code))
+            end = end or end_from_script(tracked, codes.get(tracked.script.exit_code))
             if end:
                 self._finish(tracked, end)
                 continue
@@ -277,12 +282,12 @@ class JobTracker:
     def _finish(self, tracked: TrackedJob, end: JobEnd) -> None:
         tracked.ended_at = time.monotonic()
         tracked.end = end
-        facts = _facts(tracked, end)
-        self._tell(tracked, f"Slurm job {end.job_id} is over: {_end_reason(tracked, end)}.", facts)
+        facts = facts_of(tracked, end)
+        self._tell(tracked, f"Slurm job {end.job_id} is over: {end_reason(tracked, end)}.", facts)
         if self._records:
             path = self._records / tracked.step.run_id / f"{tracked.script.name}.json"
             with atomic_write(path) as temporary:
-                temporary.write_text(json.dumps({**_identity(tracked), **facts}, indent=1))
+                temporary.write_text(json.dumps({**identity_of(tracked), **facts}, indent=1))
 
     def _unreachable(self, why: str, steps: list[TrackedJob]) -> None:
         """Reports once for each step that Slurm does not answer."""
@@ -303,66 +308,14 @@ class JobTracker:
     def _tell(self, tracked: TrackedJob, message: str, facts: Mapping[str, object] | None = None) -> None:
         script = tracked.script
         files = {"script": str(script.path), "stdout": str(script.out), "stderr": str(script.err)}
-        self._report(tracked.step, message, {**_identity(tracked), **(facts or {}), **files})
+        self._untold.append((tracked.step, message, {**identity_of(tracked), **(facts or {}), **files}))
 
-
-def asked_for(script: JobScript) -> str:
-    """A text of what a job asks for: ``1 GPU, 8 CPUs, 32 GB, 240 min``."""
-    resources = script.resources
-    parts = [
-        f"{resources.gpus} GPU{'s' if resources.gpus > 1 else ''}" if resources.gpus else "",
-        f"{resources.cpus} CPU{'s' if resources.cpus > 1 else ''}",
-        f"{resources.memory_gb:g} GB" if resources.memory_gb else "",
-        f"{resources.minutes} min" if resources.minutes else "",
-    ]
-    return ", ".join(part for part in parts if part)
-
-
-def _identity(tracked: TrackedJob) -> dict[str, object]:
-    step = tracked.step
-    return {
-        "slurm_job": tracked.job_id or "",
-        "name": tracked.script.name,
-        "run": step.run_id,
-        "step": step.key,
-        "attempt": step.attempt,
-    }
-
-
-def _facts(tracked: TrackedJob, end: JobEnd) -> dict[str, object]:
-    """Metadata about a job's end; what is unknown is left out."""
-    resources, elapsed = tracked.script.resources, end.elapsed_seconds
-    facts: dict[str, object | None] = {
-        "state": end.state,
-        "reason": _end_reason(tracked, end),
-        "node": end.nodes or None,
-        "exit_code": end.exit_code,
-        "signal": end.signal,
-        "queue_seconds": end.queue_seconds,
-        "elapsed_seconds": elapsed,
-        "max_memory_mb": end.max_memory_mb,
-        "gpu_hours": None if elapsed is None else round(resources.gpus * elapsed / 3600, 4),
-        "submitted": end.submitted.isoformat() if end.submitted else None,
-    }
-    return {name: value for name, value in facts.items() if value is not None}
-
-
-def _end_reason(tracked: TrackedJob, end: JobEnd) -> str:
-    resources = tracked.script.resources
-    if tracked.cancel and end.state == "CANCELLED":
-        return "it was cancelled by Dagster"
-    if end.state == "TIMEOUT" and resources.minutes:
-        return f"{end.describe()} (it asked for {resources.minutes} min)"
-    if end.state == "OUT_OF_MEMORY" and resources.memory_gb:
-        return f"{end.describe()} (it asked for {resources.memory_gb:g} GB)"
-    return end.describe()
-
-
-def _from_script(tracked: TrackedJob, line: str | None) -> JobEnd | None:
-    """How a job ended that Slurm has forgotten, from the exit code that its script wrote."""
-    job_id, _, code = (line or "").partition(" ")
-    if job_id != tracked.job_id or not code.isdigit():
-        return None
-    state = "FAILED" if int(code) else "COMPLETED"
-    nodes = tracked.job.nodes if tracked.job else ""
-    return JobEnd(job_id, tracked.script.name, state, int(code), nodes=nodes)
+    def _deliver(self) -> None:
+        """Reports what there is to tell. What the event log does not take now is kept for the next turn."""
+        while self._untold:
+            try:
+                self._report(*self._untold[0])
+            except Exception as error:  # whatever Dagster's storage raises: no job may be forgotten for it
+                log.warning("The event log took no word of Slurm's jobs, and is given it again: %s", error)
+                return
+            self._untold.popleft()
