@@ -28,6 +28,7 @@ from resources.executors.slurm.tracker import JobTracker
 from resources.executors.slurm.transport import Completed, LocalTransport
 from resources.executors.step_resources import StepResources
 from resources.settings import Settings, Site
+from resources.settings.keys import flat, variable_of
 from testing.always import always
 from testing.slurm_cluster import Cluster
 from testing.slurm_configuration import Shape
@@ -68,6 +69,7 @@ class CountingTransport(LocalTransport):
     """Counts commands by name."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls: Counter[str] = Counter()
 
     def run(self, command: Sequence[str], stdin: str = "", timeout: float = 30) -> Completed:
@@ -75,11 +77,9 @@ class CountingTransport(LocalTransport):
         return super().run(command, stdin, timeout)
 
 
-def seconds_a_step(
-    job: Callable[[], dg.JobDefinition], instance: dg.DagsterInstance, config: dict[str, Any]
-) -> dict[str, float]:
+def seconds_a_step(job: Callable[[], dg.JobDefinition], instance: dg.DagsterInstance) -> dict[str, float]:
     """Medians over the steps of a run: from one step's end to the next one's, and its parts, in seconds."""
-    result = dg.execute_job(dg.reconstructable(job), instance=instance, run_config={**QUIET, **config})
+    result = dg.execute_job(dg.reconstructable(job), instance=instance, run_config=QUIET)
     assert result.success, "The run failed: see the instance's event log."  # noqa: S101
     times: dict[str, dict[str, float]] = {}
     for record in instance.get_records_for_run(result.run_id).records:
@@ -127,13 +127,13 @@ def measure(folder: Path) -> list[Row]:
     environment.write_text(f"PYTHONPATH={PROJECT}\n")
     settings = {"folder": str(folder / "jobs"), "environment_file": str(environment)}
     site = Site.model_validate(settings)
+    os.environ |= {variable_of(key): value for key, value in flat({"slurm": settings}).items()}
     cluster = Cluster(folder / "cluster", Shape(cpus=32))
     try:
         cluster.start()
         os.environ["SLURM_CONF"] = str(cluster.conf)
         with dg.DagsterInstance.get() as instance:
-            config = {"execution": {"config": {"site": settings}}}
-            slurm, local = seconds_a_step(on_slurm, instance, config), seconds_a_step(beside, instance, {})
+            slurm, local = seconds_a_step(on_slurm, instance), seconds_a_step(beside, instance)
         calls = calls_a_minute(site, folder)
     finally:
         cluster.stop()

@@ -7,6 +7,6 @@ prints.
 
 from resources.settings.old_variables import LegacyModel
 from resources.settings.settings import Settings
-from resources.settings.slurm import JobOptions, Site, SubmitRules
+from resources.settings.slurm import JobOptions, JobRequest, RunChanges, Site, SubmitRules
 
-__all__ = ["JobOptions", "LegacyModel", "Settings", "Site", "SubmitRules"]
+__all__ = ["JobOptions", "JobRequest", "LegacyModel", "RunChanges", "Settings", "Site", "SubmitRules"]

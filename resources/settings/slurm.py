@@ -1,40 +1,67 @@
 """The section ``slurm``: everything that differs between two clusters."""
 
+import re
+import shlex
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from resources.settings.types import LocalPath, Section, SharedPath, Texts
 
-SET_BY_C4 = (
-    "--job-name",
-    "--output",
-    "--error",
-    "--requeue",
-    "--no-requeue",
-    "--export",
-    "--array",
-    "--wrap",
-)
+SET_BY_C4 = "is set by C4, which finds its jobs again by it"
+
+REFUSED = {
+    **dict.fromkeys(("--job-name", "--output", "--error", "--requeue", "--no-requeue", "--export"), SET_BY_C4),
+    **dict.fromkeys(("--array", "--wrap"), SET_BY_C4),
+    "--clusters": "would send jobs to a cluster that C4 does not ask for them: give C4 that cluster's SLURM_CONF, or "
+    "one of its login nodes in slurm.login",
+    "--wait": "would make sbatch wait for the job's end",
+    "--test-only": "would submit no job",
+}
+"""Options of sbatch that a site cannot add, and why."""
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[^\s'\"\\]+", text) or not text.isprintable():
+        raise ValueError("must be one word without blanks, quotes and backslashes, because it stands in job scripts")
+    return text
+
+
+Word = Annotated[str, AfterValidator(_word)]
 
 
 def _allowed(options: tuple[str, ...]) -> tuple[str, ...]:
     for option in options:
-        if not option.startswith("--"):
+        if not option.startswith("--") or not option.isprintable():
             raise ValueError(f"must be a long sbatch option like --exclude=n7, not {option!r}")
-        if (name := option.split("=")[0]) in SET_BY_C4:
-            raise ValueError(f"{name} is set by C4, which finds its jobs again by it")
+        # sbatch reads every word of a line, and takes the beginning of a name for the name.
+        for word in shlex.split(option):
+            if word.startswith("-") and not word.startswith("--"):
+                raise ValueError(f"must be long sbatch options like --exclude=n7, not {word!r}")
+            name = word.split("=")[0]
+            refused = next((each for each in REFUSED if name.startswith("--") and each.startswith(name)), None)
+            if refused:
+                raise ValueError(f"{refused} {REFUSED[refused]}")
     return options
 
 
 class LoginNode(Section):
     """Where Slurm's commands are run, over ssh."""
 
-    host: str = Field(description="Its host key must be in known_hosts.", examples=["login.cluster.example.org"])
+    host: str = Field(
+        description="Its name, or what ~/.ssh/config calls it. Its host key must be in known_hosts.",
+        examples=["login.cluster.example.org"],
+    )
     user: str | None = Field(
         default=None, description="Who logs in. Without: the account that C4 runs as.", examples=["c4"]
     )
-    port: int = Field(default=22, ge=1, le=65535, description="Where it listens.")
+    port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Where it listens. Without: what ~/.ssh/config says of it, else 22.",
+        examples=[22],
+    )
     key: LocalPath | None = Field(
         default=None,
         description="Private key. Without: the keys of the ssh agent and those in ~/.ssh.",
@@ -47,23 +74,44 @@ class LoginNode(Section):
     )
 
 
-class JobOptions(Section):
-    """How a step is submitted. What it asks for itself (cpus, memory_gb and so on) is replaced where a key is set."""
+class JobRequest(Section):
+    """What a step gets. What it asks for itself (cpus, memory_gb and so on) is replaced where a key is set.
 
-    partition: str | None = Field(default=None, description="The partition of the jobs.", examples=["cpu"])
-    account: str | None = Field(
+    A single run may change these keys, and no others: whoever may start a run need not be allowed to say what runs.
+    """
+
+    partition: Word | None = Field(
+        default=None, description="The partition of the jobs, or several, separated by commas.", examples=["cpu"]
+    )
+    account: Word | None = Field(
         default=None, description="The account that they are charged to.", examples=["crystals"]
     )
-    qos: str | None = Field(default=None, description="Their quality of service.", examples=["normal"])
-    gpu_type: str | None = Field(default=None, description="As in --gres=gpu:TYPE:1.", examples=["a100"])
-    constraint: str | None = Field(
+    qos: Word | None = Field(default=None, description="Their quality of service.", examples=["normal"])
+    gpu_type: Word | None = Field(default=None, description="As in --gres=gpu:TYPE:1.", examples=["a100"])
+    constraint: Word | None = Field(
         default=None, description="Features that nodes must have.", examples=["volta|ampere"]
     )
     nice: int | None = Field(
         default=None, ge=0, description="How much later than others a job of the account starts.", examples=[100]
     )
+    gpus: int | None = Field(default=None, ge=0, description="GPUs, in place of what the step asks for.", examples=[1])
+    cpus: int | None = Field(default=None, ge=1, description="CPUs, in place of what the step asks for.", examples=[8])
+    memory_gb: float | None = Field(
+        default=None, gt=0, description="Gigabytes of memory, in place of what the step asks for.", examples=[16]
+    )
+    minutes: int | None = Field(
+        default=None, ge=1, description="Longest time, in place of what the step asks for.", examples=[240]
+    )
+
+
+class JobOptions(JobRequest):
+    """How a step is submitted: what it asks for, and what its job script says besides."""
+
     options: Annotated[Texts, AfterValidator(_allowed)] = Field(
-        default=(), description="Further long options of sbatch.", examples=[["--exclude=gpu07"]]
+        default=(),
+        description="Further long options of sbatch. One that says what C4 would say (--mem-per-cpu, --gpus) takes its "
+        "place.",
+        examples=[["--exclude=gpu07"]],
     )
     prologue: Texts = Field(
         default=(),
@@ -74,14 +122,6 @@ class JobOptions(Section):
         default=None,
         description="Command that the step's command is appended to.",
         examples=["apptainer exec --nv --bind /shared /shared/c4/c4.sif"],
-    )
-    gpus: int | None = Field(default=None, ge=0, description="GPUs, in place of what the step asks for.", examples=[1])
-    cpus: int | None = Field(default=None, ge=1, description="CPUs, in place of what the step asks for.", examples=[8])
-    memory_gb: float | None = Field(
-        default=None, gt=0, description="Gigabytes of memory, in place of what the step asks for.", examples=[16]
-    )
-    minutes: int | None = Field(
-        default=None, ge=1, description="Longest time, in place of what the step asks for.", examples=[240]
     )
     where: Literal["cluster", "here"] | None = Field(
         default=None, description='"here" runs a step beside the run worker, and not as a job.', examples=["here"]
@@ -139,6 +179,12 @@ class Site(SubmitRules):
     login: LoginNode | None = Field(
         default=None, description="The login node. Without: this machine has Slurm's commands."
     )
+    commands: SharedPath | None = Field(
+        default=None,
+        description="The folder of Slurm's commands, where they are not in the PATH of C4's account (or, with a login "
+        "node, of its ssh sessions).",
+        examples=["/opt/slurm/bin"],
+    )
     backfill: SubmitRules = Field(
         default=SubmitRules(),
         description="What differs for the steps of a backfill; it comes after all else. Hourly jobs should start "
@@ -157,3 +203,17 @@ class Site(SubmitRules):
     resubmit_seconds: float = Field(
         default=15, gt=0, description="How long an unsure submission is left alone before its name is looked up."
     )
+
+
+class RequestRules(JobRequest):
+    """What a run changes of what is asked for: by all its steps, by those of a kind, by those of a name."""
+
+    cpu: JobRequest = JobRequest()
+    gpu: JobRequest = JobRequest()
+    steps: dict[str, JobRequest] = Field(default={})
+
+
+class RunChanges(RequestRules):
+    """What the configuration of a single run may change of the section ``slurm``."""
+
+    backfill: RequestRules = RequestRules()

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,25 @@ import dagster as dg
 from dagster._core.execution.api import execute_run
 from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
 
+from resources.settings.keys import flat, variable_of
 from tests.slurm import steps
 from tests.slurm.cluster import PROJECT
 
 
 @dataclass
 class Workplace:
-    """A deployment for a test: a Dagster instance, a Slurm site and a shared folder."""
+    """A deployment for a test: a Dagster instance, a Slurm site and a shared folder. ``setenv`` sets a variable."""
 
     folder: Path
     instance: dg.DagsterInstance
+    setenv: Callable[[str, str], None]
     site: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def configure(self, **changes: Any) -> None:
-        """Changes keys of the section ``slurm``, which every run is given."""
+        """Changes keys of the section ``slurm``, by variables that runs and commands read."""
         self.site |= changes
+        for key, value in flat({"slurm": self.site}).items():
+            self.setenv(variable_of(key), str(value))
 
     def add_to_environment(self, **variables: str) -> None:
         """Adds lines to the site's environment file."""
@@ -56,6 +60,7 @@ class Workplace:
         for event in (entry.dagster_event for entry in self.instance.all_logs(run_id)):
             if event:
                 error = event.step_failure_data.error if event.is_step_failure else None
+                error = event.engine_event_data.error if event.is_engine_event else error
                 lines.append(f"{event.step_key}: {event.message} {error.message if error else ''}".strip())
         return "\n".join(lines)
 
@@ -71,7 +76,7 @@ class Workplace:
         """Configuration of a run: its steps' :class:`tests.slurm.steps.Work`."""
         return {
             "ops": {op: {"config": {"folder": str(self.folder), **work}} for op in ops},
-            "execution": {"config": {"site": self.site, "check_seconds": 1}},
+            "execution": {"config": {"check_seconds": 1}},
         }
 
 

@@ -117,6 +117,28 @@ def test_cancelling_runs_ends_their_steps_on_slurm_and_beside_the_run_worker(pla
     assert "it was cancelled by Dagster" in on_slurm.messages()
 
 
+def test_a_runs_configuration_changes_what_is_asked_for_and_cannot_say_what_runs(place: Workplace) -> None:
+    """Whoever reaches Dagster's port writes the configuration; the run worker has the rights of C4's account."""
+    config = place.run_config("alone")
+    site = config["execution"]["config"]["site"] = {"steps": {"alone": {"cpus": 3, "constraint": ""}}}
+    for changes in (
+        {"prologue": [f"touch {place.folder}/made"]},
+        {"python": f"{place.folder}/program"},
+        {"login": {"host": "elsewhere.example.org"}},
+        {"gpu": {"container": "sh -c"}},
+        {"partition": f"main\ntouch {place.folder}/made"},
+    ):
+        worker = RunWorker(place, steps.one_step, {**config, "execution": {"config": {"site": {**site, **changes}}}})
+        assert worker.status() == "FAILURE"
+        assert "A run may change partition, account" in worker.messages()
+        assert place.job_scripts(worker.run_id) == []
+    site["steps"]["alone"].pop("constraint")
+    run = Run(place, steps.one_step, config)
+    assert run.status() == "SUCCESS", run.messages()
+    assert "--cpus-per-task=3" in place.job_scripts(run.run_id)[0].read_text()
+    assert not (place.folder / "made").exists()
+
+
 def test_mapped_steps_get_jobs_of_their_own(place: Workplace, cluster: Cluster) -> None:
     run = Run(place, steps.mapped_steps, place.run_config())
     assert run.status() == "SUCCESS", run.messages()

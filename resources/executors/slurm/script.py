@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from resources.errors import ConfigurationError
 from resources.executors.slurm.site import plan_step
 from resources.executors.step_resources import BACKFILL_COMMAND_PREFIX, StepResources
 from resources.settings import JobOptions, Site
@@ -26,10 +27,21 @@ trap 'keep_exit_code $?' EXIT
 
 EXECUTE_STEP = ("-m", "dagster", "api", "execute_step")
 
+OTHER_WORDS = {
+    "gres": ("gpus", "gpus-per-node", "gpus-per-socket", "gpus-per-task"),
+    "mem": ("mem-per-cpu", "mem-per-gpu"),
+    "cpus-per-task": ("cpus-per-gpu",),
+}
+"""Options of sbatch that say the same as one that C4 gives, or that it does not take beside it."""
+
 
 @dataclass(frozen=True)
 class Step:
-    """One attempt at a step of a run. ``attempt`` counts from 1."""
+    """One attempt at a step of a run. ``attempt`` counts from 1.
+
+    Raises:
+        ConfigurationError: the run's id, which whoever starts a run may choose, cannot be part of a path.
+    """
 
     run_id: str
     key: str
@@ -49,6 +61,10 @@ class Step:
     """Whether the run belongs to a backfill, whose steps a site may submit with other options."""
     settings_file: Path | None = None
     """The site's ``c4.toml``, which the step reads as well: compute nodes must see it."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.run_id):
+            raise ConfigurationError(f"The run id {self.run_id!r} cannot be used: let Dagster choose it.")
 
     @property
     def command_prefix(self) -> tuple[str, ...]:
@@ -115,7 +131,7 @@ def write_script(step: Step, site: Site, python_arguments: Sequence[str] = EXECU
 
 def _directives(script: JobScript, options: JobOptions) -> list[str]:
     resources = script.resources
-    gpus = f"gpu:{options.gpu_type}:{resources.gpus}" if options.gpu_type else f"gpu:{resources.gpus}"
+    gres, site_options = _generic_resources(resources.gpus, options)
     chosen = {
         "job-name": script.name,
         "output": script.out,
@@ -129,14 +145,35 @@ def _directives(script: JobScript, options: JobOptions) -> list[str]:
         "nodes": 1,
         "ntasks": 1,
         "cpus-per-task": resources.cpus,
-        "gres": gpus if resources.gpus else None,
+        "gres": gres,
         "mem": f"{round(resources.memory_gb * 1024)}M" if resources.memory_gb else None,
         "time": resources.minutes,
         "kill-on-invalid-dep": "yes",
     }
-    said = [f"--{name}={shlex.quote(str(value))}" for name, value in chosen.items() if value is not None]
+    site_words = [word.split("=")[0] for option in site_options for word in shlex.split(option)]
+    said = [
+        f"--{name}={shlex.quote(str(value))}"
+        for name, value in chosen.items()
+        if value is not None and not _is_said(name, site_words)
+    ]
     # Dagster owns retries: a requeued job would run a step that Dagster has already failed.
-    return [*said, "--no-requeue", *options.options]
+    return [*said, "--no-requeue", *site_options]
+
+
+def _generic_resources(gpus: int, options: JobOptions) -> tuple[str | None, list[str]]:
+    """The value of ``--gres``, and the site's options besides: of several ``--gres``, sbatch would take the last."""
+    if not gpus:
+        return None, list(options.options)
+    others = [option for option in options.options if option.startswith("--gres=") and "gpu" not in option]
+    own = f"gpu:{options.gpu_type}:{gpus}" if options.gpu_type else f"gpu:{gpus}"
+    values = [own, *(option.removeprefix("--gres=") for option in others)]
+    return ",".join(values), [option for option in options.options if option not in others]
+
+
+def _is_said(name: str, site_words: Sequence[str]) -> bool:
+    """Whether the site's own options say what an option of C4 would. sbatch takes the beginning of a name for it."""
+    meanings = [f"--{each}" for each in (name, *OTHER_WORDS.get(name, ()))]
+    return any(each.startswith(word) for word in site_words if word.startswith("--") for each in meanings)
 
 
 def _environment(step: Step, site: Site) -> list[str]:

@@ -9,34 +9,41 @@ from pydantic import ValidationError
 from resources.errors import ConfigurationError
 from resources.executors.slurm.transport import LocalTransport, SshTransport, Transport
 from resources.executors.step_resources import StepResources, validation_message
-from resources.settings import JobOptions, Site, SubmitRules
+from resources.settings import JobOptions, JobRequest, RunChanges, Site, SubmitRules
 from resources.ssh import SshAccess
 
 
 def configured_site(site: Site | None, overrides: Mapping[str, Any] | None = None) -> Site:
     """The site of the settings; ``overrides`` (from a run's configuration) replace its keys, key by key.
 
+    They may change what is asked of the cluster and nothing else: whoever reaches Dagster can start a run, and must not
+    choose what runs as C4's account.
+
     Raises:
         ConfigurationError: there is no site, or a key of the overrides cannot be used.
     """
-    if site is None and not overrides:
+    if site is None:
         raise ConfigurationError(
             "No Slurm site is configured: write a section [slurm] into c4.toml (docs/slurm.md), or set C4_SLURM_FOLDER."
         )
-    if site is not None and not overrides:
+    if not overrides:
         return site
-    settings = site.model_dump(exclude_unset=True) if site else {}
     try:
-        return Site.model_validate(_merged(settings, overrides or {}))
+        changes = RunChanges.model_validate(overrides).model_dump(exclude_unset=True)
+        return Site.model_validate(_merged(site.model_dump(exclude_unset=True), changes))
     except ValidationError as error:
-        raise ConfigurationError(f"The run's configuration cannot be used: {validation_message(error)}.") from error
+        raise ConfigurationError(
+            f"The run's configuration cannot be used: {validation_message(error)}. A run may change "
+            f"{', '.join(JobRequest.model_fields)}, for all steps or below cpu, gpu, steps and backfill. The rest is "
+            "the site's to say, in c4.toml."
+        ) from error
 
 
 def open_transport(site: Site) -> Transport:
     """The way to Slurm's commands: on this machine, or on the login node."""
     if (login := site.login) is None:
-        return LocalTransport()
-    return SshTransport(login.host, login.user, login.port, SshAccess(login.key, login.known_hosts))
+        return LocalTransport(site.commands)
+    return SshTransport(login.host, login.user, login.port, SshAccess(login.key, login.known_hosts), site.commands)
 
 
 def plan_step(site: Site, step: str, asked: StepResources, backfill: bool = False) -> tuple[StepResources, JobOptions]:
@@ -47,13 +54,13 @@ def plan_step(site: Site, step: str, asked: StepResources, backfill: bool = Fals
         backfill: whether the step's run belongs to a backfill: the rules of ``backfill`` come after all others.
     """
     rules = (site, site.backfill) if backfill else (site,)
-    changes = {
-        key: value
-        for options in _options_for(step, asked.kind, rules)
-        for key, value in options.model_dump(include=set(StepResources.model_fields), exclude_none=True).items()
-    }
-    resources = asked.model_copy(update=changes)
-    return resources, reduce(lambda below, own: own.over(below), _options_for(step, resources.kind, rules))
+    # What is said of a kind of steps does not make them another kind: with gpu.gpus = 0, the other keys of gpu hold.
+    said = [each.gpus for one in rules for each in (one.everywhere, one.steps.get(step, JobOptions()))]
+    gpus = next((number for number in reversed(said) if number is not None), asked.gpus)
+    kind = asked.model_copy(update={"gpus": gpus}).kind
+    options = reduce(lambda below, own: own.over(below), _options_for(step, kind, rules))
+    changes = options.model_dump(include=set(StepResources.model_fields), exclude_none=True)
+    return asked.model_copy(update=changes), options
 
 
 def _options_for(step: str, kind: Literal["gpu", "cpu"], rules: Sequence[SubmitRules]) -> list[JobOptions]:
