@@ -12,6 +12,7 @@ from resources.executors.slurm.transport import LocalTransport
 from testing.slurm_cluster import Cluster
 from testing.sshd import Sshd
 from tests.slurm.cluster import PROJECT, running_cluster
+from tests.slurm.login_nodes import GREET, LoginNode, bare_path, login_node_with
 from tests.slurm.runs import Workplace
 
 
@@ -37,9 +38,10 @@ def place(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setenv("C4_HOME", str(tmp_path / "c4"))
+    (tmp_path / "environment").touch(mode=0o600)
     (tmp_path / "environment").write_text(f"PYTHONPATH={PROJECT}\nSECRET_OF_THE_TEST=hunter2\n")
     with dg.DagsterInstance.get() as instance:
-        place = Workplace(tmp_path, instance)
+        place = Workplace(tmp_path, instance, monkeypatch.setenv)
         place.configure(
             folder=str(tmp_path / "jobs"),
             environment_file=str(tmp_path / "environment"),
@@ -48,6 +50,21 @@ def place(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             resubmit_seconds=2,
         )
         yield place
+
+
+@pytest.fixture(scope="session")
+def greeting_node(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginNode]:
+    """A login node whose shell says something before and after every command."""
+    with login_node_with(tmp_path_factory.mktemp("login") / "greeting", GREET) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def bare_node(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginNode]:
+    """A login node whose ssh sessions have no Slurm in their PATH."""
+    folder = tmp_path_factory.mktemp("login")
+    with login_node_with(folder / "bare", bare_path(folder / "programs")) as node:
+        yield node
 
 
 @pytest.fixture

@@ -72,10 +72,16 @@ class SlurmClient:
                 :meth:`find` before submitting it again.
         """
         done = self._run("sbatch", "--parsable", str(script), timeout=self._submit_timeout)
-        answer = done.out.strip().splitlines()[-1:] or [""]
-        job_id = answer[0].split(";")[0]
-        if done.code == 0 and job_id.isdigit():
-            return job_id
+        # A site's wrapper around sbatch may add lines of its own.
+        answer = re.search(r"^(\d+)(?:;(\S+))?$", done.out, re.MULTILINE)
+        if done.code == 0 and answer and answer[2]:
+            self._run("scancel", f"--clusters={answer[2]}", answer[1])
+            raise SubmissionRefused(
+                f"sbatch on {self.transport.name} gave the job to the cluster {answer[2]}, where C4 does not ask for "
+                "it; it was cancelled. What is run as sbatch must leave the cluster alone."
+            )
+        if done.code == 0 and answer:
+            return answer[1]
         message = _errors(done)
         if done.code == 0 or UNREACHABLE_MESSAGES.search(message):
             raise Unavailable(f"sbatch on {self.transport.name} gave no sure answer: {message}")
@@ -138,6 +144,17 @@ class SlurmClient:
                 ends[job_id] = end
         return ends
 
+    def version(self) -> str:
+        """The version of Slurm's commands: ``slurm 22.05.8``.
+
+        Raises:
+            ConfigurationError: what is called sinfo there is not Slurm's.
+        """
+        done = self._run("sinfo", "--version")
+        if found := re.search(r"^slurm\S* \S+", done.out, re.MULTILINE):
+            return found[0]
+        raise ConfigurationError(f"sinfo --version on {self.transport.name} names no version of Slurm: {_errors(done)}")
+
     def partitions(self) -> dict[str, Partition]:
         """The cluster's partitions by name.
 
@@ -148,7 +165,8 @@ class SlurmClient:
         if done.code:
             raise Unavailable(f"sinfo on {self.transport.name}: {_errors(done)}")
         found: dict[str, Partition] = {}
-        for name, state, nodes, gres in (line.strip().split("|", 3) for line in done.out.splitlines()):
+        rows = (line.strip().split("|", 3) for line in done.out.splitlines() if line.count("|") >= 3)
+        for name, state, nodes, gres in rows:
             gpus = sum(map(int, re.findall(r"gpu:(?:[^:,(]+:)?(\d+)", gres))) * int(nodes)
             gpus += found[name].gpus if name in found else 0
             found[name] = Partition(name, state == "up", gpus)
