@@ -1,10 +1,17 @@
 """``c4 slurm``: checks whether the cluster can run C4's steps."""
 
-from typing import Annotated
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resources.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from resources.settings import Site
 
 app = typer.Typer(help="Look after runs on a Slurm cluster.", no_args_is_help=True)
 
@@ -20,17 +27,46 @@ def check(
     patience: Annotated[int, typer.Option(help="Seconds that each of the jobs may wait and run.")] = 180,
 ) -> None:
     """Check what runs on Slurm need, here and on compute nodes. Each line passes or says what to fix."""
-    import dagster as dg
-
     from resources.executors.slurm.check import check_site
     from resources.executors.slurm.site import configured_site
 
     settings = Settings.from_environment()
     site = configured_site(settings.slurm)
     failed = 0
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        for finding in check_site(site, settings, instance, ("cpu", "gpu") if gpu else ("cpu",), patience):
+    with _instance(settings) as instance:
+        kinds = ("cpu", "gpu") if gpu else ("cpu",)
+        for finding in check_site(site, settings, instance, kinds, patience, used_on_nodes(site)):
             failed += finding.fix is not None
             typer.echo(f"FIX   {finding.what}: {finding.fix}" if finding.fix else f"pass  {finding.what}")
     if failed:
         raise typer.Exit(1)
+
+
+def _instance(settings: Settings) -> "dg.DagsterInstance":
+    from c4_assets.deployment_home import dagster_instance
+
+    try:
+        return dagster_instance(settings)
+    except Exception as error:  # its storages raise whatever their drivers do
+        why = str(error).strip().splitlines() or [type(error).__name__]
+        typer.echo(f"FIX   the Dagster instance in {settings.dagster_home}: {why[0]} See deploy/slurm/dagster.yaml.")
+        raise typer.Exit(1) from error
+
+
+def used_on_nodes(site: "Site") -> Mapping[str, Collection[str]]:
+    """Of each kind of node, what the steps that run there talk to: ``image_store``, ``imaging_database``."""
+    import dagster as dg
+
+    from c4_assets.definitions import defs
+    from resources.executors.slurm.check import SERVICES
+    from resources.executors.slurm.site import plan_step
+    from resources.executors.step_resources import StepResources
+
+    used: dict[str, set[str]] = defaultdict(set)
+    for asset in defs.assets or ():
+        if isinstance(asset, dg.AssetsDefinition) and asset.is_executable:
+            name = asset.op.name
+            asked = StepResources.from_tags(asset.op.tags, name)
+            if plan_step(site, name, asked)[0].where == "cluster":
+                used[asked.kind] |= asset.required_resource_keys & SERVICES.keys()
+    return used

@@ -4,8 +4,9 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
@@ -17,7 +18,11 @@ from resources.executors.slurm.script import JobScript, Step, write_script
 from resources.executors.slurm.shared_files import refuse_sqlite_on_network_file_system
 from resources.executors.slurm.site import open_transport, plan_step
 from resources.executors.step_resources import StepResources
+from resources.file_lock import locked
 from resources.settings import JobOptions, Settings, Site, SubmitRules
+
+SERVICES = {"image_store": "the image store", "imaging_database": "the imaging database"}
+"""Names of resources in messages."""
 
 PROBE_RESOURCES = {"cpu": StepResources(minutes=5), "gpu": StepResources(gpus=1, minutes=5)}
 
@@ -31,13 +36,19 @@ class SiteFinding:
 
 
 def check_site(
-    site: Site, settings: Settings, instance: dg.DagsterInstance, kinds: tuple[str, ...], patience: float
+    site: Site,
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    kinds: tuple[str, ...],
+    patience: float,
+    needs: Mapping[str, Collection[str]] | None = None,
 ) -> Iterator[SiteFinding]:
     """Checks everything that a run on Slurm needs; stops where the rest cannot be checked.
 
     Args:
         kinds: of :data:`PROBE_RESOURCES`, those to send a job to.
         patience: seconds that each job may take, waiting included.
+        needs: of each kind, which of :data:`SERVICES` its steps use on compute nodes.
     """
     client = SlurmClient(open_transport(site))
     try:
@@ -46,7 +57,8 @@ def check_site(
             for kind in kinds:
                 yield _check_backfill_job(client, site, settings, instance, kind)
         for kind in kinds:
-            yield from _check_from_a_node(client, site, settings, instance, kind, patience)
+            probe = _Probe(site, settings, instance, kind, tuple((needs or {}).get(kind, ())))
+            yield from _check_from_a_node(client, probe, patience)
     except C4Error as error:
         yield SiteFinding("Slurm", str(error))
     finally:
@@ -55,8 +67,11 @@ def check_site(
 
 def _check_from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstance) -> Iterator[SiteFinding]:
     where = client.transport.name
-    version = client.transport.run(["sinfo", "--version"]).out.strip()
-    yield SiteFinding(f"{version} on {where}")
+    yield SiteFinding(f"{client.version()} on {where}")
+    if greeting := client.transport.greeting:
+        yield SiteFinding(f"the shell of {where} greets every session, which C4 leaves out: {greeting}")
+    if site.environment_file:
+        yield _check_environment_file(client, site.environment_file)
     partitions = client.partitions()
     gpus = sum(partition.gpus for partition in partitions.values())
     yield SiteFinding(f"partitions: {', '.join(partitions)}" + ("" if gpus else "; none has GPUs"))
@@ -66,14 +81,15 @@ def _check_from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstan
         for key, options in _rules(each)
     }
     for key, options in rules.items():
-        name = options.partition
-        if name and name not in partitions:
-            yield SiteFinding(f"partition of {key}", f"There is no partition {name}; set it to one of those above.")
-        elif name and not partitions[name].up:
-            yield SiteFinding(f"partition of {key}", f"Partition {name} is down: ask the cluster's administrators.")
-    gpu_partition = partitions.get(plan_step(site, "", PROBE_RESOURCES["gpu"])[1].partition or "")
-    if gpu_partition and not gpu_partition.gpus:
-        yield SiteFinding("GPUs", f"Partition {gpu_partition.name} has none: set slurm.gpu.partition to one that has.")
+        for name in _names(options):
+            if name not in partitions:
+                yield SiteFinding(f"partition of {key}", f"There is no partition {name}; set it to one of those above.")
+            elif not partitions[name].up:
+                yield SiteFinding(f"partition of {key}", f"Partition {name} is down: ask the cluster's administrators.")
+    for_gpus = _names(plan_step(site, "", PROBE_RESOURCES["gpu"])[1])
+    if for_gpus and not any(partitions[name].gpus for name in for_gpus if name in partitions):
+        names = " and ".join(for_gpus)
+        yield SiteFinding("GPUs", f"There are none in partition {names}: set slurm.gpu.partition to one that has some.")
     accounts = client.keeps_accounts()
     yield SiteFinding(
         "accounts (sacct)" if accounts else "no accounts (sacct): max memory and who cancelled stay unknown"
@@ -83,6 +99,24 @@ def _check_from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstan
         yield SiteFinding("the Dagster instance may be shared")
     except C4Error as error:
         yield SiteFinding("the Dagster instance", str(error))
+
+
+def _names(options: JobOptions) -> list[str]:
+    """The partitions of jobs: sbatch takes several, separated by commas."""
+    return [name for name in (options.partition or "").split(",") if name]
+
+
+def _check_environment_file(client: SlurmClient, file: Path) -> SiteFinding:
+    done = client.transport.run(["stat", "--dereference", "--format=%a", str(file)])
+    mode = done.out.strip()
+    if done.code or not mode.isdigit():
+        why = done.err.strip() or f"stat said {mode!r}"
+        return SiteFinding("environment_file", f"It cannot be read on {client.transport.name}: {why}.")
+    if int(mode, 8) & 0o077:
+        return SiteFinding(
+            "environment_file", f"Others may read or change it (mode {mode}), and it holds passwords: chmod 600 {file}"
+        )
+    return SiteFinding(f"environment_file {file} is its owner's alone")
 
 
 def _rules(rules: SubmitRules) -> Iterator[tuple[tuple[str, ...], JobOptions]]:
@@ -96,7 +130,7 @@ def _check_backfill_job(
     client: SlurmClient, site: Site, settings: Settings, instance: dg.DagsterInstance, kind: str
 ) -> SiteFinding:
     """Checks whether Slurm would accept a backfill's job. None is submitted: it might wait long behind hourly ones."""
-    script = _probe_script(site, settings.file, instance, kind, backfill=True)
+    script = _Probe(site, settings, instance, kind).script("", backfill=True)
     _, options = plan_step(site, "", PROBE_RESOURCES[kind], backfill=True)
     client.write_file(script.path, script.text)
     if refusal := client.refusal(script.path):
@@ -106,29 +140,80 @@ def _check_backfill_job(
     return SiteFinding(f"a {kind} job of a backfill would be taken ({where or 'as any other'})")
 
 
-def _check_from_a_node(
-    client: SlurmClient, site: Site, settings: Settings, instance: dg.DagsterInstance, kind: str, patience: float
-) -> Iterator[SiteFinding]:
-    script = _probe_script(site, settings.file, instance, kind)
-    client.write_file(script.path, script.text)
-    try:
-        job_id = client.submit(script.path)
-    except C4Error as error:
-        yield SiteFinding(f"a {kind} job", f"{error} See slurm.{kind} and slurm in the settings.")
-        return
-    state = _wait(client, job_id, patience)
-    answer = client.read_files([script.out, script.err])
-    if state or not answer.get(script.out, "").startswith("{"):
+@dataclass(frozen=True)
+class _Probe:
+    """A job that sees what steps of a kind would see."""
+
+    site: Site
+    settings: Settings
+    instance: dg.DagsterInstance
+    kind: str
+    needs: tuple[str, ...] = ()
+    run_id: str = field(default_factory=lambda: f"check-{uuid.uuid4().hex[:12]}")
+
+    @property
+    def answer(self) -> Path:
+        """The file that the job writes: its standard output may have words of the prologue."""
+        return self.site.folder / self.run_id / f"{self.kind}.json"
+
+    def script(self, lock: str, backfill: bool = False) -> JobScript:
+        step = Step(
+            run_id=self.run_id,
+            key=self.kind,
+            attempt=1,
+            name=f"check_{self.kind}",
+            job="c4 slurm check",
+            resources=PROBE_RESOURCES[self.kind],
+            arguments="",
+            python=sys.executable,
+            dagster_home=self.instance.root_directory,
+            working_directory=str(Path.cwd()) if (Path.cwd() / "resources").is_dir() else None,
+            backfill=backfill,
+            settings_file=self.settings.file,
+        )
+        arguments = ("-m", "resources.executors.slurm.probe", str(self.answer), lock, *self.needs)
+        return write_script(step, self.site, arguments)
+
+
+def _check_from_a_node(client: SlurmClient, probe: _Probe, patience: float) -> Iterator[SiteFinding]:
+    here, lock = shared_view(probe.settings, probe.instance), f".{probe.run_id}.lock"
+    script = probe.script(lock)
+    with ExitStack() as held:
+        for name, folder in here.folders.items():
+            try:
+                held.enter_context(_held(Path(folder), lock))
+            except (C4Error, OSError) as error:
+                yield SiteFinding(f"{name} on this machine", str(error))
+        client.write_file(script.path, script.text)
+        try:
+            job_id = client.submit(script.path)
+        except C4Error as error:
+            yield SiteFinding(f"a {probe.kind} job", f"{error} See slurm.{probe.kind} and slurm in the settings.")
+            return
+        state = _wait(client, job_id, patience)
+    answer = client.read_files([probe.answer, script.out, script.err])
+    if state or probe.answer not in answer:
         said = answer.get(script.err) or answer.get(script.out) or "nothing"
         yield SiteFinding(
-            f"a {kind} job", f"Job {job_id} {state or 'ended without an answer'}. It said: {said} ({script.err})"
+            f"a {probe.kind} job", f"Job {job_id} {state or 'ended without an answer'}. It said: {said} ({script.err})"
         )
         return
-    yield from _compare_views(kind, SharedView(**json.loads(answer[script.out])), shared_view(settings, instance))
+    yield from _compare_views(probe, SharedView(**json.loads(answer[probe.answer])), here)
 
 
-def _compare_views(kind: str, there: SharedView, here: SharedView) -> Iterator[SiteFinding]:
-    node = f"{kind} node {there.host}"
+@contextmanager
+def _held(folder: Path, name: str) -> Generator[None]:
+    """Locks a file in a folder, by which a node sees whether it is the same folder and whether locks hold."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / name):
+        try:
+            yield
+        finally:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _compare_views(probe: _Probe, there: SharedView, here: SharedView) -> Iterator[SiteFinding]:
+    node = f"{probe.kind} node {there.host}"
     fix = "Set it in c4.toml or the site's environment_file, or in `python` for the Python environment."
     yield SiteFinding(f"{node} runs Python {there.python} with C4")
     if there.dagster != here.dagster:
@@ -137,9 +222,11 @@ def _compare_views(kind: str, there: SharedView, here: SharedView) -> Iterator[S
         if there.folders.get(name) != folder:
             yield SiteFinding(f"{node}: {name}", f"It is {there.folders.get(name)} there and {folder} here. {fix}")
         elif problem := there.unusable.get(name):
-            yield SiteFinding(f"{node}: {name}", f"{folder}: {problem}. It must be on a file system that nodes share.")
+            yield SiteFinding(f"{node}: {name}", f"{folder}: {problem}")
         else:
-            yield SiteFinding(f"{node} writes to {name} {folder}")
+            yield SiteFinding(f"{node} writes to {name} {folder}, and sees the locks of this machine")
+    for name in probe.needs:
+        yield _compare_service(node, name, there, here)
     if there.instance_error:
         yield SiteFinding(f"{node}: the Dagster instance", f"{there.instance_error} See deploy/slurm/dagster.yaml.")
     elif there.instance != here.instance:
@@ -148,30 +235,26 @@ def _compare_views(kind: str, there: SharedView, here: SharedView) -> Iterator[S
         )
     else:
         yield SiteFinding(f"{node} reaches the Dagster instance")
-    if kind == "gpu" and not there.gpus:
+    if probe.kind == "gpu" and not there.gpus:
         yield SiteFinding(f"{node}: GPUs", "CUDA_VISIBLE_DEVICES is not set: does the partition have GPUs (gres.conf)?")
-    elif kind == "gpu":
+    elif probe.kind == "gpu":
         yield SiteFinding(f"{node} hands out GPU {there.gpus}")
 
 
-def _probe_script(
-    site: Site, settings_file: Path | None, instance: dg.DagsterInstance, kind: str, backfill: bool = False
-) -> JobScript:
-    step = Step(
-        run_id=f"check-{uuid.uuid4().hex[:12]}",
-        key=kind,
-        attempt=1,
-        name=f"check_{kind}",
-        job="c4 slurm check",
-        resources=PROBE_RESOURCES[kind],
-        arguments="",
-        python=sys.executable,
-        dagster_home=instance.root_directory,
-        working_directory=str(Path.cwd()) if (Path.cwd() / "resources").is_dir() else None,
-        backfill=backfill,
-        settings_file=settings_file,
-    )
-    return write_script(step, site, ("-m", "resources.executors.slurm.probe"))
+def _compare_service(node: str, name: str, there: SharedView, here: SharedView) -> SiteFinding:
+    what, address, local = SERVICES[name], there.services.get(name), here.services[name]
+    if address != local:
+        return SiteFinding(
+            f"{node}: {what}",
+            f"It is {address} there and {local} here. Set it in c4.toml or the site's environment_file.",
+        )
+    if problem := there.unreachable.get(name):
+        return SiteFinding(
+            f"{node}: {what}",
+            f"{problem} Give nodes what they need to reach it, in c4.toml or the site's environment_file, or set "
+            'where = "here" for the steps that use it (slurm.steps).',
+        )
+    return SiteFinding(f"{node} reaches {what} {address}")
 
 
 def _wait(client: SlurmClient, job_id: str, patience: float) -> str | None:

@@ -1,16 +1,31 @@
-"""What a compute node sees of a deployment, as one line of JSON: ``python -m resources.executors.slurm.probe``."""
+"""What a compute node sees of a deployment, as one line of JSON in a file.
+
+``python -m resources.executors.slurm.probe ANSWER LOCK [image_store] [imaging_database]``: ``ANSWER`` is the file, and
+``LOCK`` the name of a file that the machine that checks has locked in each shared folder.
+"""
 
 import json
 import os
 import platform
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import dagster as dg
 
+from resources.atomic_write import atomic_write
+from resources.file_lock import why_not_held
+from resources.image_store import open_image_store
+from resources.imaging_database import ImagingDatabase
 from resources.settings import Settings
+from resources.settings.types import without_secrets
+
+STORE_TIMEOUT_S = 15
+"""Seconds that the storage host may take to answer a probe."""
+
+NO_SUCH_IMAGE = "c4-slurm-check-asks-for-no-image.jpg"
 
 
 @dataclass(frozen=True)
@@ -22,15 +37,26 @@ class SharedView:
     dagster: str
     folders: dict[str, str]
     unusable: dict[str, str] = field(default_factory=dict[str, str])
-    """Folders that cannot be written to, and why."""
+    """Folders that cannot be used, and why: a sentence."""
+    services: dict[str, str] = field(default_factory=dict[str, str])
+    """Addresses of the image store and the imaging database, without passwords, by the resource's name."""
+    unreachable: dict[str, str] = field(default_factory=dict[str, str])
+    """Which of them did not answer, and why: a sentence."""
     instance: str = ""
     """Identity of the Dagster instance's storage."""
     instance_error: str = ""
     gpus: str = ""
 
 
-def shared_view(settings: Settings, instance: dg.DagsterInstance | None = None) -> SharedView:
-    """Collects what this machine sees. Never raises: what does not work is part of the result."""
+def shared_view(
+    settings: Settings, instance: dg.DagsterInstance | None = None, lock: str = "", needs: Collection[str] = ()
+) -> SharedView:
+    """Collects what this machine sees. Never raises: what does not work is part of the result.
+
+    Args:
+        lock: name of a file in each folder that another machine has locked.
+        needs: resources to ask for an answer: ``image_store``, ``imaging_database``.
+    """
     folders = {
         "staging (C4_SCRATCH)": settings.staging,
         "archive (C4_DATA)": settings.archive,
@@ -41,12 +67,18 @@ def shared_view(settings: Settings, instance: dg.DagsterInstance | None = None) 
         identity = _identity(instance or dg.DagsterInstance.get())
     except Exception as problem:  # whatever the storage raises belongs into the result
         error = f"{type(problem).__name__}: {problem}".splitlines()[0]
+    ask: Mapping[str, Callable[[Settings], None]] = {"image_store": _ask_store, "imaging_database": _ask_database}
     return SharedView(
         host=platform.node(),
         python=platform.python_version(),
         dagster=dg.__version__,
         folders={name: str(folder) for name, folder in folders.items()},
-        unusable={name: problem for name, folder in folders.items() if (problem := _cannot_write(folder))},
+        unusable={name: problem for name, folder in folders.items() if (problem := _why_unusable(folder, lock))},
+        services={
+            "image_store": without_secrets(settings.store.url),
+            "imaging_database": without_secrets(settings.database.url),
+        },
+        unreachable={name: problem for name in needs if (problem := _answer(ask[name], settings))},
         instance=identity,
         instance_error=error,
         gpus=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
@@ -60,14 +92,47 @@ def _identity(instance: dg.DagsterInstance) -> str:
     return storage.get_run_storage_id() if isinstance(storage, SqlRunStorage) else type(storage).__name__
 
 
-def _cannot_write(folder: Path) -> str:
+def _why_unusable(folder: Path, lock: str) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            return ""
+            pass
     except OSError as error:
-        return error.strerror or str(error)
+        return f"{error.strerror or error}. It must be on a file system that nodes share."
+    return why_not_held(folder / lock) if lock else ""
+
+
+def _answer(ask: Callable[[Settings], None], settings: Settings) -> str:
+    try:
+        ask(settings)
+    except Exception as problem:  # drivers raise errors of their own
+        return str(problem) or type(problem).__name__
+    return ""
+
+
+def _ask_store(settings: Settings) -> None:
+    store = open_image_store(settings.store.url, replace(settings.ssh, timeout=STORE_TIMEOUT_S))
+    try:
+        list(store.fetch([NO_SUCH_IMAGE]))  # a store that answers says that there is none
+    finally:
+        store.close()
+
+
+def _ask_database(settings: Settings) -> None:
+    from sqlalchemy import text
+
+    database = ImagingDatabase.of(settings)
+    with database.reading("check") as connection:
+        connection.execute(text("select 1 from images where 1 = 0"))
+    database.engine.dispose()
+
+
+def main(answer: Path, lock: str, *needs: str) -> None:
+    """Writes what this machine sees to a file."""
+    view = shared_view(Settings.from_environment(), lock=lock, needs=needs)
+    with atomic_write(answer) as temporary:
+        temporary.write_text(json.dumps(asdict(view)) + "\n")
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asdict(shared_view(Settings.from_environment()))) + "\n")
+    main(Path(sys.argv[1]), *sys.argv[2:])
