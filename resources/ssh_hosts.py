@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from resources.errors import ConfigurationError
@@ -89,7 +89,7 @@ def _looked_up(asked: Asked) -> Hop:
     except (ValueError, OSError) as error:
         raise ConfigurationError(f"~/.ssh/config cannot be used for {asked.name}: {error}.") from error
     # «none» must not switch the check of host keys off.
-    files = cast("list[str]", said.known_hosts if isinstance(said.known_hosts, list) else [])
+    files = cast("list[str] | None", cast("Any", said).known_hosts)
     return Hop(
         asked,
         said.host,

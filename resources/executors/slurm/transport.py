@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from resources.errors import ConfigurationError, Unavailable
 from resources.ssh import ConnectionLost, SshAccess, SshConnection
@@ -142,7 +142,7 @@ class SshTransport:
 
             try:
                 # Without an input it is closed, as in a script: no command may wait for a password.
-                given = {"input": stdin} if stdin else {"stdin": asyncssh.DEVNULL}
+                given: dict[str, Any] = {"input": stdin} if stdin else {"stdin": asyncssh.DEVNULL}
                 done = await connection.run(line, **given, encoding="utf-8", errors="replace")
             except asyncssh.ChannelOpenError as error:  # the kept connection broke unnoticed
                 connection.abort()
