@@ -38,7 +38,7 @@ def verified_copy(saved_model: Path, weights_sha256: str) -> Generator[Path]:
     Libraries read models from files. What is loaded is what was hashed, whatever becomes of the folder meanwhile.
 
     Raises:
-        ConfigurationError: the folder does not hold those weights.
+        ConfigurationError: the folder does not hold those weights, or there is no room for a copy.
     """
     content = {file: (saved_model / file).read_bytes() for file in SAVED_MODEL_FILES}
     if (found := content_sha256(content)) != weights_sha256:
@@ -47,9 +47,14 @@ def verified_copy(saved_model: Path, weights_sha256: str) -> Generator[Path]:
             f"{weights_sha256[:12]}): they are damaged or were exchanged. Fetch them again with `c4 model fetch`."
         )
     with tempfile.TemporaryDirectory(prefix="c4-model-", ignore_cleanup_errors=True) as folder:
-        for file, data in content.items():
-            (Path(folder) / file).parent.mkdir(exist_ok=True)
-            (Path(folder) / file).write_bytes(data)
+        try:
+            for file, data in content.items():
+                (Path(folder) / file).parent.mkdir(exist_ok=True)
+                (Path(folder) / file).write_bytes(data)
+        except OSError as error:
+            raise ConfigurationError(
+                f"The weights cannot be copied to {folder} ({error.strerror}): set TMPDIR to a folder with more room."
+            ) from error
         yield Path(folder)
 
 
