@@ -53,7 +53,7 @@ def verified_copy(saved_model: Path, weights_sha256: str) -> Generator[Path]:
                 (Path(folder) / file).write_bytes(data)
         except OSError as error:
             raise ConfigurationError(
-                f"The weights cannot be copied to {folder} ({error.strerror}): set TMPDIR to a folder with room for them."
+                f"The weights cannot be copied to {folder} ({error.strerror}): set TMPDIR to a folder with more room."
             ) from error
         yield Path(folder)
 
