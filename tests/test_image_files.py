@@ -6,13 +6,15 @@ import tarfile
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from c4_assets.importing.folder import import_folder
 from c4_assets.importing.reading import Import
-from c4_assets.scoring.image_files import FolderFiles, open_files, readable, summary
+from c4_assets.scoring.image_archives import open_files
+from c4_assets.scoring.image_files import FolderFiles, readable, summary
 from resources.errors import ConfigurationError, ImageError
 from resources.image_store import LocalStore
 from resources.image_store.base import MAX_IMAGE_BYTES
@@ -62,7 +64,8 @@ def packed(place: Path, files: dict[str, bytes]) -> Path:
             for name, data in files.items():
                 archive.writestr(zipfile.ZipInfo(name, (2026, 3, 2, 9, 30, 0)), data)
         return place
-    with tarfile.open(place, "w:" + {".tgz": "gz", ".gz": "gz", ".xz": "xz"}.get(place.suffix, "")) as archive:
+    form: Any = "w:" + {".tgz": "gz", ".gz": "gz", ".xz": "xz"}.get(place.suffix, "")
+    with tarfile.open(place, form) as archive:
         for name, data in files.items():
             member = tarfile.TarInfo(name)
             member.size, member.mtime = len(data), datetime(2026, 3, 2, 9, 30, tzinfo=UTC).timestamp()

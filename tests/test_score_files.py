@@ -21,6 +21,7 @@ from c4_assets.scoring.kept_scores import keeping_scores
 from c4_assets.scoring.score_files import files_of, score_files
 from resources.errors import ConfigurationError
 from resources.settings.checks import ExposureThresholds
+from testing.always import always
 from tests.conftest import StandIn, photograph
 from tests.test_image_files import NOT_UTF8, packed
 
@@ -32,8 +33,8 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
     """What scores in place of MARCO."""
     engine = StandIn()
     classifier = SimpleNamespace(engine=engine, version=VERSION)
-    monkeypatch.setattr(command, "model_without_database", lambda _: classifier)
-    monkeypatch.setattr(command, "models_at_hand", lambda *_: None)
+    monkeypatch.setattr(command, "model_without_database", always(classifier))
+    monkeypatch.setattr(command, "models_at_hand", always(None))
     monkeypatch.setenv("C4_HOME", str(tmp_path / "home"))
     return engine
 
@@ -164,7 +165,7 @@ def test_what_was_scored_before_an_end_is_kept_and_not_scored_again(
     c4_score(plate, "--out", tmp_path / "whole.json")
     for error in (KeyboardInterrupt(), MemoryError()):
         failing = SimpleNamespace(engine=Failing(2, error), version=VERSION)
-        monkeypatch.setattr(command, "model_without_database", lambda _, failing=failing: failing)
+        monkeypatch.setattr(command, "model_without_database", always(failing))
         assert c4_score(plate, "--out", out).exit_code != 0
         assert not out.exists()
     kept = tmp_path / "s.json.partial"
@@ -172,7 +173,7 @@ def test_what_was_scored_before_an_end_is_kept_and_not_scored_again(
         opened.write('["cut off at a power c')
     os.utime(plate / "90z8_01A_1.jpg", (1, 1))  # changed since: scored anew
     last = StandIn()
-    monkeypatch.setattr(command, "model_without_database", lambda _: SimpleNamespace(engine=last, version=VERSION))
+    monkeypatch.setattr(command, "model_without_database", always(SimpleNamespace(engine=last, version=VERSION)))
     done = c4_score(plate, "--out", out)
     assert "4 of 6 images were scored before" in done.stderr or "3 of 6 images were scored before" in done.stderr
     assert len(last.seen) == 6 - int(done.stderr.split(" of 6 images were scored before")[0].split()[-1])

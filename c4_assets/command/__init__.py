@@ -12,7 +12,7 @@ from c4_assets.command.console import reporting_errors
 COMMANDS = {
     "demo": ("demo.demo", "Render plates of drops, score them with MARCO through the Dagster asset graph."),
     "score": ("score.score", "Score image files, ranked by the probability of crystals. No database is needed."),
-    "import": ("importing.import_", "Register a folder's images: each plate as one inspection."),
+    "import": ("importing.import_", "Register images: each imaging of each plate as one inspection."),
     "run": ("run.run", "Score images now, without a daemon."),
     "status": ("status.status", "Show how many images are in which state, for each scorer version and day of imaging."),
     "retry": ("status.retry", "Give failed images their attempts back and end the waits of others."),

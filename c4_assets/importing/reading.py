@@ -10,6 +10,7 @@ from c4_assets.importing.imagings import Imaging, imagings_of
 from c4_assets.importing.names import NamedImage, NamesRead, from_names, imaging_told
 from c4_assets.importing.patterns import PATTERNS, NamePattern
 from c4_assets.importing.table import from_csv, in_the_files
+from c4_assets.scoring.image_archives import open_files
 from c4_assets.scoring.image_files import (
     ARCHIVE_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -17,7 +18,6 @@ from c4_assets.scoring.image_files import (
     FolderFiles,
     ImageFiles,
     is_utf8,
-    open_files,
     readable,
     summary,
 )

@@ -1,4 +1,7 @@
-"""Images in zip and tar archives, read where they lie: nothing is unpacked, and names cannot lead anywhere."""
+"""Images in a folder or in a zip or tar archive, which is read where it lies.
+
+Nothing of an archive is unpacked, names in it cannot lead anywhere, and what it says of sizes is not believed.
+"""
 
 import bz2
 import gzip
@@ -15,7 +18,14 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from c4_assets.scoring.image_files import SERVICE_FOLDERS, readable, why_left_out
+from c4_assets.scoring.image_files import (
+    SERVICE_FOLDERS,
+    FolderFiles,
+    ImageFiles,
+    is_archive,
+    readable,
+    why_left_out,
+)
 from resources.errors import ConfigurationError, ImageError
 from resources.image_store.base import MAX_IMAGE_BYTES, checked_size, safe_path
 
@@ -105,6 +115,22 @@ class ArchiveFiles:
             self.entries[path] = entry
         else:
             self.left_out[readable(path)] = reason
+
+
+def open_files(place: Path, timezone: tzinfo = UTC) -> ImageFiles:
+    """The images of a folder, or of a zip or tar archive, which is read where it lies.
+
+    Args:
+        timezone: of the times in a zip archive, which does not tell it.
+
+    Raises:
+        ConfigurationError: it is neither, or the archive is damaged.
+    """
+    if place.is_dir():
+        return FolderFiles.below(place)
+    if is_archive(place):
+        return open_archive(place, timezone)
+    raise ConfigurationError(f"{readable(place)} is not a folder, and not a zip or tar archive.")
 
 
 def open_archive(file: Path, timezone: tzinfo = UTC) -> ArchiveFiles:

@@ -5,11 +5,11 @@ import stat
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from resources.errors import ConfigurationError, ImageError
+from resources.errors import ImageError
 from resources.image_store.base import checked_size
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
@@ -208,24 +208,6 @@ def read_file(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise ImageError(f"the file cannot be read: {error.strerror}") from error
-
-
-def open_files(place: Path, timezone: tzinfo = UTC) -> ImageFiles:
-    """The images of a folder, or of a zip or tar archive, which is read where it lies.
-
-    Args:
-        timezone: of the times in a zip archive, which does not tell it.
-
-    Raises:
-        ConfigurationError: it is neither, or the archive is damaged.
-    """
-    if place.is_dir():
-        return FolderFiles.below(place)
-    if is_archive(place):
-        from c4_assets.scoring.image_archives import open_archive
-
-        return open_archive(place, timezone)
-    raise ConfigurationError(f"{readable(place)} is not a folder, and not a zip or tar archive.")
 
 
 def is_archive(place: Path) -> bool:

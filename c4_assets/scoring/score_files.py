@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from c4_assets.checks.exposure import exposure_fault
 from c4_assets.models.engine import Classification, Engine
 from c4_assets.models.scorer_version import ScorerVersion
-from c4_assets.scoring.image_files import ImageFile, ImageFiles, is_archive, open_files, read_file, readable
+from c4_assets.scoring.image_archives import open_files
+from c4_assets.scoring.image_files import ImageFile, ImageFiles, is_archive, read_file, readable, summary
 from resources.archive.tables import Columns, write_parquet
 from resources.atomic_write import atomic_write
 from resources.errors import ConfigurationError, ImageError
@@ -106,8 +107,6 @@ def files_of(paths: Iterable[Path]) -> FilesToScore:
 
 
 def _reasons(left_out: Mapping[str, str]) -> str:
-    from c4_assets.scoring.image_files import summary
-
     return "".join(f" {line}" for line in summary(left_out)[:3])
 
 
