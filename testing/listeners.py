@@ -52,6 +52,21 @@ def refuse_as_oracle(code: int) -> Callable[[socket.socket], None]:
     return answer
 
 
+def refuse_as_postgresql(code: str, message: str) -> Callable[[socket.socket], None]:
+    """A PostgreSQL server refuses a connection with an SQLSTATE and words of its own language: an ErrorResponse."""
+    fields = f"SFATAL\0VFATAL\0C{code}\0M{message}\0Rauth_failed\0\0".encode()
+    asks_for_encryption = (struct.pack(">I", 80877103), struct.pack(">I", 80877104))  # by TLS, by GSSAPI
+
+    def answer(caller: socket.socket) -> None:
+        with suppress(OSError):
+            while caller.recv(4096)[4:8] in asks_for_encryption:
+                caller.sendall(b"N")
+            caller.sendall(b"E" + struct.pack(">I", 4 + len(fields)) + fields)
+        caller.close()
+
+    return answer
+
+
 class Relay:
     """Stands between a client and a server on this machine, and can be broken."""
 

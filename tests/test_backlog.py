@@ -287,6 +287,14 @@ def stored(facility: Facility) -> list[backlog.Backfill]:
         return backlog.backfills(instance)
 
 
+def test_no_end_is_given_while_no_run_works_on_the_backlog(facility: Facility, c4: Callable[..., str]) -> None:
+    score(facility, 1, 2)
+    said = c4()
+    assert "What limits it now: not started" in said
+    assert "Expected end: none, as no run works on the backlog." in said
+    assert json.loads(c4("--json"))["expected_end"] is None
+
+
 def test_the_command_starts_what_a_dry_run_says(facility: Facility, c4: Callable[..., str]) -> None:
     score(facility, 1, 2)
     span = ("--from", "2019-01-01", "--to", "2020-01-03")

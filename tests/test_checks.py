@@ -21,6 +21,7 @@ from c4_assets.importing.folder import import_folder
 from c4_assets.models.appearance import appearance_of
 from c4_assets.models.engine import Classification
 from c4_assets.models.marco.preprocessing import pixels
+from c4_assets.pictures.contact_sheet import Tile, contact_sheet
 from c4_assets.scoring import predict, write
 from resources.image_store import LocalStore
 from resources.imaging_database.withheld import withheld_inspections
@@ -341,6 +342,19 @@ def test_a_failed_check_shows_pictures_and_what_to_do_and_takes_no_name_for_mark
     assert str(evaluation.metadata["pictures"].value).startswith("![contact sheet](data:image/jpeg;base64,")
     assert r"\<b\>P\|1" in named(evaluation)
     assert "find out" in str(evaluation.metadata["what to do"].value)
+
+
+def test_pages_that_cannot_be_written_and_pictures_that_cannot_be_read_stop_no_score(
+    facility: Facility, caplog: pytest.LogCaptureFixture
+) -> None:
+    facility.settings.data_docs.parent.mkdir(parents=True, exist_ok=True)
+    facility.settings.data_docs.write_text("a file in its place: nothing can be written, as on a full disk")
+    facility.add_plate("P1", {"a.jpg": photograph(1), "b.jpg": photograph(1)})
+    assert facility.score().success
+    assert "the scores do not depend on it" in caplog.text
+    tiles = [Tile(b"no picture", "clear", ("P1", "A01.1")), Tile(photograph(2), "clear", ("P1", "A02.1"))]
+    with Picture.open(io.BytesIO(contact_sheet(tiles))) as sheet:
+        assert sheet.width > sheet.height
 
 
 def test_data_docs_hold_no_html_of_the_database_and_go_when_the_fault_is_mended(facility: Facility) -> None:

@@ -30,7 +30,7 @@ from resources.imaging_database.connecting import Connecting
 from resources.imaging_database.work import failures
 from resources.imaging_database.write_back import FailedAttempt, Written, write_back
 from testing.dagster_types import ephemeral_instance
-from testing.listeners import Relay, hang_up, listener, refuse_as_oracle, say_nothing
+from testing.listeners import Relay, hang_up, listener, refuse_as_oracle, refuse_as_postgresql, say_nothing
 from testing.postgresql import Server, running_server
 from tests.conftest import Facility, photograph, unavailable
 from tests.test_imaging_database import NOW, score, version
@@ -114,6 +114,27 @@ def test_what_oracles_listener_refuses_with_decides_who_has_to_act(code: int, ki
         error = refusal(ORACLE.format(port))
     assert isinstance(error, kind)
     assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind", "words"),
+    [
+        ("28P01", "Passwort-Authentifizierung für Benutzer »c4« fehlgeschlagen", ConfigurationError, "C4's login"),
+        ("28P01", 'пользователь "c4" не прошёл проверку подлинности (по паролю)', ConfigurationError, "C4's login"),
+        ("28000", "pas d'entrée dans pg_hba.conf pour l'hôte « 10.0.0.1 »", ConfigurationError, "C4's login"),
+        ("3D000", "Datenbank »lims« existiert nicht", ConfigurationError, "is not where C4_DATABASE_URL says"),
+        ("57P03", "das Datenbanksystem startet", Unavailable, "does not answer"),
+        ("53300", "残りの接続スロットは予約されています", Unavailable, "has no connection left"),
+    ],
+)
+def test_what_postgresql_refuses_with_decides_who_has_to_act_whatever_its_language(
+    code: str, message: str, kind: type[C4Error], words: str
+) -> None:
+    with listener(refuse_as_postgresql(code, message)) as port:
+        error = refusal(POSTGRESQL.format(port))
+    assert isinstance(error, kind)
+    assert words in str(error)
+    assert message in str(error), "and the administrator reads the server's own words"
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "oracle-protocol"])

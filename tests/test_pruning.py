@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as settings_of
@@ -36,6 +37,8 @@ DAYS = dg.DailyPartitionsDefinition("2026-03-01", end_date="2026-03-05")
 KEYS = DAYS.get_partition_keys()
 
 FAILS_ON = "fails on"
+
+SUCCESS = dg.DagsterRunStatus.SUCCESS
 
 
 @dg.asset(
@@ -211,6 +214,40 @@ def rows_that_name(instance: dg.DagsterInstance, *run_ids: str) -> int:
                     query.bindparams(bindparam("runs", expanding=True)), {"runs": run_ids}
                 ).scalar_one()
     return found
+
+
+def of_another_location(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Makes a run one that another code location's sensor has launched. Its origin is told by a tag alone."""
+    instance.add_run_tags(run_id, {".dagster/repository": "__repository__@accounting"})
+    return run_id
+
+
+def test_runs_of_another_code_location_stay_with_their_check_results_though_newer_ones_are_there(
+    either: dg.DagsterInstance, site: Settings
+) -> None:
+    others = {of_another_location(either, run(either, KEYS[0], **{"check fails": "yes"})) for _ in range(3)}
+    launched = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("accounting"), "r"), "invoices")
+    for _ in range(2):
+        other = dg.DagsterRun(job_name="invoices", status=SUCCESS, remote_job_origin=launched)
+        either.add_run(other)
+        others.add(other.run_id)
+    code = dg.reconstructable(job_of_another_team).get_python_origin()
+    others.add(either.create_run_for_job(job_of_another_team(), job_code_origin=code, status=SUCCESS).run_id)
+    ours = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("c4"), "r"), "score_images")
+    gone = dg.DagsterRun(job_name="score_images", status=SUCCESS, remote_job_origin=ours)
+    either.add_run(gone)
+    superseded, last = run(either, KEYS[0]), run(either, KEYS[0])
+    kept = rows_that_name(either, *others)
+    assert prune(either, site, now(), dry_run=True).runs == 2
+    assert prune(either, site, now()).runs == 2
+    assert runs(either) == others | {last}
+    assert not runs(either) & {superseded, gone.run_id}
+    assert rows_that_name(either, *others) == kept
+
+
+def job_of_another_team() -> dg.JobDefinition:
+    """A job that is found again by its name."""
+    return dg.GraphDefinition("invoices").to_job()
 
 
 def test_runs_that_are_not_old_or_not_over_stay(instance: dg.DagsterInstance, site: Settings) -> None:

@@ -15,8 +15,13 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from hypothesis import given
 from hypothesis import strategies as st
 
+from c4_assets.models.active import ActiveModels
 from c4_assets.runs.pools import POOLS
-from sensors.new_inspections import Decision, days_in_flight, decide, new_inspections
+from c4_assets.runs.requested_days import ask_for, newest_runs
+from resources.errors import ConfigurationError, Unavailable
+from resources.imaging_database import ImagingDatabase
+from sensors.new_inspections import FAILED_POLLS_BORNE, Decision, days_in_flight, decide, new_inspections
+from sensors.requested_days import requested_days
 from tests.conftest import Facility, noon, photograph
 
 TODAY, FIRST = date(2026, 3, 10), date(2026, 1, 1)
@@ -165,14 +170,111 @@ def test_a_database_that_is_down_is_a_skipped_tick_that_says_so_without_the_pass
     make_facility: Callable[..., Facility],
 ) -> None:
     facility = make_facility()
-    from resources.imaging_database import ImagingDatabase
-
     facility.database.engine.dispose()
     facility.resources["imaging_database"] = ImagingDatabase("postgresql+psycopg2://c4:secret@127.0.0.1:9/lims")
     result, _ = tick(facility)
     assert isinstance(result, dg.SkipReason)
     assert "imaging database" in str(result.skip_message)
     assert "secret" not in str(result.skip_message)
+
+
+def tick_after(facility: Facility, cursor: str | None) -> tuple[dg.SkipReason, str | None]:
+    """The next tick of a sensor: its skip reason and cursor."""
+    context = dg.build_sensor_context(
+        instance=facility.instance,
+        cursor=cursor,
+        resources={name: facility.resources[name] for name in ("imaging_database", "models", "settings")},
+    )
+    result = new_inspections(context)
+    assert isinstance(result, dg.SkipReason)
+    return result, context.cursor
+
+
+def test_a_database_that_stays_away_fails_the_tick_from_the_third_poll_on_and_not_once_it_is_back(
+    facility: Facility,
+) -> None:
+    here = facility.resources["imaging_database"]
+    away = ImagingDatabase("postgresql+psycopg2://c4:secret@127.0.0.1:9/lims")
+    facility.resources["imaging_database"] = away
+    facility.resources["models"] = ActiveModels(facility.settings, away)
+    cursor: str | None = "of an earlier release"
+    for _ in range(FAILED_POLLS_BORNE):
+        reason, cursor = tick_after(facility, cursor)
+        assert "does not answer" in str(reason.skip_message)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="does not answer") as error:
+            tick_after(facility, cursor)
+        assert "secret" not in str(error.value) + str(error.value.__cause__)
+    facility.resources["imaging_database"] = here
+    facility.resources["models"] = ActiveModels(facility.settings, here)
+    _, cursor = tick_after(facility, cursor)
+    facility.resources["imaging_database"] = away
+    facility.resources["models"] = ActiveModels(facility.settings, away)
+    tick_after(facility, cursor)
+
+
+def test_what_only_an_operator_can_mend_fails_the_tick_at_once(make_facility: Callable[..., Facility]) -> None:
+    facility = make_facility(own_database=False)
+    facility.database.engine.dispose()
+    with pytest.raises(ConfigurationError, match="lacks C4's tables"):
+        tick_after(facility, None)
+
+
+def test_what_is_waited_for_overtakes_backfills_and_is_not_repeated_and_a_backfill_of_the_job_is_neither(
+    facility: Facility,
+) -> None:
+    from c4_assets.definitions import defs
+    from c4_assets.runs.jobs import PRIORITY_RUN_TAGS, daily_coverage, settle_yesterday, weekly_ashes
+
+    facility.add_plate("P1", {"a.jpg": photograph(1)})
+    result, _ = tick(facility)
+    assert isinstance(result, dg.SensorResult)
+    requests = list(result.run_requests or ())
+    for schedule in (daily_coverage, settle_yesterday, weekly_ashes):
+        answer = schedule(dg.build_schedule_context(scheduled_execution_time=datetime(2026, 3, 9, 6, tzinfo=UTC)))
+        assert isinstance(answer, dg.RunRequest)
+        requests.append(answer)
+    assert len(requests) == 4
+    for request in requests:
+        assert PRIORITY_RUN_TAGS.items() <= request.tags.items()
+    for job in ("score_images", "collect_disagreements", "count_backlog"):
+        inherited = defs.resolve_job_def(job).tags
+        assert not PRIORITY_RUN_TAGS.keys() & inherited.keys(), "a backfill of the job, from the UI, would inherit it"
+
+
+def test_a_run_of_another_code_location_on_the_same_day_holds_up_nobody(facility: Facility) -> None:
+    facility.add_plate("P1", {"a.jpg": photograph(1)})
+    day = noon(1).date().isoformat()
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("accounting"), "r"), "daily")
+    facility.instance.add_run(
+        dg.DagsterRun(
+            job_name="daily", status=Status.STARTED, tags={"dagster/partition": day}, remote_job_origin=origin
+        )
+    )
+    result, _ = tick(facility)
+    assert asked(result) == [day]
+
+
+def test_days_that_c4_run_asks_for_get_one_run_each_whatever_the_number_of_ticks(facility: Facility) -> None:
+    days = [noon(1).date(), noon(2).date()]
+    request = ask_for(facility.instance, [*days, date(1999, 1, 1)])
+
+    def requested() -> list[dg.RunRequest]:
+        result = requested_days(dg.build_sensor_context(instance=facility.instance))
+        return list(result.run_requests or ()) if isinstance(result, dg.SensorResult) else []
+
+    first, again = requested(), requested()
+    assert {each.partition_key for each in first} == {day.isoformat() for day in days}, "1999 is no partition"
+    assert [each.run_key for each in first] == [each.run_key for each in again], "Dagster makes one run of a key"
+    assert all(each.tags["dagster/priority"] == "10" for each in first)
+    for each in first:
+        tags = {**each.tags, "dagster/partition": each.partition_key or ""}
+        facility.instance.add_run(dg.DagsterRun(job_name="score_images", status=Status.QUEUED, tags=tags))
+    assert requested() == []
+    assert set(newest_runs(facility.instance, request)) == set(days)
+    for run_id in facility.instance.get_run_ids():
+        facility.instance.delete_run(run_id)
+    assert requested() == [], "a request that was served is forgotten, and does not come again when its runs are pruned"
 
 
 def test_the_weekly_schedule_asks_for_the_week_that_is_over() -> None:

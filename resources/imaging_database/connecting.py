@@ -18,6 +18,8 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 
 from resources.errors import ConfigurationError
 from resources.extras import naming_extras
+from resources.imaging_database.faults import is_in_known_words
+from resources.imaging_database.refusal import SERVER_REFUSES, sqlstate_of_refusal
 from resources.imaging_database.statements import keep_good_rows
 
 if TYPE_CHECKING:
@@ -110,7 +112,20 @@ def _postgresql(url: URL, connecting: Connecting) -> Engine:
         if url.get_driver_name() == "psycopg2":
             _read_sql_ascii()
             options["connection_factory"] = _bounded_postgresql(connecting.timeout_s + LEEWAY_S)
-    return create_engine(url, poolclass=NullPool, connect_args=options)
+    engine = create_engine(url, poolclass=NullPool, connect_args=options)
+    if url.get_driver_name() == "psycopg2":
+        event.listen(engine, "do_connect", _connect_postgresql)
+    return engine
+
+
+def _connect_postgresql(dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
+    """Connects. The error of a server that refuses in words that are not known gets the code as ``sqlstate``."""
+    try:
+        return dialect.connect(*arguments, **options)
+    except dialect.loaded_dbapi.OperationalError as error:
+        if SERVER_REFUSES.search(str(error)) and not is_in_known_words(str(error)):
+            error.sqlstate = sqlstate_of_refusal(options, CONNECT_S)
+        raise
 
 
 ESCAPING = "c4_escaping"

@@ -119,7 +119,8 @@ _POSTGRESQL: Mapping[str, Fault] = {
     "57P": UNREACHABLE,
 }
 
-# A server that refuses a connection sends no code, only a message.
+# libpq passes on no code with which a server refuses a connection, only its message. In another language than English,
+# connecting asks for the code (refusal.py).
 _POSTGRESQL_WORDS: Mapping[str, Fault] = {
     "SSL SYSCALL|closed|terminat|starting up|shutting down": UNREACHABLE,
     "too many clients|connection slots|too many connections": FULL_UP,
@@ -190,9 +191,14 @@ def _fault(cause: BaseException) -> Fault:
     return DATA if isinstance(cause, ValueError | TypeError | OverflowError) else OTHER
 
 
+def is_in_known_words(message: str) -> bool:
+    """Whether a message without a code, of a PostgreSQL server or its client, is one that is known."""
+    return any(re.search(words, message) for words in _POSTGRESQL_WORDS)
+
+
 def _of_postgresql(cause: Any) -> Fault:
-    if cause.pgcode:
-        return _longest_prefix(_POSTGRESQL, cause.pgcode)
+    if code := cause.pgcode or getattr(cause, "sqlstate", None):
+        return _longest_prefix(_POSTGRESQL, code)
     return _by_words(_POSTGRESQL_WORDS, str(cause))
 
 
