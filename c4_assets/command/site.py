@@ -2,6 +2,8 @@
 
 from datetime import date
 
+import typer
+
 from c4_assets.command.console import errors
 from c4_assets.deployment_home import dagster_instance, ready
 from c4_assets.models.active import ActiveModels
@@ -33,16 +35,17 @@ def report_lost_runs(settings: Settings) -> None:
 def open_site_to_read() -> tuple[Settings, ImagingDatabase, ActiveModels]:
     """As :func:`open_site`, for commands that only show something: no table is made, changed or filled.
 
-    Raises:
-        ConfigurationError: there is no database yet, where it is the embedded default.
+    Where there is no database yet, which is nothing wrong, it says so and ends the command.
     """
     settings = Settings.from_environment()
     database = ImagingDatabase.of(settings)
     if database.dialect == "sqlite" and database.is_new():
-        raise ConfigurationError(
+        errors.print(
             f"There is no imaging database {database.address} yet: `c4 import FOLDER`, `c4 demo` or `c4 db upgrade` "
-            "makes one."
+            "makes one.",
+            soft_wrap=True,
         )
+        raise typer.Exit
     return settings, database, ActiveModels(settings, database)
 
 
