@@ -20,6 +20,11 @@ def job(executor: dg.ExecutorDefinition) -> Callable[[Compose], dg.JobDefinition
     return cast("Any", dg).job(executor_def=executor)
 
 
+def job_without_steps(name: str) -> dg.JobDefinition:
+    """A job that is found again by its name."""
+    return cast("Any", dg.GraphDefinition(name)).to_job()
+
+
 def with_status(backfill: PartitionBackfill, status: BulkActionStatus) -> PartitionBackfill:
     """The backfill as the daemon stores it at another stage."""
     return cast("Any", backfill).with_status(status)

@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from c4_assets.checks.catalogue import CHECKS
 from c4_assets.importing.folder import import_folder
+from c4_assets.importing.reading import Import
 from c4_assets.models.appearance import appearance_of
 from c4_assets.models.engine import Classification
 from c4_assets.models.marco.preprocessing import pixels
@@ -404,7 +405,7 @@ class Published:
 def test_a_real_plate_passes_every_check(facility: Facility, real_images: Path, plate: str, images: int) -> None:
     facility.engine = Published(real_images)
     store = LocalStore.at(facility.settings.store.url)
-    (imported,) = import_folder(real_images / "plates" / plate, facility.database, store).inspections
+    (imported,) = import_folder(Import(real_images / "plates" / plate), facility.database, store).inspections
     result = facility.score(imported.imaged_at)
     assert failed(result) == {}
     assert list(scored_plates(facility).values()) == [images]

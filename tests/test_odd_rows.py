@@ -16,6 +16,7 @@ from c4_assets.backlog.coverage import count_days
 from resources.archive.label_archive import ArchivedLabel, write_labels
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedImage, Staging
+from resources.archive.tables import read_parquet
 from resources.errors import DataError
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.contract import check
@@ -247,8 +248,9 @@ def test_a_drop_number_beyond_32_bits_is_scored_and_kept(
     assert [label.drop_number for label in labels] == [pair.drop_number] == [value]
     write_labels(archive, DAY, [ArchivedLabel(label, None, None) for label in labels])
     archive.write_disagreements(DAY, [pair])
-    assert archive.read_week("labels", DAY)[0]["drop_number"] == value
-    assert archive.read_week("disagreements", DAY)[0]["drop_number"] == value
+    for dataset in ("labels", "disagreements"):
+        (row,) = archive.read_week(dataset, DAY, read_parquet)
+        assert row["drop_number"] == value
 
 
 def test_a_new_databases_column_takes_a_drop_number_of_64_bits(

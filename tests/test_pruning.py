@@ -26,7 +26,7 @@ from c4_assets.runs.pruning import CHECK_KEYS, prune
 from resources.executors.slurm.job_folders import JobFolders
 from resources.executors.slurm.site import Site
 from resources.settings import Settings
-from testing.dagster_types import ephemeral_instance, with_status
+from testing.dagster_types import ephemeral_instance, job_without_steps, with_status
 from testing.postgresql import Server
 from tests.databases import postgresql_server as postgresql_server
 
@@ -247,7 +247,7 @@ def test_runs_of_another_code_location_stay_with_their_check_results_though_newe
 
 def job_of_another_team() -> dg.JobDefinition:
     """A job that is found again by its name."""
-    return dg.GraphDefinition("invoices").to_job()
+    return job_without_steps("invoices")
 
 
 def test_runs_that_are_not_old_or_not_over_stay(instance: dg.DagsterInstance, site: Settings) -> None:
