@@ -208,6 +208,25 @@ def test_an_image_that_comes_later_joins_its_inspection_whatever_its_own_time(
     ]
 
 
+@pytest.mark.parametrize(
+    ("tree", "together"),
+    [*((tree, True) for tree in TREES), *((tree, False) for tree in TREES if tree != "folders without dates")],
+)
+def test_imagings_whose_pictures_are_all_the_same_are_kept_apart_by_what_names_tell(
+    facility: Facility, tmp_path: Path, tree: str, together: bool
+) -> None:
+    for number, form in enumerate(TREES[tree]):
+        plate_of(tmp_path / ("e" if together else str(number)), [form.format(d, d) for d in (1, 2)])
+        for file in tmp_path.rglob("*.jpg"):
+            if not file.is_relative_to(facility.images):
+                file.write_bytes(photograph(1))
+    folders = [tmp_path / "e"] if together else [tmp_path / "0", tmp_path / "1"]
+    for new in (2, 0):
+        done = [one for folder in folders for one in imported(facility, folder).inspections]
+        assert [one.new_images for one in done] == [new, new]
+        assert len(times(facility)) == 2
+
+
 def test_a_folder_that_was_copied_anew_or_is_named_from_above_is_the_same_imaging(
     facility: Facility, folder: Path, tmp_path: Path
 ) -> None:

@@ -69,8 +69,8 @@ def import_folder(
         _refuse_one_time_for_several(imagings)
     done: list[Imported] = []
     for imaging in imagings:
-        one = _OneImaging(what, files, imaging, database, store)
-        if imported := one.imported(imaged_at):
+        others = {one.inspection_id for one in done}
+        if imported := _OneImaging(what, files, imaging, database, store, others).imported(imaged_at):
             done.append(imported)
     if not done:
         raise ConfigurationError(f"No image in {readable(what.place)} could be imported: {summary(what.left_out)[0]}")
@@ -82,7 +82,7 @@ def inspections_of(what: Import, database: ImagingDatabase, store: LocalStore) -
     files, imagings, _ = what.read()
     found: dict[int, str] = {}
     for imaging in imagings:
-        one = _OneImaging(what, files, imaging, database, store)
+        one = _OneImaging(what, files, imaging, database, store, found)
         if known := one.registered.find(imaging, one.timed().imaged_at):
             found[known.inspection_id] = imaging.plate
     return found
@@ -106,10 +106,11 @@ class _OneImaging:
     imaging: Imaging
     database: ImagingDatabase
     store: LocalStore
+    others: Collection[int]
 
     def __post_init__(self) -> None:
         listed = inspections_of_plate(self.database, self.imaging.plate)
-        self.registered = Registered(listed, self.what.patterns, self._path_in_store, self._same)
+        self.registered = Registered(listed, self.what.patterns, self._path_in_store, self._same, self.others)
 
     def imported(self, imaged_at: datetime | None) -> Imported | None:
         """Puts the images into the store and registers them; ``None`` if none of them could be read."""

@@ -1,12 +1,12 @@
 """Finds out whether an imaging is registered already: importing again adds only what is new."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from c4_assets.importing.imagings import SHORTEST_RETURN, Imaging
+from c4_assets.importing.imagings import OUTLIER, SHORTEST_RETURN, Imaging
 from c4_assets.importing.names import NamedImage, imaging_told
 from c4_assets.importing.patterns import NamePattern
 from resources.imaging_database.register import RegisteredInspection
@@ -23,12 +23,18 @@ class Registered:
         patterns: names that are understood.
         path_in_store: the path in the store of a file that lies there, or ``None``.
         same: whether a file has the bytes of one in the store.
+        taken: inspections that are another imaging's, of those imported together.
     """
 
     inspections: Sequence[RegisteredInspection]
     patterns: Sequence[NamePattern]
     path_in_store: Callable[[PurePosixPath], str | None]
     same: Callable[[PurePosixPath, str], bool]
+    taken: Collection[int] = ()
+
+    @property
+    def _free(self) -> list[RegisteredInspection]:
+        return [one for one in self.inspections if one.inspection_id not in self.taken]
 
     def find(self, imaging: Imaging, imaged_at: datetime) -> RegisteredInspection | None:
         """The inspection as which an imaging is registered, if it is.
@@ -52,7 +58,7 @@ class Registered:
     def _by_number(self, imaging: Imaging) -> RegisteredInspection | None:
         if imaging.number is None:
             return None
-        return next((one for one in self.inspections if self._told_of(one)[0] == imaging.number), None)
+        return next((one for one in self._free if self._told_of(one)[0] == imaging.number), None)
 
     def _told_of(self, one: RegisteredInspection) -> tuple[str | None, datetime | None]:
         if not one.images:
@@ -65,13 +71,20 @@ class Registered:
         if not told or imaging.number:
             return None
         if imaging.day_only:
-            return next((one for one in self.inspections if self._told_of(one)[1] in told), None)
+            return next((one for one in self._free if self._told_of(one)[1] in told), None)
         first, last = min(told) - SHORTEST_RETURN, max(told) + SHORTEST_RETURN
-        return next((one for one in self.inspections if first < one.imaged_at < last), None)
+        return next((one for one in self._free if first < one.imaged_at < last), None)
 
     def _by_content(self, imaging: Imaging) -> RegisteredInspection | None:
-        others = (one for one in self.inspections if self._told_of(one)[0] in (None, imaging.number))
-        return next((one for one in others if self._same_pictures(imaging, one)), None)
+        return next(
+            (one for one in self._free if self._can_be(imaging, one) and self._same_pictures(imaging, one)), None
+        )
+
+    def _can_be(self, imaging: Imaging, one: RegisteredInspection) -> bool:
+        """Whether nothing that an inspection's paths tell contradicts what an imaging's tell."""
+        number, time = self._told_of(one)
+        apart = time and imaging.told and all(abs(time - told) > OUTLIER for told in imaging.told)
+        return number in (None, imaging.number) and not apart
 
     def _same_pictures(self, imaging: Imaging, one: RegisteredInspection) -> bool:
         known = paths_by_name(one)
@@ -83,7 +96,7 @@ class Registered:
         if imaging.number or imaging.told:
             return None
         mine = {(image.well, image.drop_number) for image in imaging.images}
-        for one in self.inspections:
+        for one in self._free:
             theirs = {(image.well, image.drop_number) for image in one.images}
             if one.imaged_at.date() == imaged_at.date() and mine.isdisjoint(theirs):
                 return one
