@@ -191,7 +191,9 @@ def test_every_executor_notes_the_process_of_its_run(name: str, instance: dg.Dag
     there: list[int] = []
 
     class Looks(dg.Executor):
-        retries = cast("Any", None)
+        @property
+        def retries(self) -> Any:
+            return None
 
         def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[Any]:
             there.append(processes_of(instance, ["one"])["one"].process.pid)
@@ -308,7 +310,7 @@ def test_a_run_that_died_between_its_start_and_its_first_step_is_ended(
 
 def the_job() -> dg.JobDefinition:
     """A job that can be found again by its name."""
-    return dg.GraphDefinition("nothing").to_job()
+    return dg.JobDefinition(graph_def=dg.GraphDefinition("nothing"), executor_def=dg.in_process_executor)
 
 
 def test_runs_are_left_to_a_launcher_that_looks_after_them(
@@ -325,7 +327,8 @@ def test_runs_are_left_to_a_launcher_that_looks_after_them(
 def test_the_sensor_of_lost_runs_tells_what_it_has_ended(instance: dg.DagsterInstance) -> None:
     run = started(instance)
     note(instance, run, 0, started="1")
-    said = [str(lost_runs_sensor(dg.build_sensor_context(instance=instance)).skip_message) for _ in range(2)]
+    look = cast("Any", lost_runs_sensor)
+    said = [look(dg.build_sensor_context(instance=instance)).skip_message for _ in range(2)]
     assert run.run_id[:8] in said[0]
     assert said[1] == "Every run that is started has its process."
 

@@ -247,7 +247,7 @@ def test_runs_of_another_code_location_stay_with_their_check_results_though_newe
 
 def job_of_another_team() -> dg.JobDefinition:
     """A job that is found again by its name."""
-    return dg.GraphDefinition("invoices").to_job()
+    return dg.JobDefinition(graph_def=dg.GraphDefinition("invoices"), executor_def=dg.in_process_executor)
 
 
 def test_runs_that_are_not_old_or_not_over_stay(instance: dg.DagsterInstance, site: Settings) -> None:
