@@ -328,9 +328,8 @@ def test_runs_are_left_to_a_launcher_that_looks_after_them(
 def test_the_sensor_of_lost_runs_tells_what_it_has_ended(instance: dg.DagsterInstance) -> None:
     run = started(instance)
     note(instance, run, 0, started="1")
-    said = [
-        str(cast("Any", lost_runs_sensor(dg.build_sensor_context(instance=instance))).skip_message) for _ in range(2)
-    ]
+    look = cast("Any", lost_runs_sensor)
+    said = [look(dg.build_sensor_context(instance=instance)).skip_message for _ in range(2)]
     assert run.run_id[:8] in said[0]
     assert said[1] == "Every run that is started has its process."
 

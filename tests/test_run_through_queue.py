@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 import typer
 from dagster import DagsterRunStatus as Status
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._daemon.types import DaemonHeartbeat
 from typer.testing import CliRunner
 
@@ -86,12 +87,13 @@ def test_the_days_are_scored_by_runs_of_the_daemon_and_the_rows_are_counted(
     assert values_below(instance, KEYS) == {}
 
 
-def stored(status: Status, **more: Any) -> Callable[[dg.DagsterInstance, dg.RunRequest], object]:
+def stored(status: Status, **tags: str) -> Callable[[dg.DagsterInstance, dg.RunRequest], object]:
     """Makes a run that is only stored."""
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("c4"), "r"), "score_images")
 
     def make(own: dg.DagsterInstance, request: dg.RunRequest) -> object:
-        tags = {**request.tags, "dagster/partition": request.partition_key or ""}
-        return own.add_run(dg.DagsterRun(job_name="score_images", status=status, tags=tags, **more))
+        of_run = {**request.tags, "dagster/partition": request.partition_key or "", **tags}
+        return own.add_run(dg.DagsterRun(job_name="score_images", status=status, tags=of_run, remote_job_origin=origin))
 
     return make
 
@@ -100,12 +102,11 @@ def test_a_run_that_fails_is_told_with_the_reason_and_one_that_is_repeated_is_fo
     facility: Facility, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(own: dg.DagsterInstance, request: dg.RunRequest) -> None:
-        run: Any = stored(Status.STARTED)(own, request)
-        if request.partition_key == DAY.isoformat():
-            own.report_run_failed(run, "the node was on fire")
+        last = request.partition_key == DAY.isoformat()
+        run: Any = stored(Status.STARTED, **{"dagster/max_retries": "0" if last else "3"})(own, request)
+        own.report_run_failed(run, "the node was on fire" if last else "to be repeated")
+        if last:
             return
-        own.add_run_tags(run.run_id, {"dagster/will_retry": "true"})
-        own.report_run_failed(run, "to be repeated")
         tags = {"dagster/partition": DAY_BEFORE.isoformat(), REQUEST_TAG: request.tags[REQUEST_TAG]}
         own.add_run(dg.DagsterRun(job_name="score_images", status=Status.SUCCESS, tags=tags))
 

@@ -269,7 +269,7 @@ def test_days_that_c4_run_asks_for_get_one_run_each_whatever_the_number_of_ticks
     assert all(each.tags["dagster/priority"] == "10" for each in first)
     for each in first:
         tags = {**each.tags, "dagster/partition": each.partition_key or ""}
-        facility.instance.add_run(dg.DagsterRun(job_name="score_images", status=Status.QUEUED, tags=tags))
+        facility.instance.add_run(dg.DagsterRun(job_name="score_images", status=Status.STARTED, tags=tags))
     assert requested() == []
     assert set(newest_runs(facility.instance, request)) == set(days)
     for run_id in facility.instance.get_run_ids():

@@ -71,9 +71,11 @@ def _followed(instance: "dg.DagsterInstance", days: Mapping[date, int]) -> dict[
     try:
         return _follow(instance, request, days)
     except KeyboardInterrupt:
-        withdraw(instance, request)
+        withdraw(instance, request)  # before its runs are looked at: none is to come later
         _cancel_if_wanted(instance, request)
         raise typer.Exit(INTERRUPTED) from None
+    finally:
+        withdraw(instance, request)
 
 
 def _follow(
