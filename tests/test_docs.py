@@ -66,3 +66,15 @@ def test_the_list_of_commands_says_of_each_what_it_says_itself() -> None:
     group: Any = typer.main.get_command(app)
     for name, (_, summary) in COMMANDS.items():
         assert group.get_command(None, name).help.startswith(summary.rstrip(".")), name
+
+
+def test_every_fault_in_the_table_of_faults_is_held_by_a_test_that_exists() -> None:
+    table = (ROOT / "docs" / "faults.md").read_text()
+    rows = [line for line in table.splitlines() if re.match(r"\| (?!fault \||---)", line)]
+    assert len(rows) >= 80
+    for row in rows:
+        named = re.findall(r"(tests/[\w/]+\.py)(?:::([\w:]+))?", row)
+        assert named, row
+        for file, name in named:
+            test = name.rpartition("::")[2] or r"test_\w+"
+            assert re.search(rf"def {test}\(", (ROOT / file).read_text()), f"{file}::{name}"

@@ -25,7 +25,7 @@ NOT_UTF8 = b"bad\xff".decode("utf-8", "surrogateescape")
 
 def test_what_looks_like_an_image_is_named_as_left_out_by_its_ending(tmp_path: Path) -> None:
     kept = ["a.jpg", "b.JPEG", "c.jpe", "d.jfif", "e.png", "f.tif", "g.TIFF", "h.webp", "i.bmp", "j.gif"]
-    others = ["k.jp2", "l.heic", "m.avif", "n.jpg_original", "o.jxl", "._a.jpg", "p.zip"]
+    others = ["k.jpx", "l.heic", "m.avif", "n.jpg_original", "o.jxl", "._a.jpg", "p.zip"]
     for name in [*kept, *others, "notes.txt", "Thumbs.db"]:
         (tmp_path / name).touch()
     found = FolderFiles.below(tmp_path)

@@ -110,8 +110,9 @@ def stage_day(
             not_one[inspection_id] = failed
         else:
             result.count(staging.write(day, inspection_id, chain(failed, others)), images[0])
-    if not_one and not result.images and not result.already_staged and not _is_known(day, archives):
-        require_some_file(day, [row for rows in not_one.values() for row in rows], database, store)
+    asked_for = [row for rows in not_one.values() for row in rows if not row.image.unusable]
+    if asked_for and not result.images and not result.already_staged and not _is_known(day, archives):
+        require_some_file(day, asked_for, database, store)
     for inspection_id, failed in not_one.items():
         log.warning("inspection %d: none of its %d images was fetched: %s", inspection_id, len(failed), failed[0].error)
         result.count(staging.write(day, inspection_id, failed), failed[0].image)

@@ -12,13 +12,11 @@ from typing import Protocol
 from resources.errors import ImageError
 from resources.image_store.base import checked_size
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k")
 """Endings of the files that are scored, the likeliest original first."""
 
 OTHER_IMAGE_SUFFIXES = frozenset(
     {
-        ".jp2",
-        ".j2k",
         ".jpf",
         ".jpx",
         ".jpc",

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from sqlalchemy import and_, func, select, true
 
 from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.listed import FIRST_TIME, IS_NAMED
 from resources.imaging_database.pending import unscored
 from resources.imaging_database.schema import c4_image_failures, images, inspections
 from resources.imaging_database.withheld import judged_and_withheld
@@ -36,7 +37,9 @@ def days_to_look_again(
                     failure.scorer_version == version,
                     and_(failure.given_up.is_not(None), failure.given_up == true()),
                     failure.retry_at <= datetime.now(UTC),
+                    inspections.c.imaged_at >= FIRST_TIME,
                     inspections.c.imaged_at < before,
+                    IS_NAMED,
                 )
                 .where(unscored(version), ~judged_and_withheld(version))
                 .group_by(inspections.c.id, inspections.c.imaged_at)

@@ -73,7 +73,7 @@ def paths_of_other_days(database: ImagingDatabase, day: date, most: int) -> list
     What has been scored was in the image store once.
     """
     start, end = day_bounds(day)
-    elsewhere = or_(inspections.c.imaged_at < start, inspections.c.imaged_at >= end)
+    elsewhere = or_(inspections.c.imaged_at < start, inspections.c.imaged_at >= end) & images.c.path.is_not(None)
     of_others = (
         select(images.c.inspection_id, images.c.path)
         .join(inspections, inspections.c.id == images.c.inspection_id)

@@ -158,10 +158,9 @@ def _listed(connection: Connection, inspection_ids: Iterable[int]) -> dict[int, 
     """Plate and time of inspections, as they are listed now."""
     found: dict[int, tuple[str | None, datetime | None]] = {}
     for these in among(connection, inspections.c.id, sorted(inspection_ids)):
-        query = select(inspections.c.id, plates.c.barcode, inspections.c.imaged_at).outerjoin(
-            plates, plates.c.id == inspections.c.plate_id
-        )
-        found.update((row.id, (row.barcode, row.imaged_at)) for row in connection.execute(query.where(these)))
+        query = with_plates(select(inspections.c.id, plates.c.barcode, time_if_dated().label("imaged_at")))
+        rows = connection.execute(query.where(these))
+        found.update((row.id, (usable_text(row.barcode) or None, row.imaged_at)) for row in rows)
     return found
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Column, Connection, RowMapping, Select, bindparam, select
 from resources.errors import ConfigurationError
 from resources.imaging_database.attempts import NEVER_FAILED, failing
 from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.listed import time_if_dated
 from resources.imaging_database.schema import (
     c4_image_failures,
     c4_scorer_versions,
@@ -209,7 +210,7 @@ def _keep_failures(
 def _imaging_times(connection: Connection, image_ids: Sequence[int]) -> dict[int, datetime | None]:
     found: dict[int, datetime | None] = {}
     for these in among(connection, images.c.id, image_ids):
-        query = select(images.c.id, inspections.c.imaged_at).join(
+        query = select(images.c.id, time_if_dated().label("imaged_at")).join(
             inspections, inspections.c.id == images.c.inspection_id
         )
         found.update((row.id, row.imaged_at) for row in connection.execute(query.where(these)))
