@@ -43,8 +43,9 @@ BROKEN = b"what no decoder reads"
 
 MAX_ATTEMPTS = 1
 DAMAGED_ROUNDS = 3
-CLEAN_ROUNDS = 2
-"""Runs of each day without damage, by which everything must be done: one may end with fetching the weights again."""
+CLEAN_ROUNDS = 3
+"""Runs of each day without damage, by which everything must be done: one may end with fetching the weights again, and
+the next with finding that a staged image is damaged."""
 
 CONTENT = {file: f"content of {file}".encode() * 20 for file in SAVED_MODEL_FILES}
 
