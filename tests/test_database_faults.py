@@ -311,6 +311,9 @@ def test_a_database_that_falls_silent_at_a_statement_of_many_rows_is_given_up(re
             frozen.append(statement)
             relay.freeze()
 
+    before = NOW - timedelta(hours=1)
+    earlier = [FailedAttempt(3, "gone", before), FailedAttempt(4, "gone", before)]
+    write_back(relayed.database, version(relayed), [], earlier, "r")
     event.listen(relayed.database.engine, "before_cursor_execute", freeze)
     attempts = [FailedAttempt(3, "gone", NOW), FailedAttempt(4, "gone", NOW)]
     began = time.monotonic()
@@ -320,7 +323,7 @@ def test_a_database_that_falls_silent_at_a_statement_of_many_rows_is_given_up(re
     assert time.monotonic() - began < 10
     relay.up()
     assert write_back(relayed.database, version(relayed), [score(1), score(2)], attempts, "r").failures == 2
-    assert [failure.attempts for failure in failures(relayed.database, relayed.scorer_version)] == [1, 1]
+    assert [failure.attempts for failure in failures(relayed.database, relayed.scorer_version)] == [2, 2]
 
 
 def heard(facility: Facility, listener: Callable[[DagsterEventType, str], None]) -> None:

@@ -52,6 +52,8 @@ CREATE TABLE c4_withheld_inspections (
     released_by VARCHAR(64),
     released_at TIMESTAMP WITHOUT TIME ZONE,
     release_reason VARCHAR(1000),
+    plate VARCHAR(64),
+    imaged_at TIMESTAMP WITHOUT TIME ZONE,
     CONSTRAINT pk_c4_withheld_inspections PRIMARY KEY (inspection_id, scorer_version, check_name)
 );
 
@@ -62,6 +64,10 @@ CREATE TABLE c4_image_failures (
     attempts INTEGER NOT NULL,
     failed_at TIMESTAMP WITHOUT TIME ZONE NOT NULL,
     image_path VARCHAR(1024),
+    problem VARCHAR(16),
+    first_failed_at TIMESTAMP WITHOUT TIME ZONE,
+    retry_at TIMESTAMP WITHOUT TIME ZONE,
+    given_up BOOLEAN,
     CONSTRAINT pk_c4_image_failures PRIMARY KEY (image_id, scorer_version)
 );
 

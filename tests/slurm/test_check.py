@@ -25,6 +25,7 @@ def filled(place: Workplace) -> Workplace:
     """The place with an imaging database and a folder of images, all of which nodes are told of."""
     home = place.folder / "c4"
     (home / "images").mkdir(parents=True)
+    (home / "images" / "A01_1.jpg").touch()  # an empty folder looks like a mount that is gone
     ImagingDatabase(f"sqlite:///{home / 'imaging.db'}").upgrade()
     place.add_to_environment(C4_HOME=str(home))
     return place
