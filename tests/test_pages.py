@@ -335,9 +335,7 @@ def test_the_ui_works_through_its_rules_and_asks_nobody_else(dagster: str, brows
     frames: list[str | bytes] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
     page.goto(f"{dagster}/runs")
-    expect(page.get_by_text("score_images").or_(page.get_by_text("raw_inspection_images")).first).to_be_visible(
-        timeout=60_000
-    )
+    expect(page.get_by_role("link", name="score_images").first).to_be_visible(timeout=60_000)
     page.goto(f"{dagster}/asset-groups")
     expect(page.get_by_text("marco_probabilities").first).to_be_visible(timeout=60_000)
     assert frames, "the websocket answers"
