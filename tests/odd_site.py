@@ -117,7 +117,7 @@ def score_what_is_pending(database: ImagingDatabase, store: Path, folder: Path) 
     staging = Staging(folder / "staging")
     archive = ScoreArchive(folder / "archive", VERSION.model_version, VERSION.name)
     turns = 0
-    while days := pending_by_day(database, VERSION.name, MAX_ATTEMPTS):
+    while days := pending_by_day(database, VERSION.name, MAX_ATTEMPTS, due_only=True):
         turns += 1
         assert turns <= MAX_ATTEMPTS, f"asked for again and again: {days}"
         for day in days:

@@ -357,7 +357,7 @@ def test_the_report_tells_what_is_done_of_what_and_what_limits_it(
     assert list(told["months"]) == ["1999-12", "2019-12", "2020-01"]
     assert told["pending_outside_partitions"] == 3
     assert told["scored_last_hour"] == told["scored_last_day"] == 3
-    assert datetime.fromisoformat(told["expected_end"]) > datetime.now(UTC) + timedelta(hours=2.9)
+    assert told["expected_end"] is None, "no run works on it"
     assert told["limit"]["name"] == "daemon"
     (backfill,) = told["backfills"]
     assert (backfill["days"], backfill["days_done"], backfill["images_pending"]) == (3, 0, 5)

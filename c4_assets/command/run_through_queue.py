@@ -90,7 +90,7 @@ def _follow(
         while True:
             runs = newest_runs(instance, request)
             for day, run in runs.items():
-                if day not in ended and _is_over(run):
+                if day not in ended and _is_over(instance, run):
                     ended[day] = _result(instance, day, run)
                     bar.advance(task, days.get(day, 0))
             if len(ended) >= len(days):
@@ -107,8 +107,12 @@ def _follow(
             time.sleep(POLL_S)
 
 
-def _is_over(run: "dg.DagsterRun") -> bool:
-    return run.is_finished and run.tags.get("dagster/will_retry") != "true"
+def _is_over(instance: "dg.DagsterInstance", run: "dg.DagsterRun") -> bool:
+    if not run.is_failure:
+        return run.is_finished
+    # Dagster says whether it repeats a run a moment after it has marked it as failed.
+    will_retry = run.tags.get("dagster/will_retry")
+    return will_retry == "false" or (will_retry is None and not instance.run_retries_enabled)
 
 
 def _result(instance: "dg.DagsterInstance", day: date, run: "dg.DagsterRun") -> tuple[int | None, int]:

@@ -22,6 +22,7 @@ class KeptScores:
         self.place = place
         self._opened = opened
         self._rows = rows
+        self.is_empty = not rows
 
     def row_of(self, file: ImageFile) -> FileScore | None:
         """The score that a file was given before, if it has not changed since."""
@@ -33,6 +34,7 @@ class KeptScores:
             with _said(self.place):
                 self._opened.write(json.dumps([file.stamp, asdict(row)]) + "\n")
                 self._opened.flush()
+            self.is_empty = False
 
 
 @contextmanager
@@ -60,7 +62,13 @@ def keeping_scores(out: Path, scorer: str) -> Generator[KeptScores]:
             else:
                 opened.truncate(0)
                 opened.write(json.dumps([KIND, scorer]) + "\n")
-        yield KeptScores(place, opened, rows)
+        kept = KeptScores(place, opened, rows)
+        try:
+            yield kept
+        except BaseException:
+            if kept.is_empty:
+                place.unlink(missing_ok=True)
+            raise
         place.unlink(missing_ok=True)
 
 

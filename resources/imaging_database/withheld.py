@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, exists, func, or_, select
 
 from resources.errors import ConfigurationError
 from resources.imaging_database.database import ImagingDatabase
-from resources.imaging_database.listed import is_numbered, time_if_dated, usable_text, with_plates
+from resources.imaging_database.listed import is_numbered, is_undated, time_if_dated, usable_text, with_plates
 from resources.imaging_database.schema import (
     c4_scorer_versions,
     c4_withheld_inspections,
@@ -61,12 +61,15 @@ class Withheld:
 def _as_judged() -> ColumnElement[bool]:
     """The inspection has the plate and the time that it had when it was judged; earlier releases did not keep them.
 
+    One that has lost its time stays withheld until it has one again.
+
     A number that is used again is another inspection's, and one that was dated anew is judged anew before anything of
     it is written.
     """
     its_plate = plates.alias("its_plate")
     barcode = select(its_plate.c.barcode).where(its_plate.c.id == inspections.c.plate_id).correlate(inspections)
-    return or_(_withheld.c.imaged_at.is_(None), _withheld.c.imaged_at == inspections.c.imaged_at) & or_(
+    same_time = _withheld.c.imaged_at == inspections.c.imaged_at
+    return or_(_withheld.c.imaged_at.is_(None), same_time, is_undated()) & or_(
         _withheld.c.plate.is_(None), _withheld.c.plate == barcode.scalar_subquery()
     )
 
