@@ -24,6 +24,8 @@ GROUPS: Mapping[str, str] = {
     "tests/test_postgresql_lims.py": "databases",
     "tests/test_query_plans.py": "databases",
     "tests/test_ssh_store.py": "a storage host",
+    "tests/test_store_refusals.py": "a storage host",
+    "tests/test_faulty_hosts.py": "a storage host",
     "tests/test_access.py": "a webserver",
 }
 """By the beginning of a test's name: what it shares with others, such as a server. The longest group first."""
@@ -35,6 +37,14 @@ MARK = "STARTED_BY_TESTS"
 def group_of(nodeid: str) -> str:
     """The group of a test; one that shares nothing is a group of its own."""
     return next((group for start, group in GROUPS.items() if nodeid.startswith(start)), nodeid)
+
+
+def pytest_configure() -> None:
+    """Listens to Ctrl-C again where a shell has started the tests in the background: Dagster ignores SIGTERM, too, where
+    SIGINT is ignored, and what the tests start inherits both.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
