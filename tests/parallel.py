@@ -40,8 +40,9 @@ def group_of(nodeid: str) -> str:
 
 
 def pytest_configure() -> None:
-    """Listens to Ctrl-C again where a shell has started the tests in the background: Dagster ignores SIGTERM, too, where
-    SIGINT is ignored, and what the tests start inherits both.
+    """Listens to Ctrl-C again where a shell has started the tests in the background.
+
+    Where SIGINT is ignored, Dagster ignores SIGTERM as well, and what the tests start inherits both.
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
