@@ -1,4 +1,4 @@
-# PostgreSQL 17 with orafce, over which the tests speak Oracle's wire protocol (tests/oracle.py). Sourced by system-packages.
+# PostgreSQL 17 with orafce, over which the tests speak Oracle's wire protocol (testing/oracle.py). Sourced by system-packages.
 # Debian 13 has it. Elsewhere Debian 13's is put into a folder of its own, to be run in a chroot: 700 MB, a minute.
 
 postgresql_17_tree=/var/lib/c4-tests/postgresql-17

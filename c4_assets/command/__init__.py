@@ -17,7 +17,7 @@ COMMANDS = {
     "status": ("status.status", "Show how many images are in which state, for each scorer version and day of imaging."),
     "retry": ("status.retry", "Give failed images their attempts back and end the waits of others."),
     "prune": ("prune.prune", "Delete old runs from Dagster that nothing needs any more."),
-    "ui": ("ui.ui", "Start Dagster's UI, sensor and schedule."),
+    "ui": ("ui.ui", "Start Dagster's UI, sensors and schedules."),
     "config": ("config.config", "Print the settings in effect as a file c4.toml."),
     "backlog": ("backlog.app", "Score all of history: how far it is, and the backfills that do it."),
     "checks": ("checks.app", "Data quality: what is checked, and inspections that are withheld."),

@@ -33,7 +33,8 @@ def run(
 ) -> None:
     """Score images now, without a daemon. The runs show in Dagster's UI like any other.
 
-    Where C4_EXECUTOR is slurm, the daemon queues them and this command shows their progress; --here does not need it.
+    Where C4_RUNS_EXECUTOR is slurm, the daemon queues them and this command shows their progress; --here needs no
+    daemon.
     """
     if pending == bool(day):
         raise ConfigurationError("Say which days: --pending, or --date 2026-03-31.")

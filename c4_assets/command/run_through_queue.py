@@ -33,8 +33,8 @@ def refuse_without_daemon(instance: "dg.DagsterInstance") -> None:
     silent = daemon_silent(instance, datetime.now(UTC), ("SENSOR",))
     if silent is None or silent > MAX_DAEMON_SILENCE:
         raise ConfigurationError(
-            "C4_EXECUTOR is slurm, so that Dagster's daemon makes and queues the runs, and it is not running: start "
-            "`c4 ui` or the service, or compute on this machine with `c4 run --here`. Nothing was asked for."
+            "C4_RUNS_EXECUTOR is slurm, so that Dagster's daemon makes and queues the runs, and it is not running: "
+            "start `c4 ui` or the service, or compute on this machine with `c4 run --here`. Nothing was asked for."
         )
 
 

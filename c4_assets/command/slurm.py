@@ -49,7 +49,7 @@ def _instance(settings: Settings) -> "dg.DagsterInstance":
         return dagster_instance(settings)
     except Exception as error:  # its storages raise whatever their drivers do
         why = str(error).strip().splitlines() or [type(error).__name__]
-        typer.echo(f"FIX   the Dagster instance in {settings.dagster_home}: {why[0]} See deploy/slurm/dagster.yaml.")
+        typer.echo(f"FIX   the Dagster instance in {settings.dagster_home}: {why[0]} See runs.dagster_storage.")
         raise typer.Exit(1) from error
 
 

@@ -61,7 +61,7 @@ def ui(
     only: Annotated[Service | None, typer.Option(help="Start this alone, as a service of its own.")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Over what `c4 demo` has made, not over the site.")] = False,
 ) -> None:
-    """Start Dagster's UI, sensor and schedule until it is interrupted."""
+    """Start Dagster's UI, sensors and schedules until it is interrupted."""
     from c4_assets.web.access import Access, Guarded
 
     settings = enter_demo_home() if demo else Settings.from_environment()

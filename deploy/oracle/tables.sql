@@ -55,7 +55,7 @@ CREATE TABLE c4_withheld_inspections (
     released_by VARCHAR2(64 CHAR),
     released_at TIMESTAMP,
     release_reason VARCHAR2(1000 CHAR),
-    plate VARCHAR2(64 CHAR),
+    plate VARCHAR2(1024 CHAR),
     imaged_at TIMESTAMP,
     CONSTRAINT pk_c4_withheld_inspections PRIMARY KEY (inspection_id, scorer_version, check_name)
 );

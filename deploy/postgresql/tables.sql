@@ -52,7 +52,7 @@ CREATE TABLE c4_withheld_inspections (
     released_by VARCHAR(64),
     released_at TIMESTAMP WITHOUT TIME ZONE,
     release_reason VARCHAR(1000),
-    plate VARCHAR(64),
+    plate VARCHAR(1024),
     imaged_at TIMESTAMP WITHOUT TIME ZONE,
     CONSTRAINT pk_c4_withheld_inspections PRIMARY KEY (inspection_id, scorer_version, check_name)
 );

@@ -27,6 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import oracle
 from sqlalchemy.types import TypeEngine
 
+from resources.records import MAX_TEXT_LENGTH
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware ``datetime`` in Python, UTC without an offset in the database. A naive one is refused.
@@ -231,7 +233,7 @@ c4_withheld_inspections = Table(
     Column("released_at", UtcDateTime()),
     Column("release_reason", String(1000)),
     # The inspection as it was judged. Its number may be another one's by now.
-    Column("plate", String(64)),
+    Column("plate", String(MAX_TEXT_LENGTH)),
     Column("imaged_at", UtcDateTime()),
 )
 

@@ -162,7 +162,7 @@ def warn_once(names: tuple[str, ...]) -> None:
         return
     new = {name: f"is {variable_of(key)} ({dotted(key)} in c4.toml) now" for name, key in RENAMED.items()}
     log.warning(
-        "Some variables are of an older release and will be refused by the next one: %s. `c4 config` prints what is "
+        "Some variables are of an older release and will be refused by a later one: %s. `c4 config` prints what is "
         "in effect as a file c4.toml.",
         "; ".join(f"{name} {(new | OTHER)[name]}" for name in names),
     )

@@ -188,7 +188,9 @@ def _markdown(names: Iterable[Key], keys: Mapping[Key, FieldInfo]) -> str:
     lines = ["| key | variable | default | what it decides |", "| --- | --- | --- | --- |"]
     for key in names:
         unset = keys[key].is_required() or keys[key].default in (None, ())
-        written = "–" if unset else f"`{str(keys[key].default).replace('{', '<').replace('}', '>')}`"
+        default = keys[key].default
+        shown = _value(default) if isinstance(default, bool | tuple) else str(default)
+        written = "–" if unset else f"`{shown.replace('{', '<').replace('}', '>')}`"
         about = (keys[key].description or "").replace("|", "\\|")
         lines.append(f"| `{dotted(key)}` | `{variable_of(key)}` | {written} | {about} |")
     return "\n".join(lines)

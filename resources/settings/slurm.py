@@ -59,7 +59,7 @@ class LoginNode(Section):
         default=None,
         ge=1,
         le=65535,
-        description="Where it listens. Without: what ~/.ssh/config says of it, else 22.",
+        description="Where it listens. Without: what ~/.ssh/config says of it, otherwise 22.",
         examples=[22],
     )
     key: LocalPath | None = Field(

@@ -20,7 +20,7 @@ ADDED = {
         "retry_at": TIME,
         "given_up": sa.Boolean(),
     },
-    "c4_withheld_inspections": {"plate": sa.String(length=64), "imaged_at": TIME},
+    "c4_withheld_inspections": {"plate": sa.String(length=1024), "imaged_at": TIME},
 }
 
 
