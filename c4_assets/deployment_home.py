@@ -1,5 +1,6 @@
 """Prepares the folders and databases of a deployment on first use."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,23 @@ PREPARATION_LOCK = ".c4-preparation.lock"
 
 def dagster_instance(settings: Settings) -> "dg.DagsterInstance":
     """The Dagster instance of the deployment. Its home is prepared if it is new."""
+    prepare_dagster_home(settings)
+    return _opened(settings.dagster_home)
+
+
+def _opened(dagster_home: Path) -> "dg.DagsterInstance":
+    """Raises:
+    ConfigurationError: its storage cannot be opened; a variable is missing, or its database does not answer.
+    """
     import dagster as dg
 
-    prepare_dagster_home(settings)
-    return dg.DagsterInstance.from_config(str(settings.dagster_home))
+    try:
+        return dg.DagsterInstance.from_config(str(dagster_home))
+    except Exception as error:  # its storages raise whatever their drivers do
+        why = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigurationError(
+            f"The Dagster instance in {dagster_home} cannot be opened: {why[0]} (see runs.dagster_storage)"
+        ) from error
 
 
 def prepare_dagster_home(settings: Settings) -> None:
@@ -32,15 +46,13 @@ def prepare_dagster_home(settings: Settings) -> None:
     One process at a time: two that make Dagster's tables at once leave them marked with two versions, and no process
     can open them any more.
     """
-    import dagster as dg
-
     from c4_assets.runs.dagster_yaml import put_dagster_yaml
     from c4_assets.runs.pools import set_pool_limits
 
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     with locked(settings.dagster_home / PREPARATION_LOCK):
         put_dagster_yaml(settings.dagster_home / "dagster.yaml", shipped_dagster_yaml(settings))
-        with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        with _opened(settings.dagster_home) as instance:
             set_pool_limits(instance)
 
 
@@ -117,15 +129,19 @@ def _refuse_views(database: ImagingDatabase) -> None:
 
 
 def _refuse_while_runs_are_in_flight(settings: Settings) -> None:
-    if not (settings.dagster_home / "dagster.yaml").exists():
+    file = settings.dagster_home / "dagster.yaml"
+    if not os.path.lexists(file):
         return
     import dagster as dg
 
     from c4_assets.runs.backfills import STARTED_STATUSES
+    from c4_assets.runs.dagster_yaml import put_dagster_yaml
     from c4_assets.runs.lost_runs import end_lost_runs
     from c4_assets.runs.own_runs import is_of_c4
 
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+    if not file.exists():  # the link of an earlier release, whose file is gone
+        put_dagster_yaml(file, shipped_dagster_yaml(settings))
+    with _opened(settings.dagster_home) as instance:
         end_lost_runs(instance)
         runs = sum(map(is_of_c4, instance.get_runs(dg.RunsFilter(statuses=STARTED_STATUSES))))
     if runs:

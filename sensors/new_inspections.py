@@ -19,7 +19,7 @@ from c4_assets.runs.step_failures import in_backfill
 from resources.errors import C4Error
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.lost_files import days_to_look_again
-from resources.imaging_database.work import pending_of_all
+from resources.imaging_database.work import day_bounds, pending_of_all
 from resources.settings import Settings
 
 # A run that is being cancelled may still write. Its day waits for its end, or two runs would do the same work.
@@ -131,7 +131,8 @@ def new_inspections(
     try:
         versions = [model.version.name for model in models.read()]
         since = now - timedelta(days=settings.runs.window_days)
-        lost = days_to_look_again(imaging_database, versions, since, MOST_OLD_DAYS)
+        first, _ = day_bounds(settings.runs.start_date)
+        lost = days_to_look_again(imaging_database, versions, since, MOST_OLD_DAYS, first)
         pending = lost | pending_of_all(imaging_database, versions, settings.runs.max_attempts, since, due_only=True)
     except C4Error as error:
         return _skipped(context, error)

@@ -380,3 +380,9 @@ def test_a_port_that_is_in_use_is_named_before_anything_is_started(webserver: tu
     assert done.returncode == 1
     assert f"Nothing can listen on 127.0.0.1, port {port}: Address already in use." in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("host", ["https://c4.facility.org", "", "a b"])
+def test_a_name_that_is_none_is_refused_among_the_names(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"ui\.hosts"):
+        Access.of(Ui(hosts=(host,)), "127.0.0.1")

@@ -1,6 +1,7 @@
 """Staging and archive: what was written is read back, and no order of attempts loses or doubles an image."""
 
 import tempfile
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedImage, Staging
+from resources.archive.tables import read_parquet
 from resources.atomic_write import atomic_write
-from resources.records import Image, ImageOutcome
+from resources.records import NO_NUMBER, Image, ImageOutcome, Problem
 
 DAY, NOON = date(2026, 3, 2), datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -80,6 +82,26 @@ def test_any_checkpoints_and_merges_leave_one_outcome_an_image_and_a_score_alway
         scores = [o.at for o in tries if o.error is None]
         assert (outcome.error is None) == bool(scores)
         assert outcome.at == (min(scores) if scores else max(o.at for o in tries))
+
+
+def test_of_an_image_without_a_score_the_newest_attempt_counts_whatever_was_wrong_before(tmp_path: Path) -> None:
+    archive = ScoreArchive(tmp_path, "v1", "v1")
+    damaged = replace(failed(1), sha256="of the damaged file")
+    archive.checkpoint(DAY, 0, [damaged])
+    gone = replace(failed(1, 60), problem=Problem.ABSENT)
+    archive.checkpoint(DAY, 0, [gone])
+    assert archive.merge(DAY) == [gone]
+    archive.checkpoint(DAY, 0, [scored(1, 120), failed(1, 180)])
+    assert [outcome.error for outcome in archive.merge(DAY)] == [None]
+
+
+def test_an_image_without_a_drop_number_is_read_back(tmp_path: Path) -> None:
+    archive = ScoreArchive(tmp_path, "v1", "v1")
+    odd = replace(failed(1), image=replace(image(1), drop_number=NO_NUMBER))
+    archive.checkpoint(DAY, 0, [odd])
+    assert archive.merge(DAY) == [odd]
+    (file,) = (tmp_path / "probabilities").rglob("*.parquet")
+    assert [row["drop_number"] for row in read_parquet(file)] == [None]
 
 
 def test_thumbnails_of_the_likeliest_crystals_outlive_the_merge(tmp_path: Path) -> None:

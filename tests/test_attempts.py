@@ -78,6 +78,11 @@ def test_a_store_that_fails_is_asked_again_at_the_next_poll_and_then_less_often(
         assert not now.given_up
 
 
+def test_a_store_that_fails_says_nothing_of_a_file_that_was_given_up() -> None:
+    assert failing((0, NOW), Problem.STORE, NOW, given_up=True).given_up
+    assert not failing((0, NOW), Problem.FILE, NOW, given_up=True).given_up
+
+
 def pending(facility: Facility, due_only: bool = True) -> dict[str, int]:
     days = pending_by_day(facility.database, facility.scorer_version, 3, noon(30), due_only=due_only)
     return {day.isoformat(): count for day, count in days.items()}

@@ -21,6 +21,7 @@ from c4_assets.deployment_home import prepare_dagster_home, shipped_dagster_yaml
 from c4_assets.runs.dagster_yaml import missing_keys
 from c4_assets.runs.metadata import markdown_cell
 from c4_assets.runs.pools import POOLS
+from resources.errors import ConfigurationError
 from resources.settings import Settings
 
 
@@ -176,6 +177,25 @@ def test_a_link_that_a_site_has_made_stays(tmp_path: Path) -> None:
     (settings.dagster_home / "dagster.yaml").symlink_to(tmp_path / "dagster.yaml")
     assert written(settings) == "telemetry: {enabled: false}\n"
     assert (settings.dagster_home / "dagster.yaml").is_symlink()
+
+
+@pytest.mark.parametrize("target", ["deploy/slurm/dagster.yaml", "dagster.yaml", "ours.yaml"])
+def test_a_link_of_a_site_that_leads_nowhere_is_named_and_no_other_storage_takes_its_place(
+    tmp_path: Path, target: str
+) -> None:
+    settings = with_runs(tmp_path / "home")
+    settings.dagster_home.mkdir(parents=True)
+    file = settings.dagster_home / "dagster.yaml"
+    file.symlink_to(tmp_path / target)
+    with pytest.raises(ConfigurationError, match="which is not there"):
+        prepare_dagster_home(settings)
+    assert file.is_symlink()
+
+
+def test_a_storage_of_dagsters_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAGSTER_POSTGRES_HOST", raising=False)
+    with pytest.raises(ConfigurationError, match="cannot be opened"):
+        prepare_dagster_home(with_runs(tmp_path, dagster_storage="postgres"))
 
 
 def test_a_site_with_a_file_of_its_own_is_told_what_it_lacks(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_mended_image_leaves_no_note_behind(facility: Facility) -> None:
 
 
 def test_a_run_that_is_stopped_is_no_death(facility: Facility) -> None:
-    begun = Begun(facility.settings.archive)
+    begun = Begun(facility.settings.archive, facility.settings.archive)
     for error in (KeyboardInterrupt, Unavailable, OSError):
         with pytest.raises(error), begun.noted("7"):
             raise error

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -15,6 +16,8 @@ from resources.imaging_database.human_scores import newest_human_scores
 from resources.imaging_database.labels import human_labels
 from resources.imaging_database.models import change_model, register_model
 from resources.imaging_database.register import record_human_scores
+from resources.imaging_database.schema import c4_scorer_versions
+from resources.imaging_database.statements import insert_absent
 from resources.imaging_database.work import pending_by_day
 from resources.settings import Settings
 from tests.conftest import Facility, noon, photograph
@@ -224,6 +227,19 @@ def test_old_variables_describe_the_one_model_that_scores_on_every_machine(
     (model,) = second.models.publish()
     assert model.version.crystal_threshold == 0.1
     assert [each.version.name for each in first.models.published()] == [model.version.name]
+
+
+def test_old_variables_keep_the_preprocessing_that_scored_before(make_facility: Callable[..., Facility]) -> None:
+    first = make_facility()
+    described = {"C4_HOME": str(first.settings.home), "C4_CRYSTAL_THRESHOLD": "0.1"}
+    second = make_facility(settings=Settings.from_environment(described))
+    (new,) = second.models.peek()
+    before = replace(new.version, preprocessing="central-square-599-legacy-bilinear", crystal_threshold=0.3)
+    assert new.version.preprocessing != before.preprocessing
+    with first.database.writing() as connection:
+        insert_absent(connection, c4_scorer_versions, [before.as_row()])
+    (model,) = second.models.read()
+    assert model.version == replace(before, crystal_threshold=0.1)
 
 
 def reuse_the_numbers(facility: Facility, files: dict[str, bytes]) -> None:

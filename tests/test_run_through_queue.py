@@ -117,6 +117,15 @@ def test_a_run_that_fails_is_told_with_the_reason_and_one_that_is_repeated_is_fo
     assert "to be repeated" not in said
 
 
+def test_a_day_that_the_daemon_does_not_know_is_left_out_and_not_waited_for(
+    facility: Facility, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown = date(1999, 12, 31)
+    with daemon(facility, stored(Status.SUCCESS)):
+        assert score_days_through_queue(instance, {DAY: 3, unknown: 2}) == {DAY: 0, unknown: None}
+    assert "1999-12-31 was left out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("wanted", [True, False])
 def test_ctrl_c_asks_whether_to_cancel(
     facility: Facility, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, wanted: bool

@@ -109,6 +109,11 @@ def test_an_upgrade_is_refused_while_a_run_is_in_flight(earlier_deployment: Path
         run = instance.add_run(dg.DagsterRun(job_name="score_images", status=dg.DagsterRunStatus.STARTED))
         with pytest.raises(ConfigurationError, match="1 runs are in flight"):
             upgrade(settings, database)
+        # As the releases before had it, whose file is not there any more.
+        (settings.dagster_home / "dagster.yaml").unlink()
+        (settings.dagster_home / "dagster.yaml").symlink_to(earlier_deployment / "moved" / "dagster.yaml")
+        with pytest.raises(ConfigurationError, match="1 runs are in flight"):
+            upgrade(settings, database)
         assert not database.is_up_to_date()
         assert list((earlier_deployment / "archive" / "probabilities").glob("scorer=*"))
         instance.delete_run(run.run_id)

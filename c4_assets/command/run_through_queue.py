@@ -81,18 +81,24 @@ def _followed(instance: "dg.DagsterInstance", days: Mapping[date, int]) -> dict[
 def _follow(
     instance: "dg.DagsterInstance", request: str, days: Mapping[date, int]
 ) -> dict[date, tuple[int | None, int]]:
-    from c4_assets.runs.requested_days import newest_runs
+    from c4_assets.runs.requested_days import is_asked_for, newest_runs
 
     ended: dict[date, tuple[int | None, int]] = {}
     asked_at, told = time.monotonic(), False
     with progress() as bar:
         task = bar.add_task("waiting for the daemon", total=sum(days.values()))
         while True:
+            all_made = not is_asked_for(instance, request)  # asked before the runs are looked at
             runs = newest_runs(instance, request)
             for day, run in runs.items():
                 if day not in ended and _is_over(instance, run):
                     ended[day] = _result(instance, day, run)
                     bar.advance(task, days.get(day, 0))
+            for day in [day for day in days if all_made and day not in runs and day not in ended]:
+                ended[day] = (None, 0)
+                print_error(
+                    f"{day} was left out", "Dagster's daemon knows no such day, or its run was deleted: restart it"
+                )
             if len(ended) >= len(days):
                 return ended
             if runs:

@@ -57,7 +57,7 @@ def ui(
         str,
         typer.Option(help="Address to listen on. Another than this machine's own needs ui.password or ui.user_header."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any that is free.")] = 3000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = 3000,
     only: Annotated[Service | None, typer.Option(help="Start this alone, as a service of its own.")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Over what `c4 demo` has made, not over the site.")] = False,
 ) -> None:
@@ -119,7 +119,7 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise ConfigurationError(
-            f"Nothing can listen on {host}, port {port}: {os.strerror(error.errno or 0)}. Try --port."
+            f"Nothing can listen on {host}, port {port}: {error.strerror or error}. Try --port."
         ) from None
 
 

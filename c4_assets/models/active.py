@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,8 @@ class ActiveModels:
         if known and not legacy:
             return [model for model in known if model.active]
         source, version = (None if legacy else self._used_before()) or _first_model(self._settings)
+        if legacy:
+            version = self._with_preprocessing_used_before(version)
         if add and not known:  # with legacy variables: for when they are taken away
             register_model(self._database, FIRST_MODEL, source, version.as_row())
         if add and not legacy:  # another machine may have been heard
@@ -101,6 +104,18 @@ class ActiveModels:
         versions = [ScorerVersion.from_row(row) for row in known_versions(self._database)]
         published = [v for v in versions if v.model in RELEASES and v.preprocessing in PREPROCESSINGS]
         return (published[-1].model, published[-1]) if published else None
+
+    def _with_preprocessing_used_before(self, version: ScorerVersion) -> ScorerVersion:
+        """The version with the preprocessing of the last one that had the same weights, engine and precision.
+
+        Old variables do not name it, and another one would score everything again.
+        """
+        for row in reversed(known_versions(self._database)):
+            before = ScorerVersion.from_row(row)
+            alike = replace(version, preprocessing=before.preprocessing)
+            if before.preprocessing in PREPROCESSINGS and alike.model_version == before.model_version:
+                return alike
+        return version
 
     @property
     def current(self) -> Classifier:

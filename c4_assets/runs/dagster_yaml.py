@@ -8,6 +8,7 @@ from typing import Any, cast
 import yaml
 
 from resources.atomic_write import atomic_write
+from resources.errors import ConfigurationError
 from resources.settings import Settings
 
 HEADER = (
@@ -32,11 +33,30 @@ def dagster_yaml(template: Path, settings: Settings) -> str:
 
 
 def put_dagster_yaml(file: Path, text: str) -> None:
-    """Writes the file, unless the site has its own or what is there is the same."""
+    """Writes the file, unless the site has its own or what is there is the same.
+
+    Raises:
+        ConfigurationError: there is a link of the site's that leads nowhere.
+    """
+    _refuse_lost_link(file)
     if _is_the_sites_own(file) or (not file.is_symlink() and file.is_file() and file.read_text() == text):
         return
     with atomic_write(file) as temporary:  # takes the place of a link and does not follow it
         temporary.write_text(text, encoding="utf-8")
+
+
+def _refuse_lost_link(file: Path) -> None:
+    """A site's link may lead to another storage, and SQLite in its place would hide all runs. C4's own links may go."""
+    if not file.is_symlink() or file.exists():
+        return
+    target = file.parent / file.readlink()
+    of_c4 = target.name == file.name and target.parent.name != "slurm"
+    if of_c4 and (not target.parent.exists() or (target.parent / LINKED_BESIDE).is_file()):
+        return
+    raise ConfigurationError(
+        f"{file} is a link to {target}, which is not there. Bring that file back, or remove the link: C4 then writes a "
+        "file of its own. If it led to deploy/slurm/dagster.yaml of C4, set runs.dagster_storage to postgres first."
+    )
 
 
 def missing_keys(file: Path, text: str) -> list[str]:

@@ -141,6 +141,12 @@ def _reason_without_process(instance: dg.DagsterInstance, record: dg.RunRecord) 
         return None
     if record.start_time is None or time.time() - record.start_time < BEGUN_AFTER.total_seconds():
         return None
-    if instance.all_logs(run.run_id, of_type=STEP_EVENTS):
+    if any(_is_of_a_step(entry) for entry in instance.all_logs(run.run_id, of_type={*STEP_EVENTS, Event.ENGINE_EVENT})):
         return None  # an executor that notes no process: of an earlier release, or of the site
     return "The process of this run ended before its first step."
+
+
+def _is_of_a_step(entry: dg.EventLogEntry) -> bool:
+    """Whether a step has begun, or waits for a slot of its pool."""
+    event = entry.dagster_event
+    return event is not None and (event.event_type in STEP_EVENTS or event.step_key is not None)

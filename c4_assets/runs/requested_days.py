@@ -36,6 +36,11 @@ def withdraw(instance: dg.DagsterInstance, request: str) -> None:
     forget_values(instance, [KEYS + request])
 
 
+def is_asked_for(instance: dg.DagsterInstance, request: str) -> bool:
+    """Whether the daemon still has runs of a request to make."""
+    return KEYS + request in values_below(instance, KEYS)
+
+
 def run_requests(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
     """The runs that are to be made. A request is withdrawn when all its runs are there.
 

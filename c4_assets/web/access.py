@@ -74,7 +74,11 @@ class Access:
             )
         places = frozenset(map(str.lower, settings.hosts))
         hosts = {*LOOPBACK, *places, *map(_name, places), *({address.lower()} - EVERY_ADDRESS)}
-        return cls(frozenset(hosts), places, password, settings.user_header, settings.proxies)
+        if bad := sorted(each for each in places if not _name(each)):
+            raise ConfigurationError(
+                f"ui.hosts has {bad[0]!r}, which is no name: give names, with the port where it is not 80 or 443."
+            )
+        return cls(frozenset(hosts - {""}), places, password, settings.user_header, settings.proxies)
 
     def refusal(self, scope: Scope) -> Refusal | None:
         """Why a request or a websocket is not let through, or None."""

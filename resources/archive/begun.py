@@ -4,20 +4,27 @@ A process that was stopped from outside leaves a note as well, and so does one t
 note is a reason to be careful and no proof.
 """
 
+import errno
 import os
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from resources.archive.unreadable import make_way
+from resources.atomic_write import NoRoom
 from resources.errors import C4Error
 
 
 class Begun:
     """The notes in one folder, each an empty file ``<what>.<unique>.begun``. The folder is seen by all processes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, root: Path) -> None:
+        """Args:
+        root: a folder of C4's own above it. What is in the way below it is set aside.
+        """
         self._folder = folder
+        self._root = root
 
     def count(self, what: str) -> int:
         """How many processes have begun this and have not come to its end."""
@@ -27,11 +34,20 @@ class Begun:
     def noted(self, what: str) -> Generator[None]:
         """Notes durably what the block is about to do. The note goes when the block ends, however it ends, unless an
         exception ends it of which nobody knows what it is: such a one comes again, as a death does.
+
+        Raises:
+            NoRoom: the disk is full.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
         note = self._folder / f"{what}.{uuid.uuid4().hex}.begun"
-        os.close(os.open(note, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        _sync(self._folder)
+        make_way(note, self._root)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(note, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            _sync(self._folder)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise NoRoom(note) from error
+            raise
         try:
             yield
         except Exception as error:

@@ -21,6 +21,7 @@ from resources.archive.unreadable import UnreadableFile, make_way, reading, set_
 from resources.atomic_write import remove_abandoned
 from resources.file_lock import locked
 from resources.records import (
+    NO_NUMBER,
     PROBABILITY_COLUMNS,
     Appearance,
     Image,
@@ -120,7 +121,7 @@ class ScoreArchive:
 
     def begun(self, day: date) -> Begun:
         """Notes of what is being classified of a day, beside its checkpoints."""
-        return Begun(self._checkpoints(day))
+        return Begun(self._checkpoints(day), self._root)
 
     def checkpoint(self, day: date, inspection_id: int, outcomes: Sequence[ImageOutcome]) -> None:
         """Puts an inspection's outcomes on disk. Every call adds a file: two attempts cannot undo each other."""
@@ -346,7 +347,8 @@ def current(outcomes: Iterable[ImageOutcome]) -> list[ImageOutcome]:
 
     Both are told by the newest attempt. Attempts at the same file of the same image are equals, however they came to be
     twice: a score wins over a failure, the first score over a later one, the last failure over an earlier one. An
-    attempt that could not get at the file says nothing of it, so the score of an earlier one stays.
+    attempt that could not get at the file says nothing of it, so the score of an earlier one stays. Without a score,
+    the newest attempt counts: an image whose file is gone waits for it, whatever was wrong with the file before.
     """
     attempts: dict[int, list[ImageOutcome]] = {}
     for outcome in outcomes:
@@ -357,11 +359,10 @@ def current(outcomes: Iterable[ImageOutcome]) -> list[ImageOutcome]:
 def _current(attempts: Sequence[ImageOutcome]) -> ImageOutcome:
     image = max(attempts, key=_time).image
     of_image = [outcome for outcome in attempts if outcome.image == image]
-    of_image = [outcome for outcome in of_image if outcome.sha256 or outcome.error is None] or of_image
-    sha256 = max(of_image, key=_time).sha256
-    of_file = [outcome for outcome in of_image if outcome.sha256 == sha256]
-    scored = [outcome for outcome in of_file if outcome.error is None]
-    return min(scored, key=_time) if scored else max(of_file, key=_time)
+    seen = [outcome for outcome in of_image if outcome.sha256 or outcome.error is None]
+    sha256 = max(seen, key=_time).sha256 if seen else None
+    scored = [outcome for outcome in seen if outcome.sha256 == sha256 and outcome.error is None]
+    return min(scored, key=_time) if scored else max(of_image, key=_time)
 
 
 def _time(outcome: ImageOutcome) -> datetime:
@@ -376,6 +377,8 @@ def _row(outcome: ImageOutcome) -> dict[str, Any]:
     probabilities = outcome.probabilities or (None,) * 4
     return {
         **vars(outcome.image),
+        # Files of earlier releases have 32 bits, which a reader of the whole dataset takes for all.
+        "drop_number": None if outcome.image.drop_number == NO_NUMBER else outcome.image.drop_number,
         **dict(zip(PROBABILITY_COLUMNS, probabilities, strict=True)),
         "sha256": outcome.sha256,
         "scored_at": outcome.at,
@@ -390,7 +393,7 @@ def _row(outcome: ImageOutcome) -> dict[str, Any]:
 def _outcome(row: Mapping[str, Any]) -> ImageOutcome:
     clear, crystals, other, precipitate = (row[name] for name in PROBABILITY_COLUMNS)
     return ImageOutcome(
-        image=Image(**{name: row[name] for name in Image.__dataclass_fields__}),
+        image=_image(row),
         at=row["scored_at"],
         sha256=row["sha256"],
         probabilities=None if clear is None else (clear, crystals, other, precipitate),
@@ -402,6 +405,13 @@ def _outcome(row: Mapping[str, Any]) -> ImageOutcome:
         appearance=None if row.get("brightness") is None else Appearance(**{name: row[name] for name in _APPEARANCE}),
         problem=Problem(row["problem"]) if row.get("problem") else None,
     )
+
+
+def _image(row: Mapping[str, Any]) -> Image:
+    image: dict[str, Any] = {name: row[name] for name in Image.__dataclass_fields__}
+    if image["drop_number"] is None:
+        image["drop_number"] = NO_NUMBER
+    return Image(**image)
 
 
 _APPEARANCE = tuple(Appearance.__dataclass_fields__)

@@ -45,6 +45,7 @@ def failing(
     at: datetime,
     imaged_at: datetime | None = None,
     absent_days: int = 7,
+    given_up: bool = False,
 ) -> Failing:
     """What is known of an image after another failed attempt.
 
@@ -56,6 +57,7 @@ def failing(
         at: time of the attempt.
         imaged_at: time of the inspection, where the database has one.
         absent_days: age in days of an inspection from which an absent file is given up.
+        given_up: the file was given up before. What a store refuses tells nothing of that.
     """
     attempts, first = before
     first = min(first or at, at)
@@ -63,8 +65,8 @@ def failing(
     if problem is Problem.FILE:
         return Failing(attempts + 1, first, None, given_up=False)
     if problem is Problem.STORE:
-        return Failing(attempts, first, at + min(lasted, STORE_PATIENCE), given_up=False)
+        return Failing(attempts, first, at + min(lasted, STORE_PATIENCE), given_up)
     expected = timedelta(days=absent_days)
-    given_up = at - min(first, imaged_at or first) >= expected
-    longest = WEEK if given_up and lasted >= expected else DAY
-    return Failing(attempts, first, at + min(max(lasted, POLL), longest), given_up)
+    is_given_up = at - min(first, imaged_at or first) >= expected
+    longest = WEEK if is_given_up and lasted >= expected else DAY
+    return Failing(attempts, first, at + min(max(lasted, POLL), longest), is_given_up)

@@ -13,7 +13,7 @@ from resources.imaging_database.withheld import judged_and_withheld
 
 
 def days_to_look_again(
-    database: ImagingDatabase, scorer_versions: Iterable[str], before: datetime, most: int
+    database: ImagingDatabase, scorer_versions: Iterable[str], before: datetime, most: int, since: datetime = FIRST_TIME
 ) -> dict[date, int]:
     """Counts the lost images of old days (UTC) that are to be looked for now, of the days that have waited longest.
 
@@ -22,6 +22,7 @@ def days_to_look_again(
     Args:
         scorer_versions: names of the active models' versions.
         before: inspections of this time and later are left out: the poll counts them.
+        since: earlier inspections are left out: no run would look for them.
         most: days at most, so that a decade of lost files makes a few runs an hour and not thousands.
     """
     failure = c4_image_failures.c
@@ -37,7 +38,7 @@ def days_to_look_again(
                     failure.scorer_version == version,
                     and_(failure.given_up.is_not(None), failure.given_up == true()),
                     failure.retry_at <= datetime.now(UTC),
-                    inspections.c.imaged_at >= FIRST_TIME,
+                    inspections.c.imaged_at >= since,
                     inspections.c.imaged_at < before,
                     IS_NAMED,
                 )

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from sqlalchemy import or_, select
 
 from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.listed import IS_NAMED, is_dated
 from resources.imaging_database.schema import c4_scorer_versions, images, inspections, score_classes, scores
 from resources.imaging_database.statements import among
 from resources.imaging_database.work import day_bounds
@@ -77,7 +78,7 @@ def paths_of_other_days(database: ImagingDatabase, day: date, most: int) -> list
     of_others = (
         select(images.c.inspection_id, images.c.path)
         .join(inspections, inspections.c.id == images.c.inspection_id)
-        .where(elsewhere)
+        .where(elsewhere, is_dated(), IS_NAMED)
         .limit(most * SAMPLED_AN_INSPECTION)
     )
     scored = of_others.join(scores, (scores.c.image_id == images.c.id) & (scores.c.image_path == images.c.path))

@@ -70,7 +70,8 @@ def _as_judged() -> ColumnElement[bool]:
     barcode = select(its_plate.c.barcode).where(its_plate.c.id == inspections.c.plate_id).correlate(inspections)
     same_time = _withheld.c.imaged_at == inspections.c.imaged_at
     return or_(_withheld.c.imaged_at.is_(None), same_time, is_undated()) & or_(
-        _withheld.c.plate.is_(None), _withheld.c.plate == barcode.scalar_subquery()
+        _withheld.c.plate.is_(None),
+        _withheld.c.plate.in_(barcode),  # a site's view may list a plate twice
     )
 
 

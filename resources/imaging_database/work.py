@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, not_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, not_, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.listed import (
@@ -329,9 +329,11 @@ def _failure_of(row: Row[Any], max_attempts: int) -> ImageFailure:
 def count_failures(database: ImagingDatabase, scorer_version: str) -> int:
     """How many images :func:`failures` would list, without reading their rows."""
     failure = c4_image_failures.c
-    query = select(func.count(failure.image_id)).where(
-        failure.scorer_version == scorer_version,
-        ~exists().where(scores.c.image_id == failure.image_id, scores.c.scorer_version == scorer_version),
+    query = (
+        select(func.count(failure.image_id.distinct()))
+        .join(images, images.c.id == failure.image_id)
+        .join(inspections, inspections.c.id == images.c.inspection_id)
+        .where(failure.scorer_version == scorer_version, unscored(scorer_version))
     )
     with database.reading("status") as connection:
         return connection.scalar(query) or 0

@@ -255,11 +255,13 @@ def _failure(
     absent_days: int,
 ) -> dict[str, Any]:
     """The row of an image that was tried, after what is known of it."""
-    before = NEVER_FAILED
+    before, given_up = NEVER_FAILED, False
     # Attempts at another place are another image's, which had the number before.
     if known and (None in (known["image_path"], attempt.path) or known["image_path"] == attempt.path):
         before = known["attempts"], known["first_failed_at"] or known["failed_at"]
-    now = failing(before, attempt.problem, attempt.failed_at, imaged_at.get(attempt.image_id), absent_days)
+        given_up = bool(known["given_up"])
+    its_time = imaged_at.get(attempt.image_id)
+    now = failing(before, attempt.problem, attempt.failed_at, its_time, absent_days, given_up)
     # A reason may quote a damaged file. PostgreSQL takes neither NUL nor half a character, Oracle no empty text.
     printable = attempt.reason.replace("\0", "").encode(errors="replace").decode()
     return {
