@@ -71,7 +71,7 @@ def test_a_step_out_of_time_and_a_step_killed_by_a_signal_say_so_and_the_retry_p
 
 def test_the_orphan_of_a_dead_node_does_not_end_the_retry(place: Workplace, mended: Cluster) -> None:
     """slurmd dies, its step runs on beside the retry and writes its own success before the retry ends."""
-    config = place.run_config("tried_twice", first="wait", first_seconds=38, seconds=20)
+    config = place.run_config("tried_twice", first="wait", first_seconds=50, seconds=35)
     run = Run(place, steps.one_step_tried_twice, config)
     job_id = job_of(place, "tried_twice")
     mended.stop_daemon(slurm("squeue", "-h", "-j", job_id, "-o", "%N").strip(), signal.SIGKILL)
