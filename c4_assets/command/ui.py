@@ -119,8 +119,13 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise ConfigurationError(
-            f"Nothing can listen on {host}, port {port}: {error.strerror or error}. Try --port."
+            f"Nothing can listen on {host}, port {port}: {_in_words(error)}. Try --port."
         ) from None
+
+
+def _in_words(error: OSError) -> str:
+    of_the_system = error.errno is not None and error.errno > 0  # a name that cannot be looked up has another number
+    return os.strerror(error.errno or 0) if of_the_system else str(error.strerror or error)
 
 
 def _daemon_command(workspace: Path) -> list[str]:
