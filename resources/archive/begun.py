@@ -4,15 +4,13 @@ A process that was stopped from outside leaves a note as well, and so does one t
 note is a reason to be careful and no proof.
 """
 
-import errno
-import os
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from resources.archive.unreadable import make_way
-from resources.atomic_write import NoRoom
+from resources.atomic_write import full_disk_named, sync
 from resources.errors import C4Error
 
 
@@ -40,14 +38,10 @@ class Begun:
         """
         note = self._folder / f"{what}.{uuid.uuid4().hex}.begun"
         make_way(note, self._root)
-        try:
+        with full_disk_named(note):
             self._folder.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(note, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            _sync(self._folder)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise NoRoom(note) from error
-            raise
+            note.touch(exist_ok=False)
+            sync(self._folder)
         try:
             yield
         except Exception as error:
@@ -66,11 +60,3 @@ class Begun:
 
     def _notes(self, what: str) -> list[Path]:
         return list(self._folder.glob(f"{what}.*.begun"))
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from resources.archive.outcomes import number_of, number_or_null
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.tables import Columns, read_parquet
 from resources.archive.unreadable import reading
@@ -42,7 +43,15 @@ class ArchivedLabel:
 
 def write_labels(archive: ScoreArchive, week: date, labels: Iterable[ArchivedLabel]) -> None:
     """Replaces the labels of the week that begins on this day."""
-    rows = [{**vars(each.label), "perceptual_hash": each.perceptual_hash, "left_out": each.left_out} for each in labels]
+    rows = [
+        {
+            **vars(each.label),
+            "drop_number": number_or_null(each.label.drop_number),
+            "perceptual_hash": each.perceptual_hash,
+            "left_out": each.left_out,
+        }
+        for each in labels
+    ]
     archive.write_week("labels", week, LABEL_COLUMNS, rows)
 
 
@@ -71,5 +80,6 @@ def _read(file: Path) -> list[ArchivedLabel]:
 
 
 def _label(row: Mapping[str, Any]) -> ArchivedLabel:
-    label = HumanLabel(**{name: row[name] for name in HumanLabel.__dataclass_fields__})
-    return ArchivedLabel(label, row["perceptual_hash"], row["left_out"])
+    label: dict[str, Any] = {name: row[name] for name in HumanLabel.__dataclass_fields__}
+    label["drop_number"] = number_of(label["drop_number"])
+    return ArchivedLabel(HumanLabel(**label), row["perceptual_hash"], row["left_out"])

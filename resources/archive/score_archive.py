@@ -10,24 +10,22 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date
 from heapq import nlargest
 from pathlib import Path
 from typing import Any, TypeVar
 
 from resources.archive.begun import Begun
+from resources.archive.outcomes import OUTCOME_COLUMNS, current, number_or_null, outcome_of, row_of
 from resources.archive.tables import Columns, read_parquet, read_parquet_columns, reread_parquet, write_parquet
 from resources.archive.unreadable import UnreadableFile, make_way, reading, set_aside, what_was_set_aside
 from resources.atomic_write import remove_abandoned
 from resources.file_lock import locked
 from resources.records import (
-    NO_NUMBER,
     PROBABILITY_COLUMNS,
-    Appearance,
     Image,
     ImageOutcome,
     Prediction,
-    Problem,
     ScorePair,
     crystal_probability,
 )
@@ -40,30 +38,6 @@ THUMBNAILS_A_DAY = 48
 LOCK_WAIT_S = 600
 """How long a run waits for another one that merges the same day; a merge takes about a second."""
 
-
-OUTCOME_COLUMNS: Columns = {
-    "image_id": "int64",
-    "inspection_id": "int64",
-    "plate": "string",
-    "well": "string",
-    "drop_number": "int64",
-    "path": "string",
-    "sha256": "string",
-    "p_clear": "float32",
-    "p_crystals": "float32",
-    "p_other": "float32",
-    "p_precipitate": "float32",
-    "scored_at": "time",
-    "error": "string",
-    "size": "int64",
-    "taken_at": "time",
-    "brightness": "float32",
-    "black": "float32",
-    "saturated": "float32",
-    "sharpness": "float32",
-    "perceptual_hash": "binary",
-    "problem": "string",
-}
 
 PREDICTION_COLUMNS: Columns = {
     "image_id": "int64",
@@ -126,7 +100,7 @@ class ScoreArchive:
     def checkpoint(self, day: date, inspection_id: int, outcomes: Sequence[ImageOutcome]) -> None:
         """Puts an inspection's outcomes on disk. Every call adds a file: two attempts cannot undo each other."""
         file = self._checkpoints(day) / f"{inspection_id}-{uuid.uuid4().hex}.parquet"
-        rows = [{**_row(outcome), "thumbnail": outcome.thumbnail} for outcome in outcomes]
+        rows = [{**row_of(outcome), "thumbnail": outcome.thumbnail} for outcome in outcomes]
         self._write(file, {**OUTCOME_COLUMNS, "thumbnail": "binary"}, rows)
 
     def outcomes(self, day: date) -> list[ImageOutcome]:
@@ -238,14 +212,14 @@ class ScoreArchive:
             before = {
                 _content(outcome): outcome for outcome in self._of_day(day, file, _read_outcomes, [], locked=True)
             }
-            self._write(file, OUTCOME_COLUMNS, [_row(outcome) for outcome in {**gone, **before}.values()])
+            self._write(file, OUTCOME_COLUMNS, [row_of(outcome) for outcome in {**gone, **before}.values()])
 
     def _replace(self, day: date, outcomes: Sequence[ImageOutcome], checkpoints: Sequence[Path]) -> None:
         """Puts the day's one file down and removes the checkpoints that are in it. The caller holds the lock."""
         best = nlargest(THUMBNAILS_A_DAY, [o for o in outcomes if o.thumbnail], key=crystal_probability)
         thumbnails = [{"image_id": outcome.image.image_id, "jpeg": outcome.thumbnail} for outcome in best]
         self._write(self._day_file("thumbnails", day), THUMBNAIL_COLUMNS, thumbnails)
-        self._write(self._day_file("probabilities", day), OUTCOME_COLUMNS, [_row(outcome) for outcome in outcomes])
+        self._write(self._day_file("probabilities", day), OUTCOME_COLUMNS, [row_of(outcome) for outcome in outcomes])
         for file in checkpoints:
             file.unlink(missing_ok=True)
 
@@ -283,7 +257,11 @@ class ScoreArchive:
     def write_disagreements(self, week: date, disagreements: Iterable[ScorePair]) -> None:
         """Replaces what people scored in the week that begins on this day and see otherwise than the machine."""
         rows = [
-            {**vars(row), **dict(zip(PROBABILITY_COLUMNS, row.probabilities or (None,) * 4, strict=True))}
+            {
+                **vars(row),
+                "drop_number": number_or_null(row.drop_number),
+                **dict(zip(PROBABILITY_COLUMNS, row.probabilities or (None,) * 4, strict=True)),
+            }
             for row in disagreements
         ]
         self.write_week("disagreements", week, DISAGREEMENT_COLUMNS, rows)
@@ -315,12 +293,12 @@ class ScoreArchive:
 
 def _read_outcomes(file: Path) -> list[ImageOutcome]:
     with reading(file):
-        return [_outcome(row) for row in read_parquet(file)]
+        return [outcome_of(row) for row in read_parquet(file)]
 
 
 def _reread_outcomes(file: Path) -> list[ImageOutcome]:
     with reading(file):
-        return [_outcome(row) for row in reread_parquet(file)]
+        return [outcome_of(row) for row in reread_parquet(file)]
 
 
 def _read_columns(file: Path, key: str, *names: str) -> dict[str, list[Any]]:
@@ -342,76 +320,5 @@ def _read_thumbnails(file: Path) -> dict[int, bytes]:
         return {row["image_id"]: row["jpeg"] for row in reread_parquet(file)}
 
 
-def current(outcomes: Iterable[ImageOutcome]) -> list[ImageOutcome]:
-    """One outcome an image number: of the image that it is now, and of the file that this image has now. By number.
-
-    Both are told by the newest attempt. Attempts at the same file of the same image are equals, however they came to be
-    twice: a score wins over a failure, the first score over a later one, the last failure over an earlier one. An
-    attempt that could not get at the file says nothing of it, so the score of an earlier one stays. Without a score,
-    the newest attempt counts: an image whose file is gone waits for it, whatever was wrong with the file before.
-    """
-    attempts: dict[int, list[ImageOutcome]] = {}
-    for outcome in outcomes:
-        attempts.setdefault(outcome.image.image_id, []).append(outcome)
-    return [_current(attempts[image_id]) for image_id in sorted(attempts)]
-
-
-def _current(attempts: Sequence[ImageOutcome]) -> ImageOutcome:
-    image = max(attempts, key=_time).image
-    of_image = [outcome for outcome in attempts if outcome.image == image]
-    seen = [outcome for outcome in of_image if outcome.sha256 or outcome.error is None]
-    sha256 = max(seen, key=_time).sha256 if seen else None
-    scored = [outcome for outcome in seen if outcome.sha256 == sha256 and outcome.error is None]
-    return min(scored, key=_time) if scored else max(of_image, key=_time)
-
-
-def _time(outcome: ImageOutcome) -> datetime:
-    return outcome.at
-
-
 def _content(outcome: ImageOutcome) -> tuple[Image, str | None]:
     return outcome.image, outcome.sha256
-
-
-def _row(outcome: ImageOutcome) -> dict[str, Any]:
-    probabilities = outcome.probabilities or (None,) * 4
-    return {
-        **vars(outcome.image),
-        # Files of earlier releases have 32 bits, which a reader of the whole dataset takes for all.
-        "drop_number": None if outcome.image.drop_number == NO_NUMBER else outcome.image.drop_number,
-        **dict(zip(PROBABILITY_COLUMNS, probabilities, strict=True)),
-        "sha256": outcome.sha256,
-        "scored_at": outcome.at,
-        "error": outcome.error,
-        "size": outcome.size,
-        "taken_at": outcome.taken_at,
-        **(vars(outcome.appearance) if outcome.appearance else {}),
-        "problem": outcome.problem,
-    }
-
-
-def _outcome(row: Mapping[str, Any]) -> ImageOutcome:
-    clear, crystals, other, precipitate = (row[name] for name in PROBABILITY_COLUMNS)
-    return ImageOutcome(
-        image=_image(row),
-        at=row["scored_at"],
-        sha256=row["sha256"],
-        probabilities=None if clear is None else (clear, crystals, other, precipitate),
-        error=row["error"],
-        thumbnail=row.get("thumbnail"),
-        # Files of earlier releases have no columns for what follows.
-        size=row.get("size"),
-        taken_at=row.get("taken_at"),
-        appearance=None if row.get("brightness") is None else Appearance(**{name: row[name] for name in _APPEARANCE}),
-        problem=Problem(row["problem"]) if row.get("problem") else None,
-    )
-
-
-def _image(row: Mapping[str, Any]) -> Image:
-    image: dict[str, Any] = {name: row[name] for name in Image.__dataclass_fields__}
-    if image["drop_number"] is None:
-        image["drop_number"] = NO_NUMBER
-    return Image(**image)
-
-
-_APPEARANCE = tuple(Appearance.__dataclass_fields__)
