@@ -185,6 +185,31 @@ def test_a_backfills_run_for_which_staging_had_no_room_is_repeated_from_its_firs
 
 
 @quickly_judged
+def test_a_staged_file_that_is_damaged_in_a_backfill_is_fetched_again_when_the_run_is_repeated(
+    facility: Facility, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facility.add_plate("P0", {"a.jpg": photograph(1)}, noon(3))
+    facility.add_plate("P1", {"a.jpg": photograph(2)}, noon(2))
+
+    def damaged(day: date, *arguments: Any, **named: Any) -> ClassifiedDay:
+        if day == noon(3).date():
+            (file,) = (facility.settings.staging / day.isoformat()).glob("*.arrow")
+            file.write_bytes(file.read_bytes()[:-100])
+        return classify_day(day, *arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("c4_assets.assets.marco_probabilities.classify_day", damaged)
+        result = facility.backfill(noon(3), noon(2), raise_on_error=False)
+    assert not result.success
+    run = facility.instance.get_run_by_id(result.run_id)
+    assert run
+    assert run.tags["dagster/retry_strategy"] == "ALL_STEPS"
+    assert "could not be read and are to be fetched again" in failure_reason(result)
+    facility.backfill(noon(3), noon(2))
+    assert (facility.progress().scored, facility.progress().pending) == (2, 0)
+
+
+@quickly_judged
 def test_images_that_arrive_during_a_backfill_are_the_next_runs_and_no_want_of_room(
     facility: Facility, monkeypatch: pytest.MonkeyPatch
 ) -> None:

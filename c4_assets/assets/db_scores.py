@@ -23,23 +23,13 @@ from c4_assets.runs.metadata import (
     column_schema,
 )
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
-from c4_assets.runs.step_failures import CPU_RETRIES, in_backfill, translate_errors
+from c4_assets.runs.step_failures import CPU_RETRIES, in_backfill, run_repeated, translate_errors
 from c4_assets.scoring.write import WrittenDay, never_tried, write_day
 from resources.archive.score_archive import ScoreArchive
-from resources.errors import C4Error
 from resources.executors.step_resources import StepResources
 from resources.imaging_database import ImagingDatabase
 from resources.records import PROBABILITY_COLUMNS
 from resources.settings import Settings
-
-REPEAT_RUN_TAGS = {"dagster/retry_strategy": "ALL_STEPS", "dagster/max_retries": "100"}
-"""Tags of a run that Dagster is to repeat from its first step on. What is done is not done again, and each time there
-is room for one inspection at least."""
-
-
-class StagingFull(C4Error):
-    """Images of a day could not be staged for lack of room, and no later run would fetch them."""
-
 
 LINEAGE = column_lineage("class_predictions", "image_id", "crystal", *PROBABILITY_COLUMNS, score_class_id=("category",))
 
@@ -94,14 +84,12 @@ def db_scores(
             data_checks.thresholds,
             settings.runs.absent_days,
         )
-        # Images that have come since were not left for want of room, and are the next run's.
+        # Images that have come since were not left by this run, and are the next one's.
         left = in_backfill(context.run.tags) and images_left(context, day)
         # A model without any outcome of the day waits for its weights and not for room.
         if left and (model is active[0] or archive.outcomes(day)) and not_tried(day, archive):
-            context.instance.add_run_tags(context.run.run_id, REPEAT_RUN_TAGS)
-            raise StagingFull(
-                f"{left} images of {day} are left, because staging is full (C4_SCRATCH_GIGABYTES): the run is repeated."
-            )
+            why = f"{left} images of {day} are left, because staging is full (C4_SCRATCH_GIGABYTES)"
+            raise run_repeated(context, why)
         tables = read_back_tables(imaging_database, archive.scorer_version, done.predictions)
         judged = data_checks.judge(ASSET, day, tables, model.name)
         return ModelDay(model, {**_write_metadata(done), **LINEAGE}, judged, thumbnails_in(archive, day))

@@ -28,9 +28,9 @@ from c4_assets.runs.metadata import (
     peak_memory,
 )
 from c4_assets.runs.partitions import DAYS, SEVERAL_DAYS
-from c4_assets.runs.step_failures import GPU_RETRIES, translate_errors
+from c4_assets.runs.step_failures import GPU_RETRIES, in_backfill, run_repeated, translate_errors
 from c4_assets.scoring.classify import ClassifiedDay, classify_day
-from resources.archive.score_archive import OUTCOME_COLUMNS
+from resources.archive.outcomes import OUTCOME_COLUMNS
 from resources.archive.staging import Staging
 from resources.executors.step_resources import StepResources
 from resources.records import crystal_probability
@@ -70,6 +70,9 @@ def marco_probabilities(
             classified = classify_day(day, staging, archive, partial(engine_of, model), keep_staged)
         else:  # scores of other weights would stand in the archive under this version's name for ever
             classified = ClassifiedDay(outcomes=tuple(archive.outcomes(day)))
+        if classified.discarded and in_backfill(context.run.tags):
+            why = f"{classified.discarded} staged inspections of {day} could not be read and are to be fetched again"
+            raise run_repeated(context, why)
         tables = {
             **weights_table(model.version, loaded),
             **probability_tables(archive.rows(day), data_checks.thresholds, archive.replaced(day)),
@@ -103,6 +106,7 @@ def _classification_metadata(day: ClassifiedDay) -> dict[str, float]:
         "images failed": day.failed,
         "images whose file was replaced": day.replaced,
         "inspections": day.inspections,
+        "inspections to be fetched again": day.discarded,
         IMAGES_PER_SECOND_KEY: round(day.scored / day.seconds, 1) if day.seconds else 0.0,
         "seconds": round(day.seconds, 1),
         MODEL_WAITED_KEY: round(day.inference.waited, 3),

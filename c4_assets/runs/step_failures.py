@@ -36,6 +36,21 @@ def in_backfill(run_tags: Mapping[str, str]) -> bool:
     return BACKFILL_TAG in run_tags
 
 
+REPEAT_RUN_TAGS = {"dagster/retry_strategy": "ALL_STEPS", "dagster/max_retries": "100"}
+"""Tags of a run that Dagster is to repeat from its first step on. What is done is not done again, and each time there
+is room for one inspection at least."""
+
+
+class RunRepeated(C4Error):
+    """A backfill's run has left work that no later run would do, and Dagster repeats it from the first step on."""
+
+
+def run_repeated(context: dg.AssetExecutionContext, reason: str) -> RunRepeated:
+    """Has Dagster repeat the run when it has failed, and returns the error that makes it fail."""
+    context.instance.add_run_tags(context.run.run_id, REPEAT_RUN_TAGS)
+    return RunRepeated(f"{reason}: the run is repeated.")
+
+
 @contextmanager
 def translate_errors(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Generator[None]:
     """Turns an error with a message for the operator into a step failure that shows the message.

@@ -37,6 +37,8 @@ class ClassifiedDay:
     """What :func:`classify_day` did: images and inspections of this call, and the whole day's outcomes."""
 
     inspections: int = 0
+    discarded: int = 0
+    """Inspections whose staged file could not be read."""
     scored: int = 0
     failed: int = 0
     seconds: float = 0.0
@@ -76,6 +78,7 @@ def classify_day(
                     archive.checkpoint(day, inspection_id, outcomes)
         except UnreadableFile as error:
             staging.discard(day, inspection_id, error)
+            result.discarded += 1
             continue
         if not keep_staged:
             staging.remove(day, inspection_id)
