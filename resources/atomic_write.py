@@ -42,18 +42,32 @@ def atomic_write(path: Path) -> Generator[Path, None, None]:
     Raises:
         NoRoom: the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(TEMPORARY_NAME.format(unique=uuid.uuid4().hex))
+    with full_disk_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
+
+
+@contextmanager
+def full_disk_named(path: Path) -> Generator[None]:
+    """Names the file that the block writes, and what to set, where there is no room for it.
+
+    Raises:
+        NoRoom: the disk is full.
+    """
     try:
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoRoom(path) from error
         raise
-    _sync(path.parent)
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -71,7 +85,8 @@ def remove_abandoned(folder: Path) -> None:
                     Path(entry.path).unlink()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Puts a file's content, or a folder's names, on the disk, where a power cut does not undo them."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
