@@ -48,7 +48,8 @@ class ProcessIdentity:
             return "cannot be looked at"
         if (self.boot, self.namespace) == (here.boot, here.namespace):
             return self._fate_by_number()
-        if (self.host, self.machine) == (here.host, here.machine) and self.boot != here.boot:
+        # Machines without an id may share a name, as containers and clones of a machine do.
+        if self.machine and (self.host, self.machine) == (here.host, here.machine) and self.boot != here.boot:
             return "went with its machine"
         return "cannot be looked at"
 

@@ -1,5 +1,6 @@
 """Images that were given up because their files did not come, and that are looked for once more."""
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 
@@ -16,6 +17,8 @@ def days_to_look_again(
     database: ImagingDatabase, scorer_versions: Iterable[str], before: datetime, most: int, since: datetime = FIRST_TIME
 ) -> dict[date, int]:
     """Counts the lost images of old days (UTC) that are to be looked for now, of the days that have waited longest.
+
+    Of several scorer versions, that counts which has lost most of a day.
 
     It reads failures and not images, so it costs nothing where none is lost.
 
@@ -46,8 +49,9 @@ def days_to_look_again(
                 .group_by(inspections.c.id, inspections.c.imaged_at)
                 .order_by(func.min(failure.retry_at), inspections.c.imaged_at)
             )
+            of_version = Counter[date]()
             for imaged_at, count in connection.execute(query):
-                day = imaged_at.date()
-                if day in days or len(days) < most:
-                    days[day] = days.get(day, 0) + count
+                if (day := imaged_at.date()) in days or day in of_version or len(days.keys() | of_version) < most:
+                    of_version[day] += count
+            days |= {day: max(count, days.get(day, 0)) for day, count in of_version.items()}
     return days
