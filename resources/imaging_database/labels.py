@@ -8,7 +8,7 @@ from sqlalchemy import select
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.human_scores import human_scores_in, image_and_classes, with_images_and_classes
 from resources.imaging_database.listed import whole_number
-from resources.records import HumanLabel
+from resources.records import NO_NUMBER, HumanLabel
 
 
 def human_labels(database: ImagingDatabase, scorer_version: str, since: datetime, until: datetime) -> list[HumanLabel]:
@@ -21,7 +21,12 @@ def human_labels(database: ImagingDatabase, scorer_version: str, since: datetime
             .order_by(human.c.scored_at, human.c.id)
         )
         found = [_label(row) for row in connection.execute(query)]
-    return list({label.score_id: label for label in found}.values())
+    return list({_identity(label): label for label in found}.values())
+
+
+def _identity(label: HumanLabel) -> object:
+    """What tells a label from every other one: its number, where that has 64 bits."""
+    return label.score_id if label.score_id != NO_NUMBER else (label.image_id, label.human, label.scored_at)
 
 
 def _label(row: Any) -> HumanLabel:
