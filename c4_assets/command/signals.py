@@ -4,11 +4,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from queue import Queue
 from threading import Thread
 from types import FrameType
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 Result = TypeVar("Result")
 
@@ -36,28 +36,23 @@ def run_until_signalled(work: Callable[[], Result], ended: Callable[[signal.Sign
     Raises:
         Exception: that of the work.
     """
-    results: Queue[tuple[bool, Result | BaseException]] = Queue()
+    result = Future[Result]()
 
     def worked() -> None:
         try:
-            results.put((True, work()))
+            result.set_result(work())
         except BaseException as error:
-            results.put((False, error))
+            result.set_exception(error)
 
-    thread = Thread(target=worked, daemon=True)
     try:
         with _signals_raised():
-            thread.start()
-            done, result = results.get()
+            Thread(target=worked, daemon=True).start()
+            return result.result()
     except Signalled as signalled:
         _end(signalled.number, ended)
-        raise  # never reached
-    if done:
-        return result  # type: ignore[return-value]
-    raise result  # type: ignore[misc]
 
 
-def _end(number: signal.Signals, ended: Callable[[signal.Signals], None]) -> None:
+def _end(number: signal.Signals, ended: Callable[[signal.Signals], None]) -> NoReturn:
     """Ends the process. Threads and handlers at exit would be waited for, so that they are passed over."""
     status = 128 + number
 
