@@ -100,7 +100,7 @@ class IsolatedEngine:
         if code < 0 and signal.Signals(-code) in STOPPED_FROM_OUTSIDE:
             raise Unavailable(f"The process that classifies was stopped ({signal.Signals(-code).name}).")
         if code == -signal.SIGKILL:
-            return "SIGKILL, as for want of memory"
+            return "SIGKILL, as where memory is short"
         return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
     def close(self, patience_s: float = 10) -> int | None:

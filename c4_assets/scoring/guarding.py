@@ -1,4 +1,4 @@
-"""Classifies on when an image ends the process that classifies it: by a fault in a library, or for want of memory."""
+"""Classifies on when an image ends the process that does it: by a fault in a library, or because memory is short."""
 
 import hashlib
 import logging
@@ -72,7 +72,7 @@ class _Apart:
             self._begun.forget(image)
             self._ended_all += 1
             return Classification(
-                None, "classifying this image ended the whole step, for want of memory perhaps; look at the file"
+                None, "classifying this image ended the whole step, perhaps because memory is short; look at the file"
             )
         with self._begun.noted(image):
             (answer,) = self.isolated.classify([data])
