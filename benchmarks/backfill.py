@@ -132,7 +132,7 @@ def _kb(outcome: Outcome) -> float:
 def measure_all_days() -> list[Row]:
     """Figures beside their limits (ratio: the limit over the figure); the sensor's tick beside its own without it."""
     history = History(days=30, inspections=60)
-    settings = {"C4_START_DATE": SINCE.isoformat()}
+    settings = {"C4_RUNS_START_DATE": SINCE.isoformat()}
     with (
         tempfile.TemporaryDirectory() as folder,
         running_site(Path(folder), Plan(history, at_once=0, settings=settings)) as site,

@@ -4,7 +4,7 @@
 
 The images lie behind a real sshd and a proxy that makes the round trip 12 ms. C4 runs as ``c4 ui`` runs it (webserver,
 daemon, sensor, queue, a process a run) and its clock starts when the sensor's tick does; the paper's begins when its
-job does. ``ours`` classifies in fp32, as C4 does by default, and ``ours-bf16`` with ``C4_PRECISION=bf16``, where the
+job does. ``ours`` classifies in fp32, as C4 does by default, and ``ours-bf16`` with a model in bf16, where the
 CPU has such arithmetic. Each has the machine for itself, one after the other, in alternation; figures are medians.
 """
 
@@ -29,9 +29,11 @@ from benchmarks.classify import five_megapixels
 from benchmarks.paper_method import Order
 from benchmarks.report import Row, report
 from c4_assets.deployment_home import prepare_dagster_home
+from c4_assets.models.classifier import ModelChoice, scorer_version_of
 from c4_assets.models.machine import has_bf16
 from c4_assets.models.weights import fetch
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.models import register_model
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
 from resources.settings import Settings
 from testing.delaying_proxy import DelayingProxy
@@ -53,7 +55,7 @@ PARTS = {
 """The breakdown: each part from one moment of the run to another."""
 
 PRECISIONS = {"ours": "fp32", "ours-bf16": "bf16"}
-"""``C4_PRECISION`` of each way that is C4's."""
+"""Precision of the model of each way that is C4's."""
 
 Rounds = dict[str, list[dict[str, float]]]
 """What each way took: moments of C4's runs, parts of the paper's."""
@@ -82,7 +84,6 @@ class Site:
             {
                 "C4_HOME": str(home),
                 "C4_MODELS": str(self.models),
-                "C4_PRECISION": precision,
                 "C4_STORE_URL": f"ssh://{self.server.user}@{self.server.host}:{self.port}{self.images}",
                 "C4_STORE_SSH_KEY": str(access.key),
                 "C4_STORE_KNOWN_HOSTS": str(access.known_hosts),
@@ -92,6 +93,9 @@ class Site:
         database = ImagingDatabase(settings.database.url)
         database.upgrade()
         seed_classes(database)
+        choice = ModelChoice(precision=precision)
+        version = scorer_version_of(choice, settings.models, settings.runs.executor)
+        register_model(database, "marco", choice.source, version.as_row())
         new = [
             NewImage(f"{chr(65 + n // 24)}{n // 2 % 12 + 1:02d}", n % 2 + 1, name) for n, name in enumerate(self.names)
         ]
