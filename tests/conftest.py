@@ -45,22 +45,25 @@ from testing.always import always
 from testing.dagster_types import ephemeral_instance
 from testing.programs import NotInstalled
 from testing.sshd import Sshd
-from tests.databases import database_url, kind, mirrored_server, postgresql_server
+from tests.databases import database_url, impatience, kind, mirrored_server, postgresql_server
 from tests.parallel import (
     give_way,
     nothing_left_running,
     pytest_collection_modifyitems,
+    pytest_configure,
     pytest_xdist_make_scheduler,
 )
 
 __all__ = [
     "database_url",
     "give_way",
+    "impatience",
     "kind",
     "mirrored_server",
     "nothing_left_running",
     "postgresql_server",
     "pytest_collection_modifyitems",
+    "pytest_configure",
     "pytest_xdist_make_scheduler",
 ]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import MetaData, create_engine, inspect
 
-from resources.imaging_database import ImagingDatabase
+from resources.imaging_database import ImagingDatabase, connecting
 from resources.imaging_database.register import seed_classes
 from testing.postgresql import Server, running_server, with_orafce
 
@@ -23,6 +23,13 @@ KINDS = ["sqlite", "postgresql", "oracle-protocol", *(["oracle"] if REAL_ORACLE 
 
 TEMPLATE = "upgraded"
 """A database with C4's tables. Copying it takes a tenth of the time of making them."""
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting is for production: the same waits, shorter."""
+    monkeypatch.setattr(connecting, "CONNECT_S", 2)
+    monkeypatch.setattr(connecting, "LEEWAY_S", 0.5)
 
 
 @pytest.fixture(scope="session")
