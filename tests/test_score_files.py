@@ -69,13 +69,15 @@ def test_a_picture_that_shows_nothing_is_named_and_ranked_after_those_that_do(
     (plate / "90z8_07A_1.jpg").write_bytes(even(level))
     out = tmp_path / "s.json"
     done = c4_score(plate, "--out", out, "--html")
-    assert f"Of 1 images the picture is {what}: its score means nothing." in done.stderr
+    assert f"1 image: the picture is {what}, and its score means nothing." in done.stderr
     found = rows(out)
     assert [name for name, row in found.items() if row["warning"]] == ["90z8_07A_1.jpg"]
     assert list(found)[-1] == "90z8_07A_1.jpg"
     page = out.with_suffix(".html").read_text()
     assert f"the picture is {what}" in page
-    assert "1 show nothing" in page
+    assert "1 shows nothing" in page
+    last = page.rpartition('<figure class="drop"')[2]
+    assert 'data-crystal="false"' in last, "it is not among the flagged ones"
 
 
 def test_drops_are_named_and_probabilities_have_the_digits_that_they_have(

@@ -135,7 +135,7 @@ def _print_summary(rows: Sequence[FileScore], found: FilesToScore, written: str)
     failed = [row for row in rows if row.error is not None]
     flagged = sum(bool(row.crystal) and row.warning is None for row in rows)
     for reason, count in Counter(str(row.warning) for row in rows if row.warning).most_common():
-        errors.print(f"Of {count} images {reason}.", soft_wrap=True)
+        errors.print(f"{count} image{'s' if count > 1 else ''}: {reason}.", soft_wrap=True)
     for line in summary(found.left_out):
         errors.print(line, soft_wrap=True)
     for row in failed[:3]:

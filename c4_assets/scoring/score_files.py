@@ -176,7 +176,7 @@ def _row(
         return _failed(file, version, str(classification.error))
     crystal = probabilities[CRYSTALS] >= version.crystal_threshold
     fault = exposure_fault(classification.appearance, thresholds)
-    warning = f"the picture is {fault}: its score means nothing" if fault else None
+    warning = f"the picture is {fault}, and its score means nothing" if fault else None
     clear, crystals, other, precipitate = (float(f"{each:.{SIGNIFICANT_DIGITS}g}") for each in probabilities)
     category = likeliest(probabilities)
     return FileScore(file.path, category, crystal, clear, crystals, other, precipitate, version.name, None, warning)
