@@ -61,6 +61,7 @@ class SftpFiles:
         self._host, self._root, self._timeout = host, root, timeout
         self._opening = asyncio.Lock()
         self._opened: tuple[asyncssh.SSHClientConnection, asyncssh.SFTPClient, bytes] | None = None
+        self._silent: asyncssh.SSHClientConnection | None = None
         self._at_once = AtOnce(MAX_SFTP_REQUESTS)
 
     async def real_name(self, connection: asyncssh.SSHClientConnection, path: str) -> str:
@@ -74,10 +75,9 @@ class SftpFiles:
             async with asyncio.timeout(self._timeout):
                 real = await client.realpath(root + b"/" + encoded(path))
         except TimeoutError as error:
-            connection.abort()
-            raise Silent(f"Nothing has come for {self._timeout:g} s") from error
+            raise self._fell_silent(connection) from error
         except asyncssh.SFTPError as error:
-            raise self._told(path, error) from error
+            raise self._told(path, error, connection) from error
         return _below(path, real, root, self._host).decode("utf-8", "surrogateescape")
 
     async def read(self, connection: asyncssh.SSHClientConnection, path: str, name: str, most: int) -> bytes:
@@ -101,12 +101,11 @@ class SftpFiles:
                 whole = asyncio.timeout(TIMEOUTS_PER_FILE * self._timeout)
                 try:
                     async with whole:
-                        data = await self._once(client, root, path, name, most)
+                        data = await self._once(connection, client, root, path, name, most)
                 except TimeoutError as error:
                     if whole.expired():
                         raise too_slow(path, TIMEOUTS_PER_FILE * self._timeout) from error
-                    connection.abort()
-                    raise Silent(f"Nothing has come for {self._timeout:g} s") from error
+                    raise self._fell_silent(connection) from error
                 except FetchError as error:
                     if not error.passing:
                         raise
@@ -122,7 +121,15 @@ class SftpFiles:
                     self._at_once.served()
                     return data
 
-    async def _once(self, client: asyncssh.SFTPClient, root: bytes, path: str, name: str, most: int) -> bytes:
+    async def _once(
+        self,
+        connection: asyncssh.SSHClientConnection,
+        client: asyncssh.SFTPClient,
+        root: bytes,
+        path: str,
+        name: str,
+        most: int,
+    ) -> bytes:
         asked = root + b"/" + encoded(name)
         try:
             # Both at once, which saves a round trip. Only a regular file is opened: a pipe would block the server.
@@ -138,7 +145,7 @@ class SftpFiles:
         except NOT_THERE:
             raise await self._absent(client, root, path, asked) from None
         except asyncssh.SFTPError as error:
-            raise self._told(path, error) from error
+            raise self._told(path, error, connection) from error
 
     async def _whole(self, client: asyncssh.SFTPClient, real: bytes, path: str, size: int) -> bytes:
         blocks: list[bytes] = []
@@ -224,9 +231,17 @@ class SftpFiles:
         lines = said.decode(errors="replace").strip().splitlines()
         return lines[0][:MAX_GREETING_BYTES] if lines else ""
 
-    def _told(self, path: str, error: asyncssh.SFTPError) -> Exception:
+    def _fell_silent(self, connection: asyncssh.SSHClientConnection) -> Silent:
+        """Ends a connection on which nothing comes any more; what else was asked for on it learns why it ended."""
+        self._silent = connection
+        connection.abort()
+        return Silent(f"Nothing has come for {self._timeout:g} s")
+
+    def _told(self, path: str, error: asyncssh.SFTPError, connection: asyncssh.SSHClientConnection) -> Exception:
         """The exception for an sftp error: of the image, or of the connection."""
         if isinstance(error, asyncssh.SFTPNoConnection | asyncssh.SFTPConnectionLost):
+            if connection is self._silent:
+                return Silent(f"Nothing has come for {self._timeout:g} s")
             return ConnectionLost(f"The connection was lost ({error.reason})")
         if isinstance(error, NOT_THERE):
             message = f"{path} is not in the image store {self._host}:{self._root}; copy it there"
