@@ -114,10 +114,11 @@ class _Archive:
             if found >= 0 and len(self._ahead) >= found + BLOCK_BYTES:
                 greeting, self._ahead = self._ahead[:found], self._ahead[found:]
                 return greeting
-            data = self._read()
-            self._ahead += data
-            if not data or len(self._ahead) > MAX_GREETING_BYTES + BLOCK_BYTES:
+            # What is here has been looked through: only now may it be too much.
+            too_much = len(self._ahead) > MAX_GREETING_BYTES + BLOCK_BYTES
+            if too_much or not (data := self._read()):
                 raise NoTar(self._ahead[:MAX_GREETING_BYTES].decode(errors="replace"))
+            self._ahead += data
 
     def header(self, longest: int) -> tarfile.TarInfo | None:
         """The next header; ``None`` at the archive's end.
