@@ -8,6 +8,7 @@ does, without the kernel's ``netem``, which virtual machines often lack.
 
 import argparse
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,9 @@ CHUNK = 64 * 1024
 IN_FLIGHT = 256
 """Chunks on the way in a direction (16 MiB): above what any window of ssh lets be on the way."""
 
+ESTABLISHED = 1
+"""The kernel's state of a connection that neither side has closed: ``TCP_ESTABLISHED`` of ``linux/tcp_states.h``."""
+
 
 @dataclass
 class Line:
@@ -30,6 +34,14 @@ class Line:
     ended: bool = False
     writers: list[asyncio.StreamWriter] = field(default_factory=list[asyncio.StreamWriter], repr=False)
 
+    def is_held(self) -> bool:
+        """Whether its client holds it, by the kernel: a proxy that is short of time has not read of its end yet."""
+        try:
+            client: socket.socket = self.writers[0].get_extra_info("socket")
+            return client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == ESTABLISHED
+        except OSError:
+            return False  # this side has closed it
+
 
 class DelayingProxy:
     """The proxy, in a thread of its own while its context is open.
@@ -37,6 +49,7 @@ class DelayingProxy:
     Attributes:
         delay: seconds that each direction takes: half of a round trip.
         lines: every connection that was made, in order.
+        most_at_once: most of them that clients held at once.
         cut_after: bytes to the client after which a connection is cut, once.
         hang_after: bytes to the client after which nothing comes any more; the connection stays open.
         bytes_a_second: to the client, for each connection; unlimited if None.
@@ -79,14 +92,13 @@ class DelayingProxy:
     async def _connected(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         line = Line(writers=[to_client])
         self.lines.append(line)
-        self.most_at_once = max(self.most_at_once, sum(not line.ended for line in self.lines))
+        self.most_at_once = max(self.most_at_once, sum(line.is_held() for line in self.lines))
         try:
             from_server, to_server = await asyncio.open_connection("127.0.0.1", self._to, limit=CHUNK)
             line.writers.append(to_server)
             there = asyncio.create_task(self._carry(from_client, to_server, line, to_the_client=False))
             back = asyncio.create_task(self._carry(from_server, to_client, line, to_the_client=True))
             await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
-            line.ended = there.done()  # its client has gone; what is still on the way makes no connection
             await asyncio.wait((there, back), timeout=4 * self.delay + 0.05)
             for task in (there, back):
                 task.cancel()
