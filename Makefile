@@ -5,8 +5,9 @@ BIN := .venv/bin
 # What is installed beyond C4's base; docs/operations.md says which machine needs what. GPUs are TensorFlow's.
 EXTRAS ?= demo $(if $(wildcard /proc/driver/nvidia/gpus/*),gpu)
 
-# A second Slurm cluster, with accounts, does not get its jobs through in time beside tests that compute.
-QUIET_TESTS := tests/slurm/test_client.py
+# Beside tests that compute, a second Slurm cluster, with accounts, does not get its jobs through in time, and the steps
+# of a backfill, which give way to everything else, would wait for ever.
+QUIET_TESTS := tests/slurm/test_client.py tests/slurm/test_backfill_on_slurm.py tests/test_backlog_trial.py
 
 .PHONY: demo install test ui lint format graph lock clean
 

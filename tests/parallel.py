@@ -15,7 +15,6 @@ GROUPS: Mapping[str, str] = {
     "tests/slurm/": "Slurm",
     "tests/test_pages.py": "the demo",
     "tests/test_commands.py": "the demo",
-    "tests/test_backlog_trial.py": "a deployment",
     "tests/test_crashes.py": "crashes",
     "tests/test_database_faults.py": "databases that go away",
     "tests/test_database_connecting.py": "databases that go away",
