@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from resources.errors import ConfigurationError
 
 EXTRA_OF = {
+    "apprise": "alerts",
     "asyncssh": "ssh",
     "dagster_k8s": "k8s",
     "dagster_postgres": "postgres",
@@ -13,11 +14,14 @@ EXTRA_OF = {
     "imagehash": "scoring",
     "openvino": "openvino",
     "oracledb": "oracle",
+    "opentelemetry": "tracing",
     "pandas": "checks",
+    "prometheus_client": "metrics",
     "psycopg2": "postgres",
     "pyarrow": "scoring",
     "scipy": "checks",
     "simplejpeg": "scoring",
+    "slack_sdk": "alerts",
     "statsmodels": "checks",
     "tensorflow": "tensorflow",
 }

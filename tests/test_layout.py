@@ -8,7 +8,7 @@ import pytest
 
 from testing.import_graph import PACKAGES, ROOT, floors, imported, module_arrows, modules, room_arrows, room_of
 
-WORK = ("scoring", "labels", "checks", "models", "pictures", "backlog", "importing", "demo", "web")
+WORK = ("scoring", "labels", "checks", "models", "pictures", "backlog", "importing", "demo", "web", "operations")
 """Rooms that do the work: they know neither Dagster nor the deployment that they work for."""
 
 BASE = ("resources", "resources/archive", "resources/image_store", "resources/imaging_database")

@@ -1,0 +1,1 @@
+"""From conditions to incidents to messages, and out through a site's channels."""
