@@ -9,6 +9,7 @@ import html
 import json
 import re
 import threading
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
@@ -183,3 +184,17 @@ def register_secrets(values: Iterable[str]) -> None:
 def redacted(text: str) -> str:
     """The text with stars in place of the deployment's secrets, and of what is a secret by its looks."""
     return _registered.redactor.redacted(text)
+
+
+class SecretsTakenOut(Exception):
+    """Stands for an error that held a secret, or whose causes did: its text is theirs, with the lines they are from."""
+
+
+def without_secrets(error: Exception) -> Exception:
+    """The error itself, or where it or one of its causes holds a secret, another one that says the same without.
+
+    Raise what is returned ``from None`` if it is another one, or the error comes along as its context.
+    """
+    text = "".join(traceback.format_exception(error))
+    without = redacted(text)
+    return error if without == text else SecretsTakenOut(f"{redacted(str(error))}\n\n{without}")
