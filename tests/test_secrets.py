@@ -16,6 +16,7 @@ from typing import Any, get_origin
 
 import dagster as dg
 import pytest
+from pydantic.fields import FieldInfo
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -31,11 +32,17 @@ from resources.executors.step_resources import StepResources
 from resources.imaging_database import ImagingDatabase
 from resources.redaction import HIDDEN
 from resources.settings import Settings, Site
-from resources.settings.keys import ANY_STEP, is_secret, known_keys, variable_of
+from resources.settings.keys import ANY_STEP, Key, is_secret, known_keys, variable_of
 from resources.settings.logs import write_logs_of
 from sensors.new_inspections import new_inspections
 from testing.always import always
 from tests.conftest import Facility, noon, photograph
+
+
+def secret_keys() -> list[tuple[Key, FieldInfo]]:
+    keys = [(key, info) for key, info in known_keys(Settings) if is_secret(info)]
+    assert len(keys) >= 3
+    return keys
 
 
 def planted() -> dict[str, str]:
@@ -43,14 +50,22 @@ def planted() -> dict[str, str]:
 
     An address, because that is what some settings are; the part after the last slash is found if it comes out alone.
     """
-    keys = [(key, info) for key, info in known_keys(Settings) if is_secret(info)]
-    assert len(keys) >= 3
     values: dict[str, str] = {}
-    for number, (key, info) in enumerate(keys):
+    for number, (key, info) in enumerate(secret_keys()):
         address = f"https://127.0.0.1:9/planted-{number}-b7c1e0aa95"
-        variable = variable_of(tuple(part.replace(ANY_STEP, "planted") for part in key))
-        values[variable] = f'["{address}"]' if get_origin(info.annotation) is tuple else address
+        values[variable(key)] = f'["{address}"]' if get_origin(info.annotation) is tuple else address
     return values
+
+
+def beside() -> dict[str, str]:
+    """What a table must have in which a secret is planted."""
+    tables = {key[:-1] for key, _ in secret_keys()}
+    required = [(key, info) for key, info in known_keys(Settings) if key[:-1] in tables and info.is_required()]
+    return {variable(key): str((info.examples or ["planted"])[0]) for key, info in required}
+
+
+def variable(key: Key) -> str:
+    return variable_of(tuple(part.replace(ANY_STEP, "planted") for part in key))
 
 
 DAY = noon(1).date()
@@ -94,13 +109,9 @@ def trouble(
     make_facility: Callable[..., Facility], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Trouble]:
     address = f"postgresql+psycopg2://c4:{IN_AN_ADDRESS}@127.0.0.1:9/lims"
-    environment = {
-        **planted(),
-        "C4_HOME": str(tmp_path / "home"),
-        "C4_DATABASE_URL": address,
-        "DAGSTER_POSTGRES_PASSWORD": IN_A_VARIABLE,
-    }
-    secrets = [value.strip('[]"') for name, value in environment.items() if name != "C4_HOME"]
+    secret = {**planted(), "C4_DATABASE_URL": address, "DAGSTER_POSTGRES_PASSWORD": IN_A_VARIABLE}
+    environment = {**beside(), **secret, "C4_HOME": str(tmp_path / "home")}
+    secrets = [value.strip('[]"') for value in secret.values()]
     said = " ".join([*secrets, *map(repr, secrets), *(secret.rpartition("/")[2] for secret in secrets)])
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

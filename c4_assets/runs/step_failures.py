@@ -9,7 +9,7 @@ import dagster as dg
 from c4_assets.runs.log_lines import step_logged
 from resources.errors import C4Error
 from resources.extras import naming_extras
-from resources.redaction import without_secrets
+from resources.redaction import redacted, without_secrets
 
 log = logging.getLogger("c4.step")
 
@@ -77,4 +77,6 @@ def translate_errors(context: dg.AssetExecutionContext | dg.OpExecutionContext) 
             shown = without_secrets(error)
             if shown is error:
                 raise
+            if isinstance(error, dg.Failure):
+                shown = dg.Failure(redacted(error.description or ""), allow_retries=error.allow_retries)
             raise shown from None
