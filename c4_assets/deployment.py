@@ -8,9 +8,12 @@ from resources.archive.staging import Staging
 from resources.image_store import open_image_store
 from resources.imaging_database import ImagingDatabase
 from resources.settings import Settings
+from resources.settings.logs import write_logs_of
 
 SETTINGS = Settings.from_environment()
 """The deployment's settings, read when the code location is loaded."""
+
+write_logs_of(SETTINGS.logs)
 
 
 def resources_of(settings: Settings) -> Mapping[str, object]:

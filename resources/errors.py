@@ -3,11 +3,19 @@
 Each message says what happened, to which image, inspection or setting, and what to do about it.
 """
 
+from resources.redaction import redacted
+
 
 class C4Error(Exception):
-    """An error with a message for the operator. Trying again does not help until something is changed."""
+    """An error with a message for the operator. Trying again does not help until something is changed.
+
+    The message may quote a driver, a library or a server: secrets are taken out of it when the error is made.
+    """
 
     retryable = False
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redacted(each) if isinstance(each, str) else each for each in args))
 
 
 class ConfigurationError(C4Error):

@@ -1,6 +1,7 @@
 """Requests a run of every day that has pending images: a thin sensor over a pure decision."""
 
 import json
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from dagster import DagsterRunStatus as Status
 from c4_assets.deployment import SETTINGS
 from c4_assets.models.active import ActiveModels
 from c4_assets.runs.jobs import PRIORITY_RUN_TAGS, Tick, collect_disagreements, score_images, sensor
+from c4_assets.runs.log_lines import TICK_TAG, new_tick
 from c4_assets.runs.lost_runs import end_lost_runs
 from c4_assets.runs.own_runs import is_of_c4
 from c4_assets.runs.pools import set_pool_limits
@@ -20,7 +22,10 @@ from resources.errors import C4Error
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.lost_files import days_to_look_again
 from resources.imaging_database.work import day_bounds, pending_of_all
+from resources.log_context import working_on
 from resources.settings import Settings
+
+log = logging.getLogger("c4.sensor")
 
 # A run that is being cancelled may still write. Its day waits for its end, or two runs would do the same work.
 UNFINISHED_STATUSES = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
@@ -135,17 +140,23 @@ def new_inspections(
         lost = days_to_look_again(imaging_database, versions, since, MOST_OLD_DAYS, first)
         pending = lost | pending_of_all(imaging_database, versions, settings.runs.max_attempts, since, due_only=True)
     except C4Error as error:
+        log.warning("%s", error)
         return _skipped(context, error)
     decision = decide(pending, days_in_flight(context.instance, pending), now.date(), settings.runs.start_date)
     cursor = json.dumps({"polled_at": now.isoformat(timespec="seconds"), "saw": decision.explanation})
     if not decision.requests:
         context.update_cursor(cursor)
+        log.debug("%s", decision.explanation)
         return dg.SkipReason(f"{decision.explanation} (last {settings.runs.window_days} days)")
     context.log.info(decision.explanation)
+    tick = new_tick()
+    with working_on(correlation=tick):
+        log.info("%s", decision.explanation)
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
-                partition_key=day.isoformat(), tags={**PRIORITY_RUN_TAGS, "c4/pending_images": str(pending[day])}
+                partition_key=day.isoformat(),
+                tags={**PRIORITY_RUN_TAGS, TICK_TAG: tick, "c4/pending_images": str(pending[day])},
             )
             for day in decision.requests
         ],

@@ -6,6 +6,7 @@ what MARCO says is tested with MARCO.
 
 import hashlib
 import io
+import logging
 import os
 import shutil
 import subprocess
@@ -362,6 +363,12 @@ def no_site_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("C4_") and name != "C4_REAL_IMAGES"]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_log_files() -> None:
+    """Keeps what tests do out of the log files of whoever runs them. A test that wants some says where."""
+    logging.getLogger("c4").handlers.clear()
 
 
 def chromium() -> str:

@@ -1,5 +1,8 @@
 """The ``c4`` command: what an operator does outside Dagster's UI."""
 
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -89,5 +92,42 @@ def c4(
 
 def main() -> None:
     """Runs the command; errors that an operator can act on are printed as one message and end it with status 1."""
-    with reporting_errors():
+    with reporting_errors(), logged(sys.argv[1:]):
         app()
+
+
+WITHOUT_A_LOG = {"demo", "score"}
+"""Commands that are not about the site's deployment."""
+
+
+@contextmanager
+def logged(arguments: Sequence[str]) -> Generator[None]:
+    """Writes what the command says of itself, and how it ends, into the log files of the deployment."""
+    if not arguments or arguments[0] not in COMMANDS.keys() - WITHOUT_A_LOG or "--help" in arguments:
+        yield
+        return
+    import logging
+
+    from resources.errors import C4Error
+    from resources.settings import Settings
+    from resources.settings.logs import write_logs_of
+
+    log = logging.getLogger("c4.command")
+    try:
+        write_logs_of(Settings.from_environment().logs)
+    except C4Error:  # the command itself says so
+        yield
+        return
+    line = {"command": f"c4 {' '.join(arguments)}"}
+    log.debug("began", extra=line)
+    try:
+        yield
+    except SystemExit as ended:
+        log.debug("ended with status %s", ended.code or 0, extra=line)
+        raise
+    except C4Error as error:
+        log.debug("failed: %s", error, extra=line)
+        raise
+    except BaseException:
+        log.debug("failed", exc_info=True, extra=line)
+        raise

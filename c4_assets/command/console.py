@@ -10,6 +10,7 @@ from rich.text import Text
 
 from resources.errors import C4Error
 from resources.extras import naming_extras
+from resources.redaction import redacted, without_secrets
 
 # Paths, plates and reasons come from outside: they are printed as they are and never taken for markup.
 console = Console(markup=False, highlight=False)
@@ -30,14 +31,16 @@ def reporting_errors() -> Generator[None, None, None]:
         raise SystemExit(1) from error
     except OSError as error:
         if error.filename is None or isinstance(error, ConnectionError):
-            raise
+            raise without_secrets(error) from None
         print_error("Error", f"{error.filename} cannot be read or written: {error.strerror}.")
         raise SystemExit(1) from error
+    except Exception as error:  # Python prints where it arose
+        raise without_secrets(error) from None
 
 
 def print_error(what: str, reason: str) -> None:
     """Prints what went wrong on stderr, in one paragraph."""
-    errors.print(Text.assemble((f"{what}: ", "bold red"), reason), soft_wrap=True)
+    errors.print(Text.assemble((f"{what}: ", "bold red"), redacted(reason)), soft_wrap=True)
 
 
 def progress() -> Progress:
@@ -54,7 +57,8 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else "dim"
-        self._progress.console.print(f"  {record.getMessage()}", style=style)
+        component = (record.name.removeprefix("c4."), "cyan")
+        self._progress.console.print(Text.assemble("  ", component, " ", (redacted(record.getMessage()), style)))
 
 
 @contextmanager
@@ -63,7 +67,7 @@ def work_shown(progress: Progress) -> Generator[None, None, None]:
     logger = logging.getLogger("c4")
     handler, level, propagate = _Lines(progress), logger.level, logger.propagate
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(min(level, logging.INFO) if level else logging.INFO)  # log files may take finer lines
     logger.propagate = False  # TensorFlow adds a handler to the root logger, which would print every line again
     try:
         yield

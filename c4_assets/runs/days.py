@@ -16,6 +16,7 @@ import dagster as dg
 from c4_assets.runs.step_failures import in_backfill
 from resources.errors import C4Error
 from resources.executors.step_resources import BACKFILL_NICENESS
+from resources.redaction import redacted
 
 log = logging.getLogger("c4.days")
 
@@ -94,7 +95,7 @@ def _step_error(failed: Mapping[date, Exception], done: Mapping[date, Result]) -
     unavailable = [error for error in failed.values() if _is_unavailable(error)]
     if unavailable or not done:
         return (unavailable or list(failed.values()))[0]
-    reasons = "; ".join(f"{day}: {type(error).__name__}: {error}" for day, error in failed.items())
+    reasons = "; ".join(redacted(f"{day}: {type(error).__name__}: {error}") for day, error in failed.items())
     return dg.Failure(
         f"{len(failed)} of {len(failed) + len(done)} days are not done ({reasons}). The others are, up to this step: "
         "`c4 run --pending` goes on with them day by day, and leaves out what fails.",

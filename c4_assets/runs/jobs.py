@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import wraps
 from typing import Any, TypeAlias, cast
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from c4_assets.runs.log_lines import TICK_TAG, new_tick
 from c4_assets.runs.partitions import DAYS, WEEKS
+from resources.redaction import without_secrets
 
 PRIORITY_RUN_TAGS = {"dagster/priority": "10", "dagster/retry_on_asset_or_op_failure": "false"}
 """Tags of runs that somebody waits for: they overtake backfills, which have no priority, in queue and pools.
@@ -38,15 +41,32 @@ def schedule(
 
 
 def _request(partition: str | None = None) -> dg.RunRequest:
-    return dg.RunRequest(partition_key=partition, tags=PRIORITY_RUN_TAGS)
+    return dg.RunRequest(partition_key=partition, tags={**PRIORITY_RUN_TAGS, TICK_TAG: new_tick()})
 
 
 Tick: TypeAlias = dg.SensorResult | dg.SkipReason
 
 
 def sensor(**options: Any) -> Callable[[Callable[..., Tick]], dg.SensorDefinition]:
-    """Decorates a function that is called again and again: ``dg.sensor``, on until an operator turns it off."""
-    return _dagster.sensor(default_status=dg.DefaultSensorStatus.RUNNING, **options)
+    """Decorates a function that is called again and again: ``dg.sensor``, on until an operator turns it off.
+
+    Dagster shows an error of the function with all its causes, so secrets are taken out of it.
+    """
+
+    def made(function: Callable[..., Tick]) -> dg.SensorDefinition:
+        @wraps(function)
+        def tick(*arguments: Any, **named: Any) -> Tick:
+            try:
+                return function(*arguments, **named)
+            except Exception as error:
+                shown = without_secrets(error)
+                if shown is error:
+                    raise
+                raise shown from None
+
+        return _dagster.sensor(default_status=dg.DefaultSensorStatus.RUNNING, **options)(tick)
+
+    return made
 
 
 score_images = _asset_job(

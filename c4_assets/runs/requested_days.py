@@ -13,6 +13,7 @@ import dagster as dg
 
 from c4_assets.runs.dagster_storage import forget_values, values_below
 from c4_assets.runs.jobs import PRIORITY_RUN_TAGS
+from c4_assets.runs.log_lines import TICK_TAG
 from c4_assets.runs.own_runs import STARTED_BY_TAG
 from c4_assets.runs.partitions import DAYS
 
@@ -57,7 +58,7 @@ def run_requests(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
             dg.RunRequest(
                 run_key=f"{request} {day}",
                 partition_key=day.isoformat(),
-                tags={**PRIORITY_RUN_TAGS, STARTED_BY_TAG: "c4 run", REQUEST_TAG: request},
+                tags={**PRIORITY_RUN_TAGS, STARTED_BY_TAG: "c4 run", REQUEST_TAG: request, TICK_TAG: request},
             )
             for day in missing
         ]

@@ -1,4 +1,4 @@
-"""How a step fails: errors with a message for the operator become step failures or retries."""
+"""How a step fails: errors with a message for the operator become step failures or retries, and none holds a secret."""
 
 import logging
 from collections.abc import Generator, Mapping
@@ -6,8 +6,10 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from c4_assets.runs.log_lines import step_logged
 from resources.errors import C4Error
 from resources.extras import naming_extras
+from resources.redaction import redacted, without_secrets
 
 log = logging.getLogger("c4.step")
 
@@ -56,14 +58,25 @@ def translate_errors(context: dg.AssetExecutionContext | dg.OpExecutionContext) 
     """Turns an error with a message for the operator into a step failure that shows the message.
 
     The step is retried if that can help: for a database that is down, not for a wrong setting. A backfill is retried
-    for a week; other runs fail after the few retries of their asset.
+    for a week; other runs fail after the few retries of their asset. Of any other error, secrets are taken out: Dagster
+    shows it with all its causes. What is logged in the block has the ids of the step.
     """
-    try:
-        with naming_extras():
-            yield
-    except C4Error as error:
-        log.warning("%s", error)
-        if error.retryable and in_backfill(context.run.tags):
-            wait = min(RETRY_DELAY_S * 2 ** min(context.retry_number, 10), MAX_RETRY_WAIT_S)
-            raise dg.RetryRequested(max_retries=BACKFILL_ATTEMPTS, seconds_to_wait=wait) from error
-        raise dg.Failure(description=str(error), allow_retries=error.retryable) from error
+    with step_logged(context):
+        try:
+            with naming_extras():
+                yield
+        except C4Error as error:
+            log.warning("%s", error)
+            shown = without_secrets(error)
+            cause = error if shown is error else None
+            if error.retryable and in_backfill(context.run.tags):
+                wait = min(RETRY_DELAY_S * 2 ** min(context.retry_number, 10), MAX_RETRY_WAIT_S)
+                raise dg.RetryRequested(max_retries=BACKFILL_ATTEMPTS, seconds_to_wait=wait) from cause
+            raise dg.Failure(description=str(error), allow_retries=error.retryable) from cause
+        except Exception as error:
+            shown = without_secrets(error)
+            if shown is error:
+                raise
+            if isinstance(error, dg.Failure):
+                shown = dg.Failure(redacted(error.description or ""), allow_retries=error.allow_retries)
+            raise shown from None

@@ -17,7 +17,9 @@ from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedImage, Staging
 from resources.archive.unreadable import UnreadableFile
 from resources.errors import ImageError
+from resources.log_context import working_on
 from resources.records import ImageOutcome, crystal_probability
+from resources.redaction import redacted
 
 log = logging.getLogger("c4.classify")
 
@@ -72,7 +74,10 @@ def classify_day(
         known = _Known(scored)
         try:
             staged = known.without_score(staging.read(day, inspection_id))
-            with guarded(begun, inspection_id, engine) as (its_engine, is_safe):
+            with (
+                working_on(inspection_id=inspection_id),
+                guarded(begun, inspection_id, engine) as (its_engine, is_safe),
+            ):
                 outcomes = [*_classify(staged, its_engine, with_thumbnails=is_safe), *known.listed_anew]
                 if outcomes:
                     archive.checkpoint(day, inspection_id, outcomes)
@@ -92,6 +97,7 @@ def classify_day(
             len(waiting),
             result.scored,
             result.scored / (time.monotonic() - started),
+            extra={"inspection_id": inspection_id},
         )
     result.outcomes = tuple(archive.merge(day))
     result.seconds = time.monotonic() - started
@@ -144,9 +150,8 @@ def _classify(staged: Iterable[StagedImage], engine: Callable[[], Engine], with_
     for classification in _lazily(engine, fetched()):
         row = in_the_engine.popleft()
         if classification.probabilities is None:
-            outcomes.append(
-                ImageOutcome(row.image, row.fetched_at, row.sha256, error=classification.error, **_known(row))
-            )
+            error = classification.error and redacted(classification.error)
+            outcomes.append(ImageOutcome(row.image, row.fetched_at, row.sha256, error=error, **_known(row)))
             continue
         outcome = ImageOutcome(
             row.image,
@@ -164,7 +169,8 @@ def _classify(staged: Iterable[StagedImage], engine: Callable[[], Engine], with_
     thumbnails = {image_id: _thumbnail(data) for _, image_id, data in likeliest}
     for outcome in outcomes:
         if outcome.error:
-            log.warning("image %d (%s): %s", outcome.image.image_id, outcome.image.path, outcome.error)
+            of = outcome.image
+            log.warning("image %d (%s): %s", of.image_id, of.path, outcome.error, extra={"image_id": of.image_id})
     return [replace(outcome, thumbnail=thumbnails.get(outcome.image.image_id)) for outcome in outcomes]
 
 

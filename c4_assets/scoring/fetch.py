@@ -18,7 +18,9 @@ from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.read_back import WrittenContent, written_contents
 from resources.imaging_database.work import pending_images
+from resources.log_context import working_on
 from resources.records import Image, ImageOutcome
+from resources.redaction import redacted
 
 log = logging.getLogger("c4.fetch")
 
@@ -105,17 +107,20 @@ def stage_day(
                 result.left += len(wanted)
                 continue
             _wait_for_room(staging, room)
-        failed, others = _until_one_arrives(fetch_images(store, wanted))
-        if others is None:
-            not_one[inspection_id] = failed
-        else:
-            result.count(staging.write(day, inspection_id, chain(failed, others)), images[0])
+        with working_on(inspection_id=inspection_id):
+            failed, others = _until_one_arrives(fetch_images(store, wanted))
+            if others is None:
+                not_one[inspection_id] = failed
+            else:
+                result.count(staging.write(day, inspection_id, chain(failed, others)), images[0])
     asked_for = [row for rows in not_one.values() for row in rows if not row.image.unusable]
     if asked_for and not result.images and not result.already_staged and not _is_known(day, archives):
         require_some_file(day, asked_for, database, store)
     for inspection_id, failed in not_one.items():
-        log.warning("inspection %d: none of its %d images was fetched: %s", inspection_id, len(failed), failed[0].error)
-        result.count(staging.write(day, inspection_id, failed), failed[0].image)
+        with working_on(inspection_id=inspection_id):
+            count, why = len(failed), failed[0].error
+            log.warning("inspection %d: none of its %d images was fetched: %s", inspection_id, count, why)
+            result.count(staging.write(day, inspection_id, failed), failed[0].image)
     result.seconds = time.monotonic() - started
     return result
 
@@ -199,4 +204,7 @@ def fetch_images(store: ImageStore, images: Sequence[Image]) -> Iterator[StagedI
     for image, fetched in zip(usable, store.fetch([image.path for image in usable]), strict=True):
         digest = None if fetched.data is None else hashlib.sha256(fetched.data).hexdigest()
         taken = None if fetched.data is None else taken_at_of(fetched.data)
-        yield StagedImage(image, fetched_at, fetched.data, fetched.error, digest, taken, fetched.problem)
+        error = fetched.error and redacted(fetched.error)  # it is kept, and may quote a server
+        if error:
+            log.debug("image %d (%s): %s", image.image_id, image.path, error, extra={"image_id": image.image_id})
+        yield StagedImage(image, fetched_at, fetched.data, error, digest, taken, fetched.problem)

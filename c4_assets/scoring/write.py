@@ -1,5 +1,8 @@
 """Write a day's scores and failures back into the imaging database."""
 
+import logging
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -13,6 +16,8 @@ from resources.imaging_database.work import pending_images
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
 from resources.records import Prediction, Problem
 from resources.settings.checks import Thresholds
+
+log = logging.getLogger("c4.write")
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,21 @@ def write_day(
     ]
     listed_ids = sorted(image.image_id for image in listed)
     written = write_back(database, version.as_row(), scores, failed, run_id, listed_ids, absent_days)
+    _log(day, version, written, predictions)
     numbers = listed_images(database, [prediction.outcome.image.image_id for prediction in known])
     unlisted = [prediction for prediction in known if prediction.outcome.image.image_id not in numbers]
     gone = written.no_longer_listed + len(known) - len(predicted)
     return WrittenDay(replace(written, no_longer_listed=gone), (*predictions, *unlisted), frozenset(withheld))
+
+
+def _log(day: date, version: ScorerVersion, written: Written, predictions: Sequence[Prediction]) -> None:
+    count, there = written.scores, written.already_scored
+    log.info(
+        "wrote %d scores of %s (%s); %d were there, %d failures", count, day, version.name, there, written.failures
+    )
+    for inspection_id, images in sorted(Counter(p.outcome.image.inspection_id for p in predictions).items()):
+        about = {"inspection_id": inspection_id, "scorer_version": version.name}
+        log.debug("%d scores of inspection %d are in the database", images, inspection_id, extra=about)
 
 
 def never_tried(day: date, database: ImagingDatabase, archive: ScoreArchive, max_attempts: int) -> int:

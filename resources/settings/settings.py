@@ -9,9 +9,12 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from resources.errors import ConfigurationError
+from resources.redaction import register_secrets
 from resources.settings import old_variables
+from resources.settings.alerts import Alerts
 from resources.settings.checks import Thresholds
 from resources.settings.keys import Key, is_secret, known_keys, nested
+from resources.settings.logs import Logs
 from resources.settings.old_variables import (
     LegacyModel,
     Old,
@@ -19,6 +22,7 @@ from resources.settings.old_variables import (
     read_old_variables,
     warn_once,
 )
+from resources.settings.secret_values import secret_values, secrets_in
 from resources.settings.sections import Database, Importing, Runs, Store, Ui
 from resources.settings.slurm import Site
 from resources.settings.sources import (
@@ -80,7 +84,11 @@ class Settings(BaseSettings):
     store: Store = Field(default=Store(), description="Where the images are.")
     runs: Runs = Field(default=Runs(), description="What runs when, and how.")
     ui: Ui = Field(default=Ui(), description="Who may use Dagster's UI, and what it shows of people.")
+    logs: Logs = Field(default=Logs(), description="Log files for programs.")
     importing: Importing = Field(default=Importing(), description="How names of image files are read.")
+    alerts: Alerts = Field(
+        default=Alerts(), description="Messages to operators: over which channels, what of, how often."
+    )
     slurm: Site | None = Field(default=None, description="The Slurm cluster, if there is one.")
     checks: Thresholds = Field(default=Thresholds(), description="Thresholds of the data quality checks.")
 
@@ -113,6 +121,7 @@ class Settings(BaseSettings):
             ("database", Database, "url"),
             ("store", Store, "url"),
             ("runs", Runs, "dagster_home"),
+            ("logs", Logs, "folder"),
         ):
             given = values.get(name, {})
             if isinstance(given, Mapping):
@@ -122,6 +131,8 @@ class Settings(BaseSettings):
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Reads the site's file, the secrets folder and the variables; the later ones come before the earlier.
+
+        The secrets among them are registered, so that they are taken out of what this process says.
 
         Raises:
             ConfigurationError: something cannot be used. The message names every such key, its source and the rule.
@@ -138,7 +149,9 @@ class Settings(BaseSettings):
             found["runs", "dagster_home"] = Found(dagster_home, "DAGSTER_HOME")
         if old.wallet:
             put_wallet_into_address(found, old.wallet)
+        register_secrets(secret_values(cls, found, environment))  # also those of settings that cannot be used
         settings = cls._validated(found, [problem for layer in layers for problem in layer.problems])
+        register_secrets(secrets_in(settings))
         settings._old, settings._file = old, file
         settings._sources = {key: each.source for key, each in found.items()}
         if STEP_ARGUMENTS not in environment:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -20,19 +21,24 @@ RETRY_ONCE = dg.RetryPolicy(max_retries=1)
 class Work(dg.Config):
     """What a step does: notes each of its starts in a folder, waits, and may end wrong the first time.
 
-    ``first`` is what the first start does instead: ``kill`` (itself, by signal 9) or wait for ``first_seconds``.
+    ``says`` is printed on both outputs. ``first`` is what the first start does instead: ``kill`` (itself, by signal 9)
+    or wait for ``first_seconds``.
     """
 
     folder: str
     seconds: float = 0.0
     first: str = ""
     first_seconds: float = 60.0
+    says: str = ""
 
 
 def do(work: Work, name: str) -> None:
     starts = Path(work.folder) / f"{name}.starts"
     with starts.open("a") as file:
         file.write(f"{os.getpid()} {os.environ.get('SLURM_JOB_ID')} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
+    if work.says:
+        print(work.says, flush=True)
+        print(work.says, file=sys.stderr, flush=True)
     if len(starts.read_text().splitlines()) == 1 and work.first:
         if work.first == "kill":
             os.kill(os.getpid(), signal.SIGKILL)

@@ -6,6 +6,7 @@ taken for a job that is gone: :meth:`SlurmClient.poll` tells the two apart, and 
 (Slurm waits 18 s).
 """
 
+import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -204,6 +205,18 @@ class SlurmClient:
         done = self._run("sh", "-c", command, "sh", *map(str, paths))
         rows = (line.rpartition("|") for line in done.out.splitlines())
         return {Path(path): content for path, _, content in rows}
+
+    def read_ends(self, paths: Sequence[Path], size: int) -> list[bytes]:
+        """The last bytes of each file, all with one command; none of a file that cannot be read.
+
+        Raises:
+            Unavailable: the machine did not answer.
+        """
+        command = 'n=$1; shift; for f; do [ -r "$f" ] && tail -c "$n" "$f" | base64 | tr -d "\\n"; echo; done'
+        done = self._run("sh", "-c", command, "sh", str(size), *map(str, paths))
+        lines = done.out.splitlines()
+        found = lines if len(lines) == len(paths) else []
+        return [base64.b64decode(line) for line in found] or [b""] * len(paths)
 
     def _queue(self, selection: str) -> list[Job]:
         done = self._run("squeue", "--noheader", "--all", "--states=all", "--format=%i|%j|%T|%N|%r", selection)

@@ -32,6 +32,7 @@ from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.script import ARGUMENTS_VARIABLE, Step
 from resources.executors.slurm.shared_files import refuse_sqlite_on_network_file_system
 from resources.executors.slurm.site import configured_site, open_transport, plan_step
+from resources.executors.slurm.step_output import show_output
 from resources.executors.slurm.tracker import JobTracker
 from resources.executors.step_resources import StepResources
 from resources.file_lock import refuse_folder_without_locks
@@ -57,7 +58,7 @@ class SlurmStepHandler(StepHandler):
         self._settings_file = settings.file
         self._site, self._instance = site, instance
         self._run: DagsterRun | None = None
-        self._jobs = JobTracker(site, SlurmClient(open_transport(site)), self._report, local)
+        self._jobs = JobTracker(site, SlurmClient(open_transport(site)), self._report, local, self._show_output)
         self._local_steps = LocalSteps(local)
         self._cancelled_locally: list[Step] = []
         self._failed: set[tuple[str, int]] = set()
@@ -157,6 +158,10 @@ class SlurmStepHandler(StepHandler):
     def _report(self, step: Step, message: str, facts: Mapping[str, Any]) -> None:
         data = EngineEventData(metadata=dict(facts))
         self._instance.report_engine_event(message, self._run, data, step_key=step.key)
+
+    def _show_output(self, step: Step, out: bytes, err: bytes) -> None:
+        if self._run:
+            show_output(self._instance, self._run, step, out, err)
 
     def _reported_facts(self, step: Step, fact: str) -> dict[str, object]:
         """What an earlier run worker reported of a step's job or process: the newest metadata with this key."""

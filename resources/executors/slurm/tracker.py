@@ -40,11 +40,26 @@ Report = Callable[[Step, str, Mapping[str, object]], None]
 """Reports an event of a step, with a sentence for the operator and metadata by name."""
 
 
+KeepOutput = Callable[[Step, bytes, bytes], None]
+"""Is given the ends of what a step's job has printed: standard output and standard error."""
+
+OUTPUT_BYTES = 1_000_000
+"""Bytes that are kept of each: the last ones. One more is read, which tells that there were more."""
+
+
 class JobTracker:
     """Submits the jobs of one run's steps, polls all of them with one command, and tells which steps have failed."""
 
-    def __init__(self, site: Site, client: SlurmClient, report: Report, records: Path | None = None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        client: SlurmClient,
+        report: Report,
+        records: Path | None = None,
+        keep_output: KeepOutput | None = None,
+    ) -> None:
         self._site, self._client, self._report, self._records = site, client, report, records
+        self._keep_output = keep_output
         self._tracked: dict[tuple[str, int], TrackedJob] = {}
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -289,6 +304,17 @@ class JobTracker:
             with atomic_write(path) as temporary:
                 temporary.write_text(json.dumps({**identity_of(tracked), **facts}, indent=1))
 
+        self._read_output(tracked)
+
+    def _read_output(self, tracked: TrackedJob) -> None:
+        if self._keep_output is None:
+            return
+        try:
+            out, err = self._client.read_ends([tracked.script.out, tracked.script.err], OUTPUT_BYTES + 1)
+            self._keep_output(tracked.step, out, err)
+        except Exception as error:  # what was printed stays on the cluster, and the step is what it is
+            log.warning("What Slurm job %s printed is not shown by Dagster: %s", tracked.job_id, error)
+
     def _unreachable(self, why: str, steps: list[TrackedJob]) -> None:
         """Reports once for each step that Slurm does not answer."""
         self._unreachable_since = self._unreachable_since or time.monotonic()
@@ -306,7 +332,9 @@ class JobTracker:
             self._told_unreachable.clear()
 
     def _tell(self, tracked: TrackedJob, message: str, facts: Mapping[str, object] | None = None) -> None:
-        script = tracked.script
+        script, step = tracked.script, tracked.step
+        about = {"run_id": step.run_id, "step": step.key, "attempt": step.attempt, "slurm_job": tracked.job_id}
+        log.debug("%s", message, extra=about)
         files = {"script": str(script.path), "stdout": str(script.out), "stderr": str(script.err)}
         self._untold.append((tracked.step, message, {**identity_of(tracked), **(facts or {}), **files}))
 
