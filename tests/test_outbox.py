@@ -1,7 +1,10 @@
 """Messages on their way out, with channels that go away and come back, and time moved forward."""
 
 import multiprocessing
+import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 from pathlib import Path
@@ -15,8 +18,10 @@ from c4_assets.operations.alerts.outbox import Delivered, Outbox
 from c4_assets.operations.alerts.records import Change, Event, Message, Observation, Picture, Severity
 from c4_assets.operations.alerts.rules import Route, Rules
 from c4_assets.operations.alerts.state import alerts_folder, load, outbox_of, tell
+from resources.atomic_write import NoRoom
 from resources.file_lock import locked
 from testing.alerts import START, Listener, Site, condition
+from tests.conftest import unavailable
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 
@@ -477,3 +482,37 @@ def told_of(message: Message, channel: Listener) -> int:
     """How often a channel has told of a message: by itself, or in a list."""
     itself = sum(got.id == message.id for got in channel.got)
     return itself + sum(line.endswith(f": {message.title}") for got in channel.got for line in got.lines)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode:
+        unavailable("a small file system cannot be mounted: run the tests as root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_on_a_full_disk_nothing_is_sent_again_and_again(small_disk: Path) -> None:
+    post = Post(small_disk, [Listener("slack")])
+    post.outbox.put([message(0)])
+    post.deliver()
+    post.outbox.put([message(1)])
+    full = small_disk / "full"
+    with suppress(OSError), full.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1024))
+    for _ in range(3):
+        post.now += MINUTE
+        with pytest.raises(NoRoom):
+            post.deliver()
+        with pytest.raises(NoRoom):
+            tell(small_disk, Observation((condition(Event.DISK_FILLING, "x"),)), post.rules, post.now, {"a": "1"})
+    assert titles(post.channels[0]) == ["title 0"]
+    full.unlink()
+    post.deliver()
+    assert titles(post.channels[0]) == ["title 0", "title 1"]
+    assert load(small_disk).seen == {}
