@@ -129,12 +129,14 @@ class Outbox:
         now: datetime,
         seconds: float = 30,
         pause: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Delivered:
         """Sends what is due, the oldest first, and commits after each send.
 
         Args:
             seconds: no send begins later than so long after ``now``.
             pause: what waits for a channel that takes a message a second.
+            clock: seconds, of which the time after ``now`` is counted.
 
         Raises:
             NoRoom: the disk is full. What was sent last may be sent again.
@@ -142,7 +144,7 @@ class Outbox:
         self._waiting.mkdir(parents=True, exist_ok=True)
         try:
             with locked(self.folder / "deliver.lock", 0):
-                return _Round(self, channels, rules, now, seconds, pause).run()
+                return _Round(self, channels, rules, now, seconds, pause, clock).run()
         except TimeoutError:
             return Delivered(waiting=sum(1 for _ in self._waiting.glob("*.json")), busy=True)
 
@@ -194,11 +196,12 @@ class _Round:
         now: datetime,
         seconds: float,
         pause: Callable[[float], None],
+        clock: Callable[[], float],
     ) -> None:
-        self.outbox, self.rules, self.pause, self.began = outbox, rules, pause, now
+        self.outbox, self.rules, self.pause, self.clock, self.began = outbox, rules, pause, clock, now
         self.channels = {channel.name: channel for channel in channels}
         self.end = now + timedelta(seconds=seconds)
-        self.paused, self.started = 0.0, time.monotonic()
+        self.paused, self.started = 0.0, clock()
         self.messages = {message.id: message for message in outbox.waiting()}
         self.deliveries = outbox.load().only(self.messages.keys(), self.channels.keys())
         self.sent = self.refused = 0
@@ -225,7 +228,7 @@ class _Round:
 
     def _now(self) -> datetime:
         """The time by the caller's clock: later by what was waited for, and by what sending took."""
-        taken = max(self.paused, time.monotonic() - self.started)
+        taken = max(self.paused, self.clock() - self.started)
         return self.began + timedelta(seconds=taken)
 
     def _wait_for(self, channel: str) -> bool:
@@ -236,7 +239,7 @@ class _Round:
         if now + wait >= self.end:
             return False
         if wait > timedelta():
-            self.paused = max(self.paused, time.monotonic() - self.started) + wait.total_seconds()
+            self.paused = max(self.paused, self.clock() - self.started) + wait.total_seconds()
             self.pause(wait.total_seconds())
         return True
 
