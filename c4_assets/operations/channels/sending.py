@@ -20,6 +20,8 @@ from typing import IO, TypeVar
 
 from c4_assets.operations.alerts.records import ChannelAway
 from c4_assets.operations.channels.words import clean, cut
+from resources.errors import ConfigurationError
+from resources.extras import naming_extras
 
 TIMEOUT_S = 10
 """Seconds for a connection, for one answer, and for one request in all."""
@@ -39,7 +41,8 @@ def failures_named(channel: str) -> Generator[None]:
         ChannelAway: always where the block raises.
     """
     try:
-        yield
+        with naming_extras():
+            yield
     except ChannelAway:
         raise
     except Exception as error:
@@ -74,6 +77,8 @@ def reason_of(error: BaseException) -> str:  # noqa: C901
             return "it offers no STARTTLS, no logging in, or none that C4 can do"
         case ConnectionError() | http.client.HTTPException() | EOFError() | smtplib.SMTPServerDisconnected():
             return "the connection was dropped"
+        case ConfigurationError():
+            return clean(str(error)).rstrip(".")
         case OSError() if error.strerror:
             return clean(error.strerror)
         case _:
