@@ -145,6 +145,14 @@ def test_what_holds_for_long_is_told_again_at_growing_distances_but_each_week() 
     assert site.messages[-1].title.startswith("Still: ")
 
 
+def test_an_incident_is_as_bad_as_the_worst_that_has_happened() -> None:
+    site = Site()
+    check = condition(Event.CHECK_FAILED, "db_scores", subjects=["rows"])
+    site.look(occurred=[check, replace(check, severity=Severity.WARNING)])
+    site.wait(5 * MINUTE)
+    assert [message.severity for message in site.messages] == [Severity.ERROR]
+
+
 def test_what_cannot_be_looked_at_is_not_said_to_hold_still() -> None:
     site = Site()
     site.look(FULL)

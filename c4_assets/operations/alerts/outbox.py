@@ -214,6 +214,7 @@ class _Round:
                 break
             self._send(step)
             self._tidy()
+        self._prune()
         away = {name: way for name, way in self.deliveries.ways.items() if way.away_since}
         return Delivered(
             self.sent,
@@ -281,9 +282,16 @@ class _Round:
             else:
                 continue
             del self.messages[message.id]
-        if self.deliveries.pruned is None or self._now() >= self.deliveries.pruned + timedelta(days=1):
-            self.outbox.prune(self._now())
-            self.deliveries = replace(self.deliveries, pruned=self._now())
+
+    def _prune(self) -> None:
+        """Once a day: marks of what left long ago are looked for."""
+        last, now = self.deliveries.pruned, self._now()
+        if last is not None and now < last + timedelta(days=1):
+            return
+        self.outbox.prune(now)
+        self.deliveries = replace(self.deliveries, pruned=now)
+        with self.outbox.saved_after(self.deliveries):
+            pass
 
     def _is_lost(self, message: Message) -> bool:
         if targets(message, self.rules, tuple(self.channels)) is not None:
