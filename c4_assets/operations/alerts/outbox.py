@@ -247,13 +247,15 @@ class _Round:
     def _send(self, step: Step) -> None:
         way = self.deliveries.way(step.channel)
         after = self.deliveries.with_way(step.channel, way.sent(self._now())).with_done(step.done)
+        if way.suspect in self.messages and way.suspect not in step.done:
+            after = after.with_strike(step.channel, way.suspect)
         taken = False
         try:
             with self.outbox.saved_after(after):
                 self.channels[step.channel].send(step.message)
                 taken = True
         except ChannelAway as error:
-            failed = way.failed(str(error), error.retry_after, self._now())
+            failed = way.failed(str(error), next(iter(step.done)), error.retry_after, self._now())
             after = self.deliveries.with_way(step.channel, failed)
             log.warning("%s takes no messages: %s", step.channel, error)
         except Exception as error:
