@@ -214,6 +214,7 @@ class _Round:
                 break
             self._send(step)
             self._tidy()
+        self._prune()
         away = {name: way for name, way in self.deliveries.ways.items() if way.away_since}
         return Delivered(
             self.sent,
@@ -246,13 +247,15 @@ class _Round:
     def _send(self, step: Step) -> None:
         way = self.deliveries.way(step.channel)
         after = self.deliveries.with_way(step.channel, way.sent(self._now())).with_done(step.done)
+        if way.suspect in self.messages and way.suspect not in step.done:
+            after = after.with_strike(step.channel, way.suspect)
         taken = False
         try:
             with self.outbox.saved_after(after):
                 self.channels[step.channel].send(step.message)
                 taken = True
         except ChannelAway as error:
-            failed = way.failed(str(error), error.retry_after, self._now())
+            failed = way.failed(str(error), next(iter(step.done)), error.retry_after, self._now())
             after = self.deliveries.with_way(step.channel, failed)
             log.warning("%s takes no messages: %s", step.channel, error)
         except Exception as error:
@@ -281,9 +284,16 @@ class _Round:
             else:
                 continue
             del self.messages[message.id]
-        if self.deliveries.pruned is None or self._now() >= self.deliveries.pruned + timedelta(days=1):
-            self.outbox.prune(self._now())
-            self.deliveries = replace(self.deliveries, pruned=self._now())
+
+    def _prune(self) -> None:
+        """Once a day: marks of what left long ago are looked for."""
+        last, now = self.deliveries.pruned, self._now()
+        if last is not None and now < last + timedelta(days=1):
+            return
+        self.outbox.prune(now)
+        self.deliveries = replace(self.deliveries, pruned=now)
+        with self.outbox.saved_after(self.deliveries):
+            pass
 
     def _is_lost(self, message: Message) -> bool:
         if targets(message, self.rules, tuple(self.channels)) is not None:
