@@ -93,6 +93,7 @@ def smtp_server(
     security: Literal["none", "starttls", "tls"] = "none",
     tls: ssl.SSLContext | None = None,
     accounts: Mapping[str, str] | None = None,
+    largest: int = 33_554_432,
 ) -> Generator[SmtpServer]:
     """The server, until the block ends.
 
@@ -100,9 +101,10 @@ def smtp_server(
         security: ``starttls`` refuses mails before STARTTLS; ``tls`` is TLS from the first byte on.
         tls: what it speaks TLS with.
         accounts: passwords by user; with them, nobody sends without having logged in.
+        largest: bytes of the largest mail that it takes.
     """
     server = SmtpServer(accounts or {})
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"data_size_limit": largest}
     if security == "starttls":
         options |= {"tls_context": tls, "require_starttls": True}
     if accounts:

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import logging
+import threading
 import time
 import traceback
 from collections.abc import Callable, Generator
@@ -18,6 +19,7 @@ from c4_assets.operations.alerts.channel import Channel
 from c4_assets.operations.alerts.records import Change, ChannelAway, Message, Picture
 from c4_assets.operations.channels import open_channels
 from c4_assets.operations.channels.apprise_channel import AppriseChannel
+from c4_assets.operations.channels.sending import MessageRefused
 from c4_assets.operations.channels.slack import SlackBot, SlackWebhook
 from c4_assets.operations.channels.smtp import Mailer
 from c4_assets.operations.channels.threads import KEPT, Threads
@@ -315,6 +317,19 @@ def test_apprise_brings_a_message_to_its_services_and_logs_no_address(
     assert not [record for record in caplog.records if record.name.startswith(("apprise", "urllib3"))]
 
 
+def test_apprise_logs_no_address_after_it_was_given_up_either(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with http_receiver() as web:
+        web.answer = SILENCE
+        away(AppriseChannel("apprise", SecretStr(f"json://localhost:{web.port}/planted-4711"), timeout=0.3))
+        sending = [thread for thread in threading.enumerate() if thread.name == "send"]
+    for thread in sending:  # the server has gone, so Apprise has something to say
+        thread.join(5)
+        assert not thread.is_alive()
+    assert sending
+    assert "planted" not in caplog.text
+
+
 def test_an_address_that_apprise_does_not_know_is_said_without_it() -> None:
     assert "Apprise does not know" in str(away(AppriseChannel("apprise", SecretStr("nobody://planted-4711"))))
 
@@ -406,6 +421,24 @@ def test_a_mail_server_that_says_nothing_to_the_farewell_has_the_mail_and_gets_n
         server.silent_at_quit = True
         Mailer("email", email_settings(server), timeout=0.5).send(message())
         assert len(server.received) == 1
+
+
+def test_a_mail_that_is_too_large_goes_out_without_its_pictures() -> None:
+    with smtp_server(largest=30_000) as server:
+        mailer = Mailer("email", email_settings(server))
+        mailer.send(message(pictures=(Picture("A1.jpg", b"x" * 40_000),)))
+        (mail,) = server.received
+        assert "the pictures were left out" in mail.message.as_string()
+        assert not [part for part in mail.message.walk() if part.get_content_maintype() == "image"]
+        with pytest.raises(MessageRefused, match="too large"):
+            mailer.send(message(lines=("words " * 9000,)))
+        assert len(server.received) == 1
+
+
+def test_what_is_too_large_for_a_web_server_is_refused_and_its_channel_is_not_away(web: HttpReceiver) -> None:
+    web.answer = Answer(413)
+    with pytest.raises(MessageRefused, match="too large"):
+        webhook(web).send(message())
 
 
 def test_nobody_to_write_to_is_said() -> None:

@@ -38,6 +38,7 @@ def test(
 ) -> None:
     """Send a test message through each channel now, and say what happened."""
     from c4_assets.operations.alerts.records import ChannelAway
+    from c4_assets.operations.channels.sending import MessageRefused
 
     settings = Settings.from_environment()
     channels = _chosen(_opened(settings), channel)
@@ -45,10 +46,10 @@ def test(
     for name, each in channels.items():
         try:
             each.send(_test_message(name, datetime.now(UTC)))
-        except ChannelAway as error:
+        except (ChannelAway, MessageRefused) as error:
             failed += 1
-            wait = f" It wants to be asked again in {error.retry_after:.0f} s." if error.retry_after else ""
-            typer.echo(f"FIX   {error}{wait}")
+            after = error.retry_after if isinstance(error, ChannelAway) else None
+            typer.echo(f"FIX   {error}" + (f" It wants to be asked again in {after:.0f} s." if after else ""))
         else:
             typer.echo(f"sent  {name}")
     if failed:

@@ -2,8 +2,7 @@
 
 import logging
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,21 +39,24 @@ class AppriseChannel:
         Raises:
             ChannelAway: it did not go out, as far as one can know.
         """
-        with failures_named(self.name), silenced() as said:
+        with failures_named(self.name):
             apprise = _apprise()
             service = self._service(apprise)
             plain = cleaned(message)
             title = f"{look_of(plain).symbol} {harmless(plain.title)}"
             body = text_for_services(plain, self.place)
 
-            def notify() -> bool:
+            def notify() -> tuple[bool, str]:
                 sender = apprise.Apprise()
                 sender.add(service)
                 kind = apprise.NotifyType(_kind(plain))
-                return bool(sender.notify(body=body, title=title, notify_type=kind, body_format="text"))
+                result = sender.notify(body=body, title=title, notify_type=kind, body_format="text")
+                said: Any = getattr(result, "logs", tuple)()  # since Apprise 2
+                return bool(result), status_in(map(str, said))
 
-            if not within(self.timeout, notify):
-                raise ChannelAway(f"{self.name}: {shown(service)} did not take the message{status_in(said)}.")
+            taken, status = within(self.timeout, notify)
+            if not taken:
+                raise ChannelAway(f"{self.name}: {shown(service)} did not take the message{status}.")
 
     def _service(self, apprise: Any) -> Any:
         quiet = apprise.AppriseAsset(async_mode=False, secure_logging=True, app_id="C4")
@@ -68,6 +70,7 @@ def _apprise() -> Any:
     """The library, whose types say too little to be checked."""
     import apprise
 
+    silence()
     return apprise
 
 
@@ -103,33 +106,17 @@ def _kind(message: Message) -> str:
     return {Severity.ERROR: "failure", Severity.WARNING: "warning", Severity.PROGRESS: "info"}[message.severity]
 
 
-class _Kept(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
+def silence() -> None:
+    """Keeps what Apprise and its client log, which has addresses, out of all logs of this process.
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(record.getMessage())
-
-
-@contextmanager
-def silenced() -> Generator[list[str]]:
-    """Keeps what Apprise and its client log, which holds addresses, out of all logs: the block may look at it."""
-    kept = _Kept()
-    loggers = [logging.getLogger(name) for name in ("apprise", "urllib3")]
-    before = [(logger.propagate, logger.handlers, logger.level) for logger in loggers]
-    for logger in loggers:
-        logger.propagate, logger.handlers = False, [kept]
-        logger.setLevel(logging.WARNING)
-    try:
-        yield kept.said
-    finally:
-        for logger, (propagate, handlers, level) in zip(loggers, before, strict=True):
-            logger.propagate, logger.handlers = propagate, handlers
-            logger.setLevel(level)
+    For good: a send that took too long goes on in the background, and logs when nobody waits for it any more.
+    """
+    logger = logging.getLogger("apprise")
+    logger.propagate, logger.handlers = False, [logging.NullHandler()]
+    logging.getLogger("urllib3").setLevel(logging.WARNING)  # what is below has paths, and those are secrets here
 
 
-def status_in(said: list[str]) -> str:
+def status_in(said: Iterable[str]) -> str:
     """The status that a service answered, as Apprise logs it: nothing else of its words may be passed on."""
     found = re.findall(r"error=(\d{3})\b", " ".join(said))
     return f" (it answered {found[-1]})" if found else ""

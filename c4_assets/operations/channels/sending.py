@@ -31,6 +31,10 @@ _ANSWER_BYTES = 100_000
 Result = TypeVar("Result")
 
 
+class MessageRefused(Exception):
+    """A channel will never take this message, and takes others. The text has no secret."""
+
+
 @contextmanager
 def failures_named(channel: str) -> Generator[None]:
     """Turns whatever sending raises into one sentence for the operator.
@@ -38,12 +42,12 @@ def failures_named(channel: str) -> Generator[None]:
     Of errors that nobody foresaw only the kind is told: their texts may hold an address with its token.
 
     Raises:
-        ChannelAway: always where the block raises.
+        ChannelAway: where the block raises anything but this and :class:`MessageRefused`.
     """
     try:
         with naming_extras():
             yield
-    except ChannelAway:
+    except (ChannelAway, MessageRefused):
         raise
     except Exception as error:
         raise ChannelAway(f"{channel}: {reason_of(error)}.") from None
@@ -174,9 +178,12 @@ def accepted(channel: str, answer: Answer) -> Answer:
 
     Raises:
         ChannelAway: it did not; with the time that the server asks for before the next try.
+        MessageRefused: it is too large for the server.
     """
     if 200 <= answer.status < 300:
         return answer
+    if answer.status == 413:
+        raise MessageRefused(f"{channel}: the message is too large (413).")
     text = re.sub(r"<[^>]*>", " ", answer.text)
     raise ChannelAway(f"{channel}: it answered {_answer(answer.status, text)}.", answer.retry_after)
 

@@ -3,21 +3,24 @@
 import logging
 import smtplib
 import ssl
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 
 from c4_assets.operations.alerts.records import ChannelAway, Message
 from c4_assets.operations.channels.mail import compose
-from c4_assets.operations.channels.sending import TIMEOUT_S, failures_named, within
+from c4_assets.operations.channels.sending import TIMEOUT_S, MessageRefused, failures_named, within
 from c4_assets.operations.channels.words import DEFAULT_PLACE, Place, cleaned
 from resources.settings.alerts import Email
 
 log = logging.getLogger("c4.alerts")
 
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
+
+TOO_LARGE = 552
+"""What mail servers answer to a mail that is larger than they take (RFC 1870)."""
 
 IN_ALL_S = 30
 """Seconds for one mail in all: a server may search its pictures for malware before it takes it."""
@@ -44,32 +47,48 @@ class Mailer:
         A recipient whom the server does not know costs the others nothing, and is logged. Where no recipient of a
         message's own is known, nobody else gets it.
 
+        A mail that is too large goes out without its pictures.
+
         Raises:
             ChannelAway: it did not go out, as far as one can know.
+            MessageRefused: the server will never take it: it is too large without pictures, too.
         """
         to = message.recipients or self.settings.recipients
         if not to:
             raise ChannelAway(f"{self.name}: nobody gets its mails. Set alerts.email.recipients.")
-        seen = () if len(message.recipients) > 1 else to
         with failures_named(self.name):
-            mail = compose(cleaned(message), self.settings.sender, seen, datetime.now(UTC), self.place)
             try:
-                refused = within(self.in_all, lambda: self._hand_over(mail, to))
-            except smtplib.SMTPRecipientsRefused as error:
-                if not message.recipients or any(code < 500 for code, _ in error.recipients.values()):
+                refused = self._send(message, to)
+            except (smtplib.SMTPDataError, smtplib.SMTPSenderRefused) as error:
+                if error.smtp_code != TOO_LARGE:
                     raise
-                refused = error.recipients
+                if not message.pictures:
+                    raise MessageRefused(f"{self.name}: the mail is too large ({TOO_LARGE}).") from None
+                log.warning("%s: a mail is too large for its %s pictures.", self.name, len(message.pictures))
+                lines = (*message.lines, "The mail server takes no mail that is so large: the pictures were left out.")
+                self.send(replace(message, pictures=(), lines=lines))
+                refused = ()
         if refused:
             log.warning("%s: the mail server refuses %s of %s recipients.", self.name, len(refused), len(to))
 
-    def _hand_over(self, mail: EmailMessage, to: tuple[str, ...]) -> dict[str, tuple[int, bytes]]:
-        """Recipients who were refused, while others were not."""
+    def _send(self, message: Message, to: tuple[str, ...]) -> Collection[str]:
+        """Recipients whom the server does not know."""
+        seen = () if len(message.recipients) > 1 else to
+        mail = compose(cleaned(message), self.settings.sender, seen, datetime.now(UTC), self.place)
+        try:
+            return within(self.in_all, lambda: self._hand_over(mail, to))
+        except smtplib.SMTPRecipientsRefused as error:
+            if not message.recipients or any(code < 500 for code, _ in error.recipients.values()):
+                raise
+            return error.recipients.keys()
+
+    def _hand_over(self, mail: EmailMessage, to: tuple[str, ...]) -> Collection[str]:
         with self._connection() as server:
             if self.settings.user is not None and self.settings.password is not None:
                 if self.settings.security == "none":
                     raise ChannelAway(f"{self.name}: no password is sent without TLS. Set alerts.email.security.")
                 server.login(self.settings.user, self.settings.password.get_secret_value())
-            return server.send_message(mail, to_addrs=list(to))
+            return server.send_message(mail, to_addrs=list(to)).keys()
 
     @contextmanager
     def _connection(self) -> Generator[smtplib.SMTP]:
