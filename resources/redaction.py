@@ -160,7 +160,7 @@ def passwords_in(address: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*found, *map(unquote, found)]))
 
 
-class _Registered:
+class Registered:
     """The secrets of this process's deployment."""
 
     def __init__(self) -> None:
@@ -173,17 +173,17 @@ class _Registered:
                 self.redactor = Redactor(self.redactor.values | new)
 
 
-_registered = _Registered()
+registered = Registered()
 
 
 def register_secrets(values: Iterable[str]) -> None:
     """Has this process take these values out of each text from now on, besides those registered before."""
-    _registered.add(values)
+    registered.add(values)
 
 
 def redacted(text: str) -> str:
     """The text with stars in place of the deployment's secrets, and of what is a secret by its looks."""
-    return _registered.redactor.redacted(text)
+    return registered.redactor.redacted(text)
 
 
 class SecretsTakenOut(Exception):
