@@ -141,7 +141,9 @@ def _parts(value: str) -> Iterable[str]:
         query = [text for _, text in parse_qsl(address.query)]
     except ValueError:
         return
-    host = [] if "." in (address.netloc) else [address.netloc.rpartition("@")[2]]
+    # Where others have a host, Apprise's addresses have a token: tgram://TOKEN/….
+    is_host = address.scheme in ("http", "https") or "." in address.netloc
+    host = [] if is_host else [address.netloc.rpartition("@")[2]]
     for segment in [*host, *address.path.split("/"), *query]:
         # Words of a path, such as «services», stand in other texts as well.
         if len(segment) >= 20 or (len(segment) >= 8 and any(map(str.isdigit, segment))):
