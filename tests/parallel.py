@@ -24,6 +24,7 @@ GROUPS: Mapping[str, str] = {
     "tests/test_postgresql_lims.py": "databases",
     "tests/test_query_plans.py": "databases",
     "tests/test_ssh_store.py": "a storage host",
+    "tests/test_ssh_hosts_away.py": "a storage host",
     "tests/test_store_refusals.py": "a storage host",
     "tests/test_faulty_hosts.py": "a storage host",
     "tests/test_access.py": "a webserver",

@@ -73,7 +73,7 @@ def deliver(folder: Path, step: int) -> None:
         Recorder("slack", folder / "sent.jsonl", step in SLACK_IS_AWAY),
         Recorder("email", folder / "sent.jsonl", False),
     ]
-    outbox_of(folder).deliver(channels, RULES, START + step * BETWEEN, pause=lambda _: None)
+    outbox_of(folder).deliver(channels, RULES, START + step * BETWEEN, pause=lambda _: None, clock=lambda: 0.0)
 
 
 def played_until_killed(folder: Path, point: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from c4_assets.operations.alerts.stored import from_json, set_aside, to_json, write_whole
+from c4_assets.operations.alerts.stored import from_json, set_aside
 
 VERSION = 1
 
@@ -125,12 +125,3 @@ def load_deliveries(file: Path) -> Deliveries:
         set_aside(file, error)
         return Deliveries()
     return found
-
-
-def save_deliveries(file: Path, deliveries: Deliveries) -> None:
-    """Writes what the outbox remembers: the commit after a send.
-
-    Raises:
-        NoRoom: the disk is full.
-    """
-    write_whole(file, to_json(deliveries))
