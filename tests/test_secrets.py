@@ -39,6 +39,7 @@ from c4_assets.operations.alerts.records import (
 )
 from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.alerts.state import tell
+from c4_assets.operations.channels import open_channels
 from resources.errors import ImageError
 from resources.executors.slurm.script import Step, write_script
 from resources.executors.step_resources import StepResources
@@ -73,8 +74,9 @@ def planted() -> dict[str, str]:
 def beside() -> dict[str, str]:
     """What a table must have in which a secret is planted."""
     tables = {key[:-1] for key, _ in secret_keys()}
+    here = {"C4_ALERTS_EMAIL__HOST": "127.0.0.1", "C4_ALERTS_EMAIL__PORT": "9"}  # where nobody listens
     required = [(key, info) for key, info in known_keys(Settings) if key[:-1] in tables and info.is_required()]
-    return {variable(key): str((info.examples or ["planted"])[0]) for key, info in required}
+    return {variable(key): str((info.examples or ["planted"])[0]) for key, info in required} | here
 
 
 def variable(key: Key) -> str:
@@ -238,7 +240,14 @@ def files(trouble: Trouble) -> str:
 
 def commands(trouble: Trouble) -> str:
     """What commands print: the settings, dagster.yaml, and an error of a database that is away."""
-    calls = (["config"], ["config", "--sources"], ["config", "--dagster-yaml"], ["status", "--failures"])
+    calls = (
+        ["config"],
+        ["config", "--sources"],
+        ["config", "--dagster-yaml"],
+        ["status", "--failures"],
+        ["alerts", "list"],
+        ["alerts", "test"],
+    )
     done = [CliRunner().invoke(app, call) for call in calls]
     return "\n".join(f"{each.output}\n{''.join(traceback.format_exception(each.exception))}" for each in done)
 
@@ -272,8 +281,10 @@ def messages(trouble: Trouble) -> str:
     outbox = Outbox(folder / "outbox")
     outbox.put(told)
     later = now + timedelta(hours=2)
-    assert outbox.deliver([BrokenChannel(said)], Rules(), later).waiting
-    return str([told, outbox.observation(later), *(file.read_text() for file in folder.rglob("*.json"))])
+    channels = open_channels(Settings.from_environment(trouble.environment).alerts, folder)
+    assert len(channels) >= 4  # nothing listens at the planted addresses
+    done = outbox.deliver([BrokenChannel(said), *channels.values()], Rules(), later)
+    return str([told, done, outbox.observation(later), *(file.read_text() for file in folder.rglob("*.json"))])
 
 
 OUTPUTS: dict[str, Callable[[Trouble], str]] = {
