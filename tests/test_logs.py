@@ -19,7 +19,7 @@ from rich.progress import Progress
 from c4_assets.command.console import work_shown
 from c4_assets.definitions import defs
 from c4_assets.deployment_home import dagster_instance
-from c4_assets.runs.log_lines import TICK_TAG
+from c4_assets.runs.log_lines import TICK_TAG, DagsterEvents
 from resources import log_files
 from resources.log_context import ids_at_work, working_on
 from resources.log_files import SharedFile, WarningsOnConsole, file_written_to, write_finer_lines_too, write_logs
@@ -191,6 +191,16 @@ def test_finer_lines_reach_the_file_and_not_the_event_log(folder: Path) -> None:
     log.info("coarse")
     assert seen == ["coarse"]
     assert [line["message"] for line in lines(folder)] == ["fine", "coarse"]
+
+
+def test_a_runs_process_writes_finer_lines_before_any_step_runs_in_it(folder: Path) -> None:
+    logging.getLogger("c4").setLevel(logging.INFO)  # as Dagster does
+    began = logging.LogRecord("dagster", logging.DEBUG, "", 0, "job - run - began", (), None)
+    meta: dict[str, Any] = {"run_id": "r", "job_name": "j", "job_tags": {}, "step_key": None, "orig_message": "began"}
+    began.__dict__["dagster_meta"] = {**meta, "dagster_event": None}
+    DagsterEvents().handle(began)
+    logging.getLogger("c4.slurm").debug("submitted")
+    assert [line["message"] for line in lines(folder)] == ["began", "submitted"]
 
 
 def test_warnings_reach_a_console_that_nobody_else_writes_to(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
