@@ -141,7 +141,9 @@ def _parts(value: str) -> Iterable[str]:
         query = [text for _, text in parse_qsl(address.query)]
     except ValueError:
         return
-    host = [] if "." in (address.netloc) else [address.netloc.rpartition("@")[2]]
+    # Where others have a host, Apprise's addresses have a token: tgram://TOKEN/….
+    is_host = address.scheme in ("http", "https") or "." in address.netloc
+    host = [] if is_host else [address.netloc.rpartition("@")[2]]
     for segment in [*host, *address.path.split("/"), *query]:
         # Words of a path, such as «services», stand in other texts as well.
         if len(segment) >= 20 or (len(segment) >= 8 and any(map(str.isdigit, segment))):
@@ -160,7 +162,7 @@ def passwords_in(address: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*found, *map(unquote, found)]))
 
 
-class _Registered:
+class Registered:
     """The secrets of this process's deployment."""
 
     def __init__(self) -> None:
@@ -173,17 +175,17 @@ class _Registered:
                 self.redactor = Redactor(self.redactor.values | new)
 
 
-_registered = _Registered()
+registered = Registered()
 
 
 def register_secrets(values: Iterable[str]) -> None:
     """Has this process take these values out of each text from now on, besides those registered before."""
-    _registered.add(values)
+    registered.add(values)
 
 
 def redacted(text: str) -> str:
     """The text with stars in place of the deployment's secrets, and of what is a secret by its looks."""
-    return _registered.redactor.redacted(text)
+    return registered.redactor.redacted(text)
 
 
 class SecretsTakenOut(Exception):

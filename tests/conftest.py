@@ -36,6 +36,7 @@ from c4_assets.models.engine import Classification, Engine, pipeline
 from c4_assets.models.scorer_version import ScorerVersion
 from c4_assets.models.weights import fetch
 from c4_assets.runs import step_failures
+from resources import redaction
 from resources.archive.score_archive import ScoreArchive
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
@@ -363,6 +364,12 @@ def no_site_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("C4_") and name != "C4_REAL_IMAGES"]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password of one test is a word of another."""
+    monkeypatch.setattr(redaction, "registered", redaction.Registered())
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,5 +1,6 @@
 """Log files: a line is an object that says what it is about, many processes write one file, and no fault stops work."""
 
+import io
 import json
 import logging
 import os
@@ -12,10 +13,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 
+from c4_assets.command.console import work_shown
 from c4_assets.definitions import defs
 from c4_assets.deployment_home import dagster_instance
-from c4_assets.runs.log_lines import TICK_TAG
+from c4_assets.runs.log_lines import TICK_TAG, DagsterEvents
 from resources import log_files
 from resources.log_context import ids_at_work, working_on
 from resources.log_files import SharedFile, WarningsOnConsole, file_written_to, write_finer_lines_too, write_logs
@@ -189,6 +193,16 @@ def test_finer_lines_reach_the_file_and_not_the_event_log(folder: Path) -> None:
     assert [line["message"] for line in lines(folder)] == ["fine", "coarse"]
 
 
+def test_a_runs_process_writes_finer_lines_before_any_step_runs_in_it(folder: Path) -> None:
+    logging.getLogger("c4").setLevel(logging.INFO)  # as Dagster does
+    began = logging.LogRecord("dagster", logging.DEBUG, "", 0, "job - run - began", (), None)
+    meta: dict[str, Any] = {"run_id": "r", "job_name": "j", "job_tags": {}, "step_key": None, "orig_message": "began"}
+    began.__dict__["dagster_meta"] = {**meta, "dagster_event": None}
+    DagsterEvents().handle(began)
+    logging.getLogger("c4.slurm").debug("submitted")
+    assert [line["message"] for line in lines(folder)] == ["began", "submitted"]
+
+
 def test_warnings_reach_a_console_that_nobody_else_writes_to(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     console = next(each for each in logging.getLogger("c4").handlers if isinstance(each, WarningsOnConsole))
     root, roots = logging.getLogger(), list(logging.getLogger().handlers)
@@ -200,6 +214,19 @@ def test_warnings_reach_a_console_that_nobody_else_writes_to(folder: Path, capsy
         root.handlers[:] = roots
     assert capsys.readouterr().err.endswith("WARNING c4.fetch: password=******** is refused\n")
     assert console.level == logging.WARNING
+
+
+def test_the_console_shows_which_component_speaks_and_leaves_finer_lines_to_the_file(folder: Path) -> None:
+    printed = io.StringIO()
+    with work_shown(Progress(console=Console(file=printed, width=100))):
+        log.debug("image 3 is empty")
+        log.info("staged 96 images of plate [bold]P1")
+        logging.getLogger("c4.classify").warning("password=hunter2 is refused")
+    assert [line.split() for line in printed.getvalue().splitlines()] == [
+        ["fetch", "staged", "96", "images", "of", "plate", "[bold]P1"],
+        ["classify", "password=********", "is", "refused"],
+    ]
+    assert [line["level"] for line in lines(folder)] == ["debug", "info", "warning"]
 
 
 def test_a_process_writes_to_the_file_of_its_last_settings_alone(folder: Path, tmp_path: Path) -> None:

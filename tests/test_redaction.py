@@ -90,10 +90,12 @@ def test_what_only_speaks_of_secrets_is_left_as_it_is(text: str) -> None:
 
 
 def test_the_token_of_an_address_is_taken_out_where_an_error_names_it_alone() -> None:
-    redactor = Redactor(["https://relay.facility.org/services/a1b2c3d4e5", "tgram://123456789aa/42"])
-    text = "Max retries exceeded with url: /services/a1b2c3d4e5 (bot 123456789aa), see the services of relay"
-    left = redactor.redacted(text)
-    assert left == f"Max retries exceeded with url: /services/{HIDDEN} (bot {HIDDEN}), see the services of relay"
+    redactor = Redactor(
+        ["https://relay.facility.org/services/a1b2c3d4e5", "http://localhost:8080/x", "tgram://123456789aa/42"]
+    )
+    text = "Max retries exceeded with url: /services/a1b2c3d4e5 (bot 123456789aa), see services of localhost:8080"
+    left = f"Max retries exceeded with url: /services/{HIDDEN} (bot {HIDDEN}), see services of localhost:8080"
+    assert redactor.redacted(text) == left
 
 
 def test_secrets_that_overlap_leave_no_end_behind() -> None:

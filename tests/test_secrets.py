@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -26,6 +27,19 @@ from c4_assets.command.run import failure_reason
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.models.active import ActiveModels
 from c4_assets.models.engine import Classification
+from c4_assets.operations.alerts.outbox import Outbox
+from c4_assets.operations.alerts.records import (
+    ChannelAway,
+    Condition,
+    Event,
+    Message,
+    Observation,
+    Severity,
+    Subject,
+)
+from c4_assets.operations.alerts.rules import Rules
+from c4_assets.operations.alerts.state import tell
+from c4_assets.operations.channels import open_channels
 from resources.errors import ImageError
 from resources.executors.slurm.script import Step, write_script
 from resources.executors.step_resources import StepResources
@@ -60,8 +74,9 @@ def planted() -> dict[str, str]:
 def beside() -> dict[str, str]:
     """What a table must have in which a secret is planted."""
     tables = {key[:-1] for key, _ in secret_keys()}
+    here = {"C4_ALERTS_EMAIL__HOST": "127.0.0.1", "C4_ALERTS_EMAIL__PORT": "9"}  # where nobody listens
     required = [(key, info) for key, info in known_keys(Settings) if key[:-1] in tables and info.is_required()]
-    return {variable(key): str((info.examples or ["planted"])[0]) for key, info in required}
+    return {variable(key): str((info.examples or ["planted"])[0]) for key, info in required} | here
 
 
 def variable(key: Key) -> str:
@@ -146,6 +161,13 @@ def let_everything_go_wrong(trouble: Trouble) -> None:
     failed = facility.score(noon(2), raise_on_error=False)
     assert not failed.success
     trouble.spoken.append(failure_reason(failed))
+    for day in (3, 4):
+        facility.add_plate(f"P{day}", {"x.jpg": photograph(day)}, noon(day))
+    facility.add_plate("P5", {}, noon(5))  # a day that is done
+    several = facility.backfill(noon(5), noon(3), raise_on_error=False)
+    assert not several.success
+    trouble.spoken.append(failure_reason(several))
+    assert "2 of 3 days are not done" in trouble.spoken[-1]
     address = trouble.environment["C4_DATABASE_URL"]
     away, broken = ImagingDatabase(address), BrokenDatabase(address)
     broken.said = said
@@ -218,7 +240,14 @@ def files(trouble: Trouble) -> str:
 
 def commands(trouble: Trouble) -> str:
     """What commands print: the settings, dagster.yaml, and an error of a database that is away."""
-    calls = (["config"], ["config", "--sources"], ["config", "--dagster-yaml"], ["status", "--failures"])
+    calls = (
+        ["config"],
+        ["config", "--sources"],
+        ["config", "--dagster-yaml"],
+        ["status", "--failures"],
+        ["alerts", "list"],
+        ["alerts", "test"],
+    )
     done = [CliRunner().invoke(app, call) for call in calls]
     return "\n".join(f"{each.output}\n{''.join(traceback.format_exception(each.exception))}" for each in done)
 
@@ -231,6 +260,33 @@ def job_script(trouble: Trouble) -> str:
     return write_script(step, site).text
 
 
+class BrokenChannel:
+    """A channel whose server quotes what it was asked with."""
+
+    name = "slack"
+
+    def __init__(self, said: str) -> None:
+        self._said = said
+
+    def send(self, message: Message) -> None:
+        raise ChannelAway(f"{message.title}: {self._said}")
+
+
+def messages(trouble: Trouble) -> str:
+    """What operators are told of failures, and of a channel that is away; what waits for it is among the files."""
+    said, folder, now = trouble.said, trouble.facility.settings.home / "alerts", noon(0)
+    failed = Condition("run-failed", Event.RUN_FAILED, Severity.ERROR, said, said, (Subject(said, said),))
+    tell(folder, Observation(occurred=(failed,)), Rules(), now)
+    told = tell(folder, Observation(), Rules(), now + timedelta(hours=1))
+    outbox = Outbox(folder / "outbox")
+    outbox.put(told)
+    later = now + timedelta(hours=2)
+    channels = open_channels(Settings.from_environment(trouble.environment).alerts, folder)
+    assert len(channels) >= 4  # nothing listens at the planted addresses
+    done = outbox.deliver([BrokenChannel(said), *channels.values()], Rules(), later)
+    return str([told, done, outbox.observation(later), *(file.read_text() for file in folder.rglob("*.json"))])
+
+
 OUTPUTS: dict[str, Callable[[Trouble], str]] = {
     "log files": log_files,
     "console": lambda trouble: trouble.printed.getvalue(),
@@ -238,6 +294,7 @@ OUTPUTS: dict[str, Callable[[Trouble], str]] = {
     "event log": events,
     "runs": runs,
     "stored reasons": stored_reasons,
+    "messages to operators": messages,
     "files": files,
     "commands": commands,
     "job script": job_script,
@@ -254,5 +311,12 @@ def test_a_secret_of_any_setting_and_of_any_driver_comes_out_nowhere(trouble: Tr
         assert text.strip(), f"{output} says nothing, so that it shows nothing"
         came_out += [f"{name} in {output}" for name in (*names, IN_AN_ADDRESS, IN_A_VARIABLE) if name in text]
     assert came_out == []
-    for output in ("log files", "console", "errors and reasons", "event log", "stored reasons"):
+    for output in (
+        "log files",
+        "console",
+        "errors and reasons",
+        "event log",
+        "stored reasons",
+        "messages to operators",
+    ):
         assert HIDDEN in OUTPUTS[output](trouble), f"nothing was taken out of {output}: was anything planted there?"

@@ -57,7 +57,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else "dim"
-        component = (record.name.removeprefix("c4."), "cyan")
+        component = (f"{record.name.removeprefix('c4.'):<8}", "cyan")
         self._progress.console.print(Text.assemble("  ", component, " ", (redacted(record.getMessage()), style)))
 
 

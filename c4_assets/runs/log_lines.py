@@ -57,6 +57,7 @@ class DagsterEvents(logging.Handler):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
+        write_finer_lines_too()  # of this process, in which no step may run: a run worker's over Slurm
         file = file_written_to()
         meta = cast("dict[str, Any] | None", getattr(record, "dagster_meta", None))
         if file is None or meta is None or record.name.startswith("c4.") or record.levelno < file.level:

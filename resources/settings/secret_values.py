@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, cast, get_origin
 
 from pydantic import BaseModel, SecretStr
 
@@ -22,7 +22,8 @@ def secret_values(model: type[BaseModel], found: Mapping[Key, Found], environmen
     for key, each in found.items():
         field = field_of(model, key)
         if field is not None and is_secret(field):
-            yield from _texts(each.value)
+            several = get_origin(field.annotation) is tuple
+            yield from (word for text in _texts(each.value) for word in (_words(text) if several else [text]))
         else:
             yield from (password for text in _texts(each.value) for password in passwords_in(text))
     for name, value in environment.items():
@@ -40,6 +41,11 @@ def secrets_in(value: object) -> Iterator[str]:
         yield from secrets_in(list(value.values()))
     elif isinstance(value, list | tuple):
         yield from (text for each in cast("Sequence[object]", value) for text in secrets_in(each))
+
+
+def _words(text: str) -> list[str]:
+    """The entries of a list that a variable or a file of a secret has as text."""
+    return re.findall(r"[^\s\"'\[\],]+", text)
 
 
 def _texts(value: Any) -> Iterator[str]:

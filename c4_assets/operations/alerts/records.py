@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from resources.redaction import redacted
+
 
 class Severity(StrEnum):
     """How bad it is, the mildest first."""
@@ -143,12 +145,12 @@ class Message:
 
 
 class ChannelAway(Exception):
-    """A channel does not take messages now. The message names the channel and no secret.
+    """A channel does not take messages now. The message names the channel; secrets are taken out of it.
 
     Args:
         retry_after: seconds after which the channel wants to be asked again, where it says so.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
+        super().__init__(redacted(message))
         self.retry_after = retry_after
