@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from resources.errors import ConfigurationError
 from resources.settings import old_variables
 from resources.settings.checks import Thresholds
+from resources.settings.freshness import Freshness
 from resources.settings.keys import Key, is_secret, known_keys, nested
 from resources.settings.old_variables import (
     LegacyModel,
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     importing: Importing = Field(default=Importing(), description="How names of image files are read.")
     slurm: Site | None = Field(default=None, description="The Slurm cluster, if there is one.")
     checks: Thresholds = Field(default=Thresholds(), description="Thresholds of the data quality checks.")
+    freshness: Freshness = Field(default=Freshness(), description="By when Dagster expects assets to be made again.")
 
     _old: Old = PrivateAttr(default_factory=Old)
     _sources: dict[Key, str] = PrivateAttr(default_factory=dict[Key, str])
