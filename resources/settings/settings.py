@@ -29,6 +29,7 @@ from resources.settings.sources import (
     read_variables,
     site_file,
 )
+from resources.settings.subscriptions import Subscriptions
 from resources.settings.types import LocalPath
 from resources.settings.words import problems_of
 from resources.ssh import SshAccess
@@ -84,6 +85,9 @@ class Settings(BaseSettings):
     importing: Importing = Field(default=Importing(), description="How names of image files are read.")
     slurm: Site | None = Field(default=None, description="The Slurm cluster, if there is one.")
     checks: Thresholds = Field(default=Thresholds(), description="Thresholds of the data quality checks.")
+    subscriptions: Subscriptions = Field(
+        default=Subscriptions(), description="Mails with new crystals to those who subscribed to plates."
+    )
     freshness: Freshness = Field(default=Freshness(), description="By when Dagster expects assets to be made again.")
 
     _old: Old = PrivateAttr(default_factory=Old)
