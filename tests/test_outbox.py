@@ -1,5 +1,6 @@
 """Messages on their way out, with channels that go away and come back, and time moved forward."""
 
+import multiprocessing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 from pathlib import Path
@@ -397,3 +398,32 @@ def test_cursors_move_with_the_state_and_others_stay(tmp_path: Path) -> None:
     tell(folder, Observation(), Rules(), START, {"runs": "17", "ticks": "a"})
     tell(folder, Observation(), Rules(), START, {"runs": "18"})
     assert load(folder).seen == {"runs": "18", "ticks": "a"}
+
+
+def look_and_tell(folder: Path, first: int) -> None:
+    for number in range(first, first + 25):
+        failed = condition(Event.RUN_FAILED, "score_images", subjects=[str(number)])
+        tell(folder, Observation(occurred=(failed,)), Rules(), START)
+
+
+def test_processes_that_look_at_the_same_time_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    looks = [fork.Process(target=look_and_tell, args=(tmp_path, 25 * n)) for n in range(3)]
+    for look in looks:
+        look.start()
+    for look in looks:
+        look.join(60)
+    assert [look.exitcode for look in looks] == [0, 0, 0]
+    [incident] = load(tmp_path).state.incidents
+    assert incident.count == 75
+
+
+def test_a_secret_in_a_reason_is_not_on_the_disk_and_in_no_message(tmp_path: Path) -> None:
+    reason = f"{'x' * 80} postgresql://c4:hush-4711-hush@lims/imaging does not answer."
+    failed = condition(Event.RUN_FAILED, "x", subjects=["postgresql://c4:hush-4711-hush@lims"], summary=reason)
+    tell(tmp_path, Observation(occurred=(failed,)), Rules(), START)
+    [told] = tell(tmp_path, Observation(), Rules(), START + HOUR)
+    files = [file for file in tmp_path.rglob("*.json") if file.is_file()]
+    assert len(files) == 2
+    assert "hush" not in str(told) + "".join(file.read_text() for file in files)
+    assert "postgresql://c4:********@lims" in told.lines[0]
