@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,8 +33,9 @@ def state(instance: dg.DagsterInstance, asset: str, at: datetime) -> FreshnessSt
     node = defs.resolve_asset_graph().get(dg.AssetKey(asset))
     assert node.freshness_policy
     evaluator = FRESHNESS_EVALUATORS_BY_POLICY_TYPE[type(node.freshness_policy)]()
-    with freeze_time(at):
-        return asyncio.run(evaluator.evaluate_freshness(LoadingContextForTest(instance), node))
+    # In a thread of its own: where a browser's tests have run, this one has an event loop.
+    with freeze_time(at), ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, evaluator.evaluate_freshness(LoadingContextForTest(instance), node)).result()
 
 
 def poll(facility: Facility, cursor: str | None, at: datetime) -> tuple[str | None, int]:

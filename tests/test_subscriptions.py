@@ -15,7 +15,9 @@ from resources.archive.subscriptions import Subscriptions
 from resources.errors import ConfigurationError
 from resources.imaging_database.crystals import crystals_of_inspection, decided_inspections, imaged_plates
 from resources.settings.subscriptions import Subscriptions as Choices
-from tests.conftest import Facility, noon, photograph
+from tests.conftest import Facility, c4, noon, photograph
+
+pytestmark = pytest.mark.usefixtures("judged_without_great_expectations")
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 WITHOUT_PICTURES = Choices()
@@ -260,3 +262,16 @@ def test_the_queries_are_understood_by_every_database(database_url: str, facilit
     assert decided_inspections(database, facility.scorer_version, 3, [made]) == {}
     assert crystals_of_inspection(database, facility.scorer_version, made, 12) == []
     database.engine.dispose()
+
+
+def test_the_commands_subscribe_list_and_end(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    c4(home, "subscribe", "ada@facility.org", "--plates", "ABC*", "--plates", "X[1]", models=tmp_path)
+    listed = json.loads(c4(home, "subscriptions", "--json", models=tmp_path).stdout)
+    assert [(each["address"], each["plates"]) for each in listed] == [("ada@facility.org", ["ABC*", "X[1]"])]
+    token = Subscriptions(home).all()[0].token
+    link = Unsubscribing("https://c4.facility.org").address(token)
+    assert "ada@facility.org is told no more" in c4(home, "unsubscribe", link, models=tmp_path).stdout
+    gone = c4(home, "unsubscribe", "ada@facility.org", models=tmp_path, check=False)
+    assert gone.returncode == 1
+    assert "has not subscribed" in gone.stdout + gone.stderr
