@@ -251,6 +251,14 @@ def test_services_behind_apprise_get_no_mentions_and_no_links_but_c4s_own() -> N
     assert "https://docs.facility.org/handbook/run-failed" in text
 
 
+def test_a_text_that_is_too_long_for_services_is_cut_and_keeps_what_to_do() -> None:
+    text = text_for_services(cleaned(message(lines=("x" * 3000, "y" * 3000))), PLACE)
+    assert len(text) < 3600
+    assert "characters more)" in text
+    assert "Look at the GPU node." in text
+    assert "https://docs.facility.org/handbook/run-failed" in text
+
+
 def test_no_secret_leaves_in_any_part_of_a_message() -> None:
     register_secrets(["planted-4711-secret"])
     secret = "postgresql://c4:planted-4711-secret@lims/imaging"

@@ -4,17 +4,20 @@ import logging
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import SecretStr
 
 from c4_assets.operations.alerts.records import Change, ChannelAway, Message, Severity
 from c4_assets.operations.channels.sending import failures_named, within
-from c4_assets.operations.channels.words import DEFAULT_PLACE, Place, as_text, cleaned, look_of
+from c4_assets.operations.channels.words import DEFAULT_PLACE, Place, as_text, cleaned, cut, look_of
 
 _EMPTY = "\u200b"
 """A character without width: put into what services take for mentions, links and markup, it makes them plain text."""
+
+CHARACTERS = 3500
+"""Characters of a body: Telegram takes 4,096, Mattermost 4,000; services that take fewer cut or split by themselves."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,13 @@ def shown(service: Any) -> str:
 
 
 def text_for_services(message: Message, place: Place) -> str:
-    """A cleaned message as text of which no service makes mentions, links or markup, C4's own addresses aside."""
-    text = as_text(message, place, title=False)
+    """A cleaned message as text of which no service makes mentions, links or markup, C4's own addresses aside.
+
+    Where it is too long, what happened is cut; what to do and the links stay.
+    """
+    room = max(CHARACTERS - len(as_text(replace(message, lines=()), place, title=False)), 200)
+    account = "\n".join(message.lines)
+    text = as_text(replace(message, lines=(cut(account, room),)), place, title=False)
     own = [each.url for each in message.subjects if each.url] + [place.page(message.page)]
     kept = "|".join(re.escape(each) for each in sorted(filter(None, own), key=len, reverse=True))
     parts = re.split(f"({kept})", text) if kept else [text]
