@@ -13,7 +13,7 @@ from c4_assets.operations.alerts.records import Event, Message
 from c4_assets.operations.crystal_mails import Decider, Unsubscribing, news, tell
 from resources.archive.subscriptions import Subscriptions
 from resources.errors import ConfigurationError
-from resources.imaging_database.crystals import crystals_of_inspection, decided_inspections, imaged_plates
+from resources.imaging_database.crystals import crystals_of_inspection, decided_inspections
 from resources.settings.subscriptions import Subscriptions as Choices
 from tests.conftest import Facility, c4, noon, photograph
 
@@ -247,21 +247,6 @@ def test_what_was_told_is_remembered_for_longer_than_it_could_be_told_again(
     assert subscriptions.told("ada@facility.org") == {"399:P1", "0:P1"}
     [file] = (tmp_path / "data").rglob("told.json")
     assert set(json.loads(file.read_text())["ada@facility.org"]) == {"399:P1", "0:P1"}
-
-
-def test_the_queries_are_understood_by_every_database(database_url: str, facility: Facility) -> None:
-    from resources.imaging_database import ImagingDatabase
-    from resources.imaging_database.register import NewImage, register_inspection, seed_classes
-
-    database = ImagingDatabase(database_url)
-    database.upgrade()
-    seed_classes(database)
-    made = register_inspection(database, "P1", noon(1), None, [NewImage("A01", 1, "P1/a.jpg")]).inspection_id
-    [plate] = imaged_plates(database, noon(2), noon(0))
-    assert (plate.inspection_id, plate.plate, plate.imaged_at) == (made, "P1", noon(1))
-    assert decided_inspections(database, facility.scorer_version, 3, [made]) == {}
-    assert crystals_of_inspection(database, facility.scorer_version, made, 12) == []
-    database.engine.dispose()
 
 
 def test_the_commands_subscribe_list_and_end(tmp_path: Path) -> None:
