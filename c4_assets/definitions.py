@@ -11,6 +11,8 @@ from c4_assets.assets.human_labels import human_labels
 from c4_assets.assets.marco_probabilities import marco_probabilities
 from c4_assets.assets.raw_inspection_images import raw_inspection_images
 from c4_assets.deployment import SETTINGS, resources_of
+from c4_assets.runs.crystal_mails import tell_crystals
+from c4_assets.runs.daily_digest import daily_digest, tell_digest
 from c4_assets.runs.executors import EXECUTORS
 from c4_assets.runs.jobs import (
     collect_disagreements,
@@ -21,6 +23,7 @@ from c4_assets.runs.jobs import (
     weekly_ashes,
 )
 from c4_assets.runs.prune_runs import prune_runs, weekly_pruning
+from sensors.crystals_found import crystals_found
 from sensors.lost_runs import lost_runs
 from sensors.new_inspections import new_inspections
 from sensors.requested_days import requested_days
@@ -37,9 +40,9 @@ defs = dg.Definitions(
         ashes_disagreements,
         backlog_coverage,
     ],
-    jobs=[score_images, collect_disagreements, count_backlog, prune_runs],
-    sensors=[new_inspections, requested_days, lost_runs],
-    schedules=[settle_yesterday, weekly_ashes, daily_coverage, weekly_pruning],
+    jobs=[score_images, collect_disagreements, count_backlog, prune_runs, tell_crystals, tell_digest],
+    sensors=[new_inspections, requested_days, lost_runs, crystals_found],
+    schedules=[settle_yesterday, weekly_ashes, daily_coverage, weekly_pruning, daily_digest],
     resources=resources_of(SETTINGS),
     executor=EXECUTORS[SETTINGS.runs.executor],
 )

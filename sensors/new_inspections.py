@@ -12,6 +12,7 @@ from dagster import DagsterRunStatus as Status
 
 from c4_assets.deployment import SETTINGS
 from c4_assets.models.active import ActiveModels
+from c4_assets.runs.freshness import inspections_seen, seen
 from c4_assets.runs.jobs import PRIORITY_RUN_TAGS, Tick, collect_disagreements, score_images, sensor
 from c4_assets.runs.log_lines import TICK_TAG, new_tick
 from c4_assets.runs.lost_runs import end_lost_runs
@@ -21,7 +22,7 @@ from c4_assets.runs.step_failures import in_backfill
 from resources.errors import C4Error
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.lost_files import days_to_look_again
-from resources.imaging_database.work import day_bounds, pending_of_all
+from resources.imaging_database.work import day_bounds, newest_inspection, pending_of_all
 from resources.log_context import working_on
 from resources.settings import Settings
 
@@ -39,6 +40,9 @@ PARTITION_TAG = "dagster/partition"
 FAILED_POLLS_BORNE = 2
 """Polls in a row that may fail because the database does not answer. From the next one on the tick fails, too, so that
 Dagster's UI shows it in red. What only an operator can mend fails at once."""
+
+NEWEST_KEY = "newest"
+"""In the cursor: the time of the newest inspection that Dagster was told of."""
 
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
@@ -129,6 +133,8 @@ def new_inspections(
 
     The requests have no run key: Dagster remembers keys for ever and would drop a second request for a day whose
     first run failed. Asking Dagster which days are in flight ensures that no day has two runs.
+
+    A newer inspection makes the asset ``inspections`` fresh, whether it has anything to score or not.
     """
     set_pool_limits(context.instance)  # the daemon's first tick precedes its first run
     end_lost_runs(context.instance)  # their days need not wait for them
@@ -139,19 +145,21 @@ def new_inspections(
         first, _ = day_bounds(settings.runs.start_date)
         lost = days_to_look_again(imaging_database, versions, since, MOST_OLD_DAYS, first)
         pending = lost | pending_of_all(imaging_database, versions, settings.runs.max_attempts, since, due_only=True)
+        newest = newest_inspection(imaging_database, now)
     except C4Error as error:
         log.warning("%s", error)
         return _skipped(context, error)
     decision = decide(pending, days_in_flight(context.instance, pending), now.date(), settings.runs.start_date)
-    cursor = json.dumps({"polled_at": now.isoformat(timespec="seconds"), "saw": decision.explanation})
-    if not decision.requests:
-        context.update_cursor(cursor)
-        log.debug("%s", decision.explanation)
-        return dg.SkipReason(f"{decision.explanation} (last {settings.runs.window_days} days)")
-    context.log.info(decision.explanation)
+    told_before = _newest_told(context.cursor)
+    new = seen(newest, told_before, now, settings.freshness)
+    cursor = {"polled_at": now.isoformat(timespec="seconds"), "saw": decision.explanation, **_told(new or told_before)}
     tick = new_tick()
-    with working_on(correlation=tick):
-        log.info("%s", decision.explanation)
+    if decision.requests:
+        context.log.info(decision.explanation)
+        with working_on(correlation=tick):
+            log.info("%s", decision.explanation)
+    else:
+        log.debug("%s", decision.explanation)
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
@@ -160,8 +168,21 @@ def new_inspections(
             )
             for day in decision.requests
         ],
-        cursor=cursor,
+        skip_reason=None if decision.requests else f"{decision.explanation} (last {settings.runs.window_days} days)",
+        cursor=json.dumps(cursor),
+        asset_events=[inspections_seen(new)] if new else [],
     )
+
+
+def _told(newest: datetime | None) -> dict[str, str]:
+    return {NEWEST_KEY: newest.isoformat()} if newest else {}
+
+
+def _newest_told(cursor: str | None) -> datetime | None:
+    """The newest inspection that Dagster was told of, as an earlier tick left it in the cursor."""
+    with suppress(ValueError, TypeError, AttributeError, KeyError):
+        return datetime.fromisoformat(json.loads(cursor or "{}")[NEWEST_KEY])
+    return None
 
 
 def _skipped(context: dg.SensorEvaluationContext, error: C4Error) -> dg.SkipReason:
@@ -175,5 +196,6 @@ def _skipped(context: dg.SensorEvaluationContext, error: C4Error) -> dg.SkipReas
         before = int(json.loads(context.cursor or "{}").get("failed_polls", 0))
     if not error.retryable or before >= FAILED_POLLS_BORNE:
         raise error from None
-    context.update_cursor(json.dumps({"failed_polls": before + 1, "saw": str(error)}))
+    told = _told(_newest_told(context.cursor))
+    context.update_cursor(json.dumps({"failed_polls": before + 1, "saw": str(error), **told}))
     return dg.SkipReason(str(error))

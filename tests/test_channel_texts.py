@@ -193,7 +193,10 @@ def test_a_subscribers_mail_says_how_to_end_it_and_has_its_pictures() -> None:
     mail = compose(cleaned(made), "c4@facility.org", ["a@b.org"], AT, PLACE)
     read = email.message_from_bytes(mail.as_bytes(), policy=email.policy.default)
     assert read["Subject"] == "C4: 2 likely crystals"
-    assert read["List-Unsubscribe"] == "<https://c4.facility.org/unsubscribe?token=abc&p=1>"
+    by_mail = "<mailto:c4@facility.org?subject=unsubscribe%20abc%26p%3D1>"
+    raw = mail.as_bytes().replace(b"\r\n ", b" ")
+    assert f"List-Unsubscribe: <https://c4.facility.org/unsubscribe?token=abc&p=1>, {by_mail}\r\n".encode() in raw
+    assert read["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     pictures = [part for part in read.walk() if part.get_content_maintype() == "image"]
     assert [(part.get_content_type(), part.get_content()) for part in pictures] == [
         ("image/jpeg", b"\xff\xd8one"),

@@ -19,6 +19,8 @@ from sqlalchemy import create_engine, select, text
 from resources.errors import ConfigurationError, DataError, Unavailable
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.contract import check
+from resources.imaging_database.crystals import crystals_of_inspection, decided_inspections, imaged_plates
+from resources.imaging_database.day_numbers import day_numbers
 from resources.imaging_database.human_scores import newest_human_scores
 from resources.imaging_database.inspections import inspections_of_day
 from resources.imaging_database.labels import human_labels
@@ -362,3 +364,18 @@ def test_a_database_that_does_not_answer_is_named_without_its_password() -> None
     with pytest.raises(Unavailable, match=re.escape("c4:***@127.0.0.1:9/lims")) as error, database.reading():
         pass
     assert "hush" not in str(error.value)
+
+
+def test_decided_inspections_and_the_likeliest_crystals_are_the_same_in_every_database(facility: Facility) -> None:
+    files = {f"{seed}.jpg": photograph(seed) for seed in range(12)}
+    inspection = facility.add_plate("P1", files)
+    [plate] = imaged_plates(facility.database, noon(2), noon(0))
+    assert (plate.inspection_id, plate.plate, plate.imaged_at) == (inspection, "P1", noon(1))
+    assert decided_inspections(facility.database, facility.scorer_version, 3, [inspection]) == {}
+    facility.score()
+    decided = decided_inspections(facility.database, facility.scorer_version, 3, [inspection])[inspection]
+    best = crystals_of_inspection(facility.database, facility.scorer_version, inspection, 12)
+    assert 0 < decided.crystals == len(best) < decided.scored == decided.listed == 12
+    assert [each.probability for each in best] == sorted((each.probability for each in best), reverse=True)
+    numbers = day_numbers(facility.database, facility.scorer_version, 3, noon(2), datetime.now(UTC))
+    assert (numbers.listed, numbers.scored, numbers.crystals, numbers.failed) == (12, 12, len(best), ())

@@ -60,9 +60,20 @@ def tick(facility: Facility) -> tuple[dg.SensorResult | dg.SkipReason, dg.Sensor
         instance=facility.instance,
         resources={name: facility.resources[name] for name in ("imaging_database", "models", "settings")},
     )
+    return evaluated(context), context
+
+
+def evaluated(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """What the sensor answers; of a tick that asks for no run, the reason. The cursor is moved as the daemon does."""
     result = new_inspections(context)
     assert isinstance(result, dg.SensorResult | dg.SkipReason)
-    return result, context
+    if isinstance(result, dg.SkipReason):
+        return result
+    if result.cursor:
+        context.update_cursor(result.cursor)
+    for event in result.asset_events:
+        context.instance.report_runless_asset_event(event)
+    return result.skip_reason or result
 
 
 def asked(result: dg.SensorResult | dg.SkipReason) -> list[str | None]:
@@ -185,7 +196,7 @@ def tick_after(facility: Facility, cursor: str | None) -> tuple[dg.SkipReason, s
         cursor=cursor,
         resources={name: facility.resources[name] for name in ("imaging_database", "models", "settings")},
     )
-    result = new_inspections(context)
+    result = evaluated(context)
     assert isinstance(result, dg.SkipReason)
     return result, context.cursor
 

@@ -14,6 +14,7 @@ from c4_assets.labels.people import People
 from c4_assets.models.active import ActiveModels
 from c4_assets.models.marco.preprocessing import thumbnail
 from c4_assets.pictures.contact_sheet import Tile
+from c4_assets.runs.freshness import POLICIES
 from c4_assets.runs.metadata import (
     FACILITY,
     GROUP,
@@ -63,6 +64,7 @@ def _tiles(rows: Sequence[ScorePair], pictures: Sequence[bytes | None], people: 
     owners=[FACILITY],
     op_tags=StepResources(where="here").as_tag(),
     retry_policy=CPU_RETRIES,
+    freshness_policy=POLICIES["ashes_disagreements"],
     metadata=column_schema(
         image_id="int64",
         inspection_id="int64",

@@ -13,6 +13,7 @@ from c4_assets.models.active import ActiveModels
 from c4_assets.pictures.backlog_page import describe_backfill, share
 from c4_assets.pictures.backlog_plots import heat_map, rate_plot
 from c4_assets.runs.backfills import backfills
+from c4_assets.runs.freshness import POLICIES
 from c4_assets.runs.metadata import FACILITY, GROUP, scorer_version_metadata
 from c4_assets.runs.observed import observe
 from c4_assets.runs.step_failures import CPU_RETRIES, translate_errors
@@ -30,6 +31,7 @@ from resources.settings import Settings
     owners=[FACILITY],
     op_tags=StepResources(where="here").as_tag(),
     retry_policy=CPU_RETRIES,
+    freshness_policy=POLICIES["backlog_coverage"],
 )
 def backlog_coverage(
     context: dg.AssetExecutionContext,

@@ -13,6 +13,7 @@ from c4_assets.models.classifier import Classifier
 from c4_assets.runs.by_model import ModelDay, by_model
 from c4_assets.runs.check_specs import specs_of
 from c4_assets.runs.days import Events, process_days
+from c4_assets.runs.freshness import POLICIES
 from c4_assets.runs.left_images import images_left
 from c4_assets.runs.metadata import (
     FACILITY,
@@ -44,6 +45,7 @@ LINEAGE = column_lineage("class_predictions", "image_id", "crystal", *PROBABILIT
     owners=[FACILITY],
     op_tags=StepResources(where="here").as_tag(),
     retry_policy=CPU_RETRIES,
+    freshness_policy=POLICIES["db_scores"],
     metadata={
         **column_schema(
             image_id="bigint",

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from c4_assets.runs.freshness import POLICIES
 from c4_assets.runs.metadata import FACILITY, GROUP
 
 inspections = dg.AssetSpec(
@@ -10,6 +11,7 @@ inspections = dg.AssetSpec(
     kinds={"sql"},
     owners=[FACILITY],
     description="Inspections and their images, as the imagers pushed them into the imaging database.",
+    freshness_policy=POLICIES["inspections"],
 )
 
 human_scores = dg.AssetSpec(

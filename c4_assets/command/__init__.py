@@ -20,6 +20,12 @@ COMMANDS = {
     "status": ("status.status", "Show how many images are in which state, for each scorer version and day of imaging."),
     "retry": ("status.retry", "Give failed images their attempts back and end the waits of others."),
     "prune": ("prune.prune", "Delete old runs from Dagster that nothing needs any more."),
+    "subscribe": (
+        "subscriptions.subscribe",
+        "Mail somebody about likely new crystals on plates, once an inspection.",
+    ),
+    "subscriptions": ("subscriptions.subscriptions", "List who is told of new crystals on which plates."),
+    "unsubscribe": ("subscriptions.unsubscribe", "End what somebody has subscribed to."),
     "ui": ("ui.ui", "Start Dagster's UI, sensors and schedules."),
     "config": ("config.config", "Print the settings in effect as a file c4.toml."),
     "backlog": ("backlog.app", "Score all of history: how far it is, and the backfills that do it."),

@@ -63,6 +63,8 @@ def ui(
 ) -> None:
     """Start Dagster's UI, sensors and schedules until it is interrupted."""
     from c4_assets.web.access import Access, Guarded
+    from c4_assets.web.unsubscribing import WithUnsubscribing
+    from resources.archive.subscriptions import Subscriptions
 
     settings = enter_demo_home() if demo else Settings.from_environment()
     access = Access.of(settings.ui, host)
@@ -90,7 +92,8 @@ def ui(
             workspace = stack.enter_context(code_servers(instance, workspace))
             daemon = stack.enter_context(_daemon(workspace))
         application = stack.enter_context(webserver(instance, workspace))
-        _serve(Guarded(application, access), listener, daemon)
+        guarded = Guarded(application, access)
+        _serve(WithUnsubscribing(guarded, access, Subscriptions(settings.data)), listener, daemon)
 
 
 def _end_by_signals() -> None:

@@ -26,16 +26,13 @@ def _asset_job(name: str, assets: Sequence[str], description: str) -> Unresolved
 
 
 def schedule(
-    job: dg.JobDefinition | UnresolvedAssetJobDefinition, cron_schedule: str
-) -> Callable[[Callable[..., dg.RunRequest]], dg.ScheduleDefinition]:
-    """Decorates a function that asks for a run of the job.
-
-    The schedule's times are UTC, and it is on until an operator turns it off.
-    """
+    job: dg.JobDefinition | UnresolvedAssetJobDefinition, cron_schedule: str, time_zone: str = "UTC"
+) -> Callable[[Callable[..., dg.RunRequest | dg.SkipReason]], dg.ScheduleDefinition]:
+    """Decorates a function that asks for a run of the job. The schedule is on until an operator turns it off."""
     return _dagster.schedule(
         job=job,
         cron_schedule=cron_schedule,
-        execution_timezone="UTC",
+        execution_timezone=time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
 

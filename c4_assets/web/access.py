@@ -84,13 +84,14 @@ class Access:
         """Why a request or a websocket is not let through, or None."""
         headers = Headers(scope=scope)
         return (
-            self._wrong_host(headers)
+            self.wrong_host(headers)
             or self._wrong_origin(headers)
             or self._unknown_person(headers, scope)
             or (_wrong_method(headers, scope) if scope["type"] == "http" else None)
         )
 
-    def _wrong_host(self, headers: Headers) -> Refusal | None:
+    def wrong_host(self, headers: Headers) -> Refusal | None:
+        """Why nothing is answered under the name that a request has, or None."""
         asked = headers.getlist("host")
         if len(asked) == 1 and _name(asked[0]) in self.hosts:
             return None

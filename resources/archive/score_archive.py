@@ -152,6 +152,10 @@ class ScoreArchive:
         """
         return self._of_day(day, self._day_file("probabilities", day), _read_fingerprints, {})
 
+    def thumbnails(self, day: date) -> dict[int, bytes]:
+        """The JPEGs of the day's likeliest crystals, by number of the image: :data:`THUMBNAILS_A_DAY` at most."""
+        return self._of_day(day, self._day_file("thumbnails", day), _read_thumbnails, {})
+
     def merge(self, day: date) -> list[ImageOutcome]:
         """Merges the day's checkpoints into its one file and returns what is in it.
 

@@ -278,6 +278,13 @@ def newest_days(database: ImagingDatabase, count: int) -> datetime | None:
     return start
 
 
+def newest_inspection(database: ImagingDatabase, now: datetime) -> datetime | None:
+    """The time of the newest inspection that is not in the future, UTC: one step down the index of ``imaged_at``."""
+    query = select(func.max(inspections.c.imaged_at)).where(is_dated(), inspections.c.imaged_at <= now)
+    with database.reading("poll") as connection:
+        return connection.scalar(query)
+
+
 def failures(
     database: ImagingDatabase, scorer_version: str, max_attempts: int = 3, *, most: int | None = None
 ) -> list[ImageFailure]:

@@ -13,6 +13,7 @@ from resources.redaction import register_secrets
 from resources.settings import old_variables
 from resources.settings.alerts import Alerts
 from resources.settings.checks import Thresholds
+from resources.settings.freshness import Freshness
 from resources.settings.keys import Key, is_secret, known_keys, nested
 from resources.settings.logs import Logs
 from resources.settings.old_variables import (
@@ -32,6 +33,7 @@ from resources.settings.sources import (
     read_variables,
     site_file,
 )
+from resources.settings.subscriptions import Subscriptions
 from resources.settings.types import LocalPath
 from resources.settings.words import problems_of
 from resources.ssh import SshAccess
@@ -91,6 +93,10 @@ class Settings(BaseSettings):
     )
     slurm: Site | None = Field(default=None, description="The Slurm cluster, if there is one.")
     checks: Thresholds = Field(default=Thresholds(), description="Thresholds of the data quality checks.")
+    subscriptions: Subscriptions = Field(
+        default=Subscriptions(), description="Mails with new crystals to those who subscribed to plates."
+    )
+    freshness: Freshness = Field(default=Freshness(), description="By when Dagster expects assets to be made again.")
 
     _old: Old = PrivateAttr(default_factory=Old)
     _sources: dict[Key, str] = PrivateAttr(default_factory=dict[Key, str])

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime
+from email.policy import SMTP, EmailPolicy
+from email.utils import format_datetime, parseaddr
 from typing import cast
+from urllib.parse import quote
 
 from c4_assets.operations.alerts.records import Change, Message, Picture, Severity
 from c4_assets.operations.channels.words import Place, as_text, cut, look_of, more, state_of
@@ -18,6 +19,27 @@ SUBJECT = 150
 
 LINE = 20_000
 """Characters of one text in a mail."""
+
+
+class _Policy(EmailPolicy):
+    """As :data:`email.policy.SMTP`, but addresses at which a subscription ends stay as they are.
+
+    Python writes a long word of a header that it does not know as ``=?utf-8?q?…?=``, which no program for mail reads
+    there.
+    """
+
+    def fold(self, name: str, value: str) -> str:
+        if name.lower() != "list-unsubscribe":
+            return super().fold(name, value)
+        return f"{name}: {f',{self.linesep} '.join(str(value).split(', '))}{self.linesep}"
+
+    def fold_binary(self, name: str, value: str) -> bytes:
+        if name.lower() != "list-unsubscribe":
+            return super().fold_binary(name, value)
+        return self.fold(name, value).encode()
+
+
+_POLICY = _Policy(linesep=SMTP.linesep)
 
 
 @dataclass(frozen=True)
@@ -42,7 +64,7 @@ def compose(message: Message, sender: str, to: Sequence[str], now: datetime, pla
         ValueError: an address is none.
     """
     domain = _domain(sender)
-    mail = EmailMessage(policy=SMTP)
+    mail = EmailMessage(policy=_POLICY)
     mail["From"] = sender
     mail["To"] = ", ".join(to) if to else "undisclosed-recipients:;"
     mail["Subject"] = subject(message)
@@ -50,12 +72,24 @@ def compose(message: Message, sender: str, to: Sequence[str], now: datetime, pla
     mail["Message-ID"] = f"<c4-{_digest('message', message.id)}@{domain}>"
     mail["In-Reply-To"] = mail["References"] = f"<c4-{_digest('thread', message.thread)}@{domain}>"
     mail["Auto-Submitted"] = "auto-generated"  # no answer by machines (RFC 3834)
-    if message.unsubscribe:
-        mail["List-Unsubscribe"] = f"<{message.unsubscribe}>"
+    _tell_how_to_end(mail, message.unsubscribe, sender)
     if message.severity is Severity.ERROR and message.change is not Change.RECOVERED:
         mail["Importance"] = "high"
     _fill(mail, message, place, domain)
     return mail
+
+
+def _tell_how_to_end(mail: EmailMessage, unsubscribe: str, sender: str) -> None:
+    """Names where programs for mail end a subscription: a page by one click (RFC 8058), and a mail besides."""
+    if not unsubscribe:
+        return
+    if unsubscribe.startswith("mailto:"):
+        mail["List-Unsubscribe"] = f"<{unsubscribe}>"
+        return
+    words = quote(f"unsubscribe {unsubscribe.rpartition('token=')[2]}", safe="")
+    by_mail = f"mailto:{quote(parseaddr(sender)[1], safe='@')}?subject={words}"
+    mail["List-Unsubscribe"] = f"<{unsubscribe}>, <{by_mail}>"
+    mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
 
 
 def subject(message: Message) -> str:

@@ -1,0 +1,205 @@
+"""Who is told of new crystals on which plates, and what they have been told.
+
+Two JSON files of this deployment, which its account alone may read: addresses are personal, and whoever knows a token
+can end a subscription. They are no tables of the imaging database, because that is often a LIMS's: a new table there
+waits for its administrator, and everybody who may read C4's tables would read the addresses.
+"""
+
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from resources.atomic_write import atomic_write
+from resources.errors import ConfigurationError
+from resources.file_lock import locked
+
+ADDRESS = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
+"""An address of mail as HTML's own forms take it: no space, line break, comma or name around it, which a mail's head
+would read as more than one address."""
+
+LONGEST_ADDRESS = 254
+"""Of RFC 5321."""
+
+LOCK_WAIT_S = 60
+
+TOLD_FOR = timedelta(days=400)
+"""How long is remembered what somebody was told: longer than ``subscriptions.days`` can be."""
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """What one person wants to hear of.
+
+    Attributes:
+        plates: patterns of barcodes, with ``*``, ``?`` and ``[…]``; capitals count.
+        created: inspections that were scored before are not told.
+        token: who knows it may end the subscription.
+    """
+
+    address: str
+    plates: tuple[str, ...]
+    created: datetime
+    token: str
+
+    def wants(self, plate: str) -> bool:
+        """Whether one of the patterns fits a plate."""
+        return any(fnmatchcase(plate, pattern) for pattern in self.plates)
+
+
+class Subscriptions:
+    """The subscriptions of a deployment, in a folder of its data. Every change is whole, and one at a time.
+
+    Raises (from all methods):
+        ConfigurationError: a file is damaged; nothing is written over it.
+        OSError: the folder cannot be read or written.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._folder = data / "subscriptions"
+        self._people, self._told = self._folder / "subscriptions.json", self._folder / "told.json"
+
+    def all(self) -> list[Subscription]:
+        """Every subscription, by address."""
+        found = _read(self._people)
+        try:
+            known = [
+                Subscription(
+                    str(address), tuple(each["plates"]), datetime.fromisoformat(each["created"]), each["token"]
+                )
+                for address, each in found.items()
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(self._people) from error
+        return sorted(known, key=lambda each: each.address)
+
+    def add(self, address: str, plates: Sequence[str], now: datetime) -> Subscription:
+        """Adds patterns to what somebody has subscribed to. Doing it again changes nothing.
+
+        Raises:
+            ConfigurationError: this is no address, or there is no pattern.
+        """
+        if len(address) > LONGEST_ADDRESS or not ADDRESS.fullmatch(address):
+            raise ConfigurationError(f"{address!r} is no address of mail like name@facility.org.")
+        wanted = [pattern.strip() for pattern in plates if pattern.strip()]
+        if not wanted:
+            raise ConfigurationError("Say which plates: --plates 'ABC*', or --plates '*' for all.")
+        with self._changing():
+            known = {each.address.casefold(): each for each in self.all()}
+            before = known.get(address.casefold())
+            made = Subscription(
+                before.address if before else address,
+                tuple(dict.fromkeys((*(before.plates if before else ()), *wanted))),
+                before.created if before else now,
+                before.token if before else secrets.token_urlsafe(24),
+            )
+            self._write([*(each for each in known.values() if each != before), made])
+        return made
+
+    def remove(self, address: str) -> Subscription | None:
+        """Ends what somebody has subscribed to, and forgets what they were told. None if there is nothing to end."""
+        with self._changing():
+            known = self.all()
+            gone = next((each for each in known if each.address.casefold() == address.casefold()), None)
+            if gone:
+                self._write([each for each in known if each != gone])
+                told = _read(self._told)
+                if told.pop(gone.address, None) is not None:
+                    _write(self._told, told)
+        return gone
+
+    def of_token(self, token: str) -> Subscription | None:
+        """The subscription that a token ends."""
+        given = token.encode(errors="replace")
+        return next((each for each in self.all() if hmac.compare_digest(each.token.encode(), given)), None)
+
+    def told(self, address: str) -> set[str]:
+        """The inspections that somebody was told of, as :func:`key_of` names them."""
+        return set(_read(self._told).get(address, {}))
+
+    @contextmanager
+    def telling(self, now: datetime) -> Generator["Telling"]:
+        """Holds what was told while more is told: two that tell at once do so one after the other."""
+        with self._changing():
+            telling = Telling(_read(self._told), now)
+            try:
+                yield telling
+            finally:
+                if telling.changed:
+                    _write(self._told, telling.remembered())
+
+    @contextmanager
+    def _changing(self) -> Generator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with locked(self._folder / "subscriptions.lock", LOCK_WAIT_S):
+            yield
+
+    def _write(self, known: Iterable[Subscription]) -> None:
+        _write(
+            self._people,
+            {
+                each.address: {"plates": list(each.plates), "created": each.created.isoformat(), "token": each.token}
+                for each in known
+            },
+        )
+
+
+class Telling:
+    """What has been told, while it grows."""
+
+    def __init__(self, told: dict[str, Any], now: datetime) -> None:
+        self._told, self._now = told, now
+        self.changed = False
+
+    def is_told(self, address: str, key: str) -> bool:
+        """Whether somebody was told of an inspection."""
+        return key in self._told.get(address, {})
+
+    def add(self, address: str, key: str) -> None:
+        """Remembers that somebody is told of an inspection."""
+        self._told.setdefault(address, {})[key] = self._now.isoformat()
+        self.changed = True
+
+    def remembered(self) -> dict[str, Any]:
+        """What is still to be remembered."""
+        oldest = (self._now - TOLD_FOR).isoformat()
+        return {address: {key: at for key, at in keys.items() if at >= oldest} for address, keys in self._told.items()}
+
+
+def key_of(inspection_id: int, plate: str) -> str:
+    """What tells an inspection from others. After a restored backup its number alone may be another one's."""
+    return f"{inspection_id}:{plate}"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found: Any = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise _damaged(file) from error
+    if not isinstance(found, dict):
+        raise _damaged(file)
+    return found  # pyright: ignore[reportUnknownVariableType]
+
+
+def _damaged(file: Path) -> ConfigurationError:
+    return ConfigurationError(
+        f"{file} cannot be read as what C4 writes: take it from the last backup, or remove it. Without "
+        "subscriptions.json nobody is subscribed; without told.json, mails of the last days may come twice."
+    )
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    with atomic_write(file) as temporary:
+        temporary.touch(mode=0o600)
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
