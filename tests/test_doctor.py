@@ -52,6 +52,7 @@ from resources.redaction import redacted
 from resources.settings import Settings
 from testing.always import always
 from testing.dagster_types import job_without_steps
+from testing.http_receiver import Answer, http_receiver
 from testing.listeners import listener, say_nothing
 from testing.ports import free_port
 from testing.postgresql import PASSWORD, Server, running_server
@@ -177,7 +178,7 @@ def told(found: Sequence[Finding]) -> str:
 def test_a_good_set_up_is_well_and_one_image_goes_through_all_of_it(place: Place) -> None:
     found = findings(look_around(patience=PATIENCE_S))
     assert exit_status(found) == 0, told(found)
-    assert {each.id for each in found if each.verdict is not PASSED} == {"dagster.daemons"}, told(found)
+    assert {each.id for each in found if each.verdict is not PASSED} == {"dagster.daemons", "messengers"}, told(found)
     seen = {each.id: each.what for each in found}
     assert "plate P1, A01.1" in seen["image.listed"]
     assert "bytes in" in seen["image.fetched"]
@@ -708,3 +709,19 @@ def test_a_narrow_terminal_folds_words_and_leaves_commands_whole() -> None:
 
 def test_a_terminal_without_such_characters_gets_others() -> None:
     assert lines_of(Finding("a", "seen", FAILED), encoding="ascii") == ["x seen"]
+
+
+def test_a_test_message_is_sent_when_asked_for_and_a_channel_that_refuses_it_is_named(place: Place) -> None:
+    with http_receiver() as web:
+        place.set(C4_ALERTS_WEBHOOK=f"{web.url}/hook/pl4nted-secret")
+        quiet = {each.id: each for each in findings(look_around(patience=PATIENCE_S))}
+        assert quiet["messengers"].what.startswith("messages go to webhook")
+        assert web.received == []
+        sent = {each.id: each for each in findings(look_around(patience=PATIENCE_S, send_test=True))}
+        assert sent["messengers.webhook"].verdict is PASSED
+        assert len(web.received) == 1
+        web.answer = Answer(status=500, body=b"broken")
+        refused = {each.id: each for each in findings(look_around(patience=PATIENCE_S, send_test=True))}
+    assert refused["messengers.webhook"].verdict is FAILED
+    assert "500" in refused["messengers.webhook"].fix
+    assert "pl4nted-secret" not in as_printed(list(refused.values()))

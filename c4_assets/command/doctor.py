@@ -37,6 +37,7 @@ def doctor(
         bool, typer.Option("--fix", help="Mend what is safe to mend, say what was done, and look again.")
     ] = False,
     nodes: Annotated[bool, typer.Option("--nodes", help="Also look from compute nodes, by small Slurm jobs.")] = False,
+    send_test: Annotated[bool, typer.Option("--send-test", help="Send a test message through each messenger.")] = False,
     patience: Annotated[float, typer.Option(min=0.1, help="Seconds that one check may take.")] = EACH_S,
 ) -> None:
     """Say whether the set-up is well, and what to do where it is not.
@@ -46,7 +47,7 @@ def doctor(
     logging.getLogger("c4").propagate = False  # what is tried again is told by the lines, when it has failed
     logging.getLogger("c4").addHandler(logging.NullHandler())
     console = _console()
-    examined, mended = look_around(nodes, patience), None
+    examined, mended = look_around(nodes, patience, send_test), None
     if fix:
         mended = mend(examined)
         examined = look_around(nodes, patience) if mended else examined
@@ -82,11 +83,12 @@ def _print_mended(console: "Console", mended: Sequence[str] | None) -> None:
         console.print("Nothing was there that is safe to mend.\n" if not mended else "")
 
 
-def look_around(nodes: bool = False, patience: float = EACH_S) -> list[Examined]:
+def look_around(nodes: bool = False, patience: float = EACH_S, send_test: bool = False) -> list[Examined]:
+    """Everything that was found. See the options of :func:`doctor`."""
     settings, problem = read_settings()
     checks = [*configuration_checks(settings, problem), *version_checks(settings)]
     if settings is not None:
-        checks += _checks_of(settings, patience)
+        checks += [*_checks_of(settings, patience), *_messenger_checks(settings, send_test)]
     checks = [replace(check, patience=patience) for check in checks]
     examined = examine(checks, patience * TOGETHER_S / EACH_S)
     if nodes and settings is not None and settings.slurm is not None:
@@ -137,6 +139,19 @@ def _opened(settings: Settings) -> "dg.DagsterInstance":
     import dagster as dg
 
     return dg.DagsterInstance.from_config(str(settings.dagster_home))
+
+
+def _messenger_checks(settings: Settings, send_test: bool) -> list[Check]:
+    from c4_assets.command.alerts import NO_CHANNEL, opened_channels, test_message
+    from c4_assets.operations.alerts.state import alerts_folder, outbox_of
+    from c4_assets.operations.doctor.messengers import messenger_checks
+
+    return messenger_checks(
+        lambda: opened_channels(settings),
+        lambda: outbox_of(alerts_folder(settings.home)).load().ways,
+        NO_CHANNEL,
+        test_message if send_test else None,
+    )
 
 
 def _broken(problem: str) -> Check:
