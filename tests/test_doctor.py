@@ -116,8 +116,16 @@ class Place:
             DAGSTER_POSTGRES_DB="dagster",
         )
         put_dagster_yaml(self.home / "dagster" / "dagster.yaml", shipped_dagster_yaml(self.settings))
-        login = f'[slurm.login]\nhost = "127.0.0.1"\nuser = "c4"\nport = {port}\n'
+        self.set(C4_STORE_KNOWN_HOSTS=self.login_node(port))
+
+    def login_node(self, port: int) -> Path:
+        """Has Slurm's commands run behind a port, whose host's key is known: the file that has it."""
+        make_key(self.home / "host_key")
+        known = self.home / "known_hosts"
+        known.write_text(f"[127.0.0.1]:{port} {(self.home / 'host_key.pub').read_text()}")
+        login = f'[slurm.login]\nhost = "127.0.0.1"\nuser = "c4"\nport = {port}\nknown_hosts = "{known}"\n'
         self.write(f'[slurm]\nfolder = "{self.home}/jobs"\n\n{login}')
+        return known
 
     def by_ssh(self, **changes: str | Path) -> None:
         assert self.ssh
@@ -532,8 +540,7 @@ def test_when_every_host_hangs_it_ends_within_ten_seconds_and_names_each(place: 
 
 def test_slurm_that_does_not_answer_over_ssh_is_one_line(place: Place) -> None:
     with listener(say_nothing) as port:
-        login = f'[slurm.login]\nhost = "127.0.0.1"\nuser = "c4"\nport = {port}\n'
-        place.write(f'[slurm]\nfolder = "{place.home}/jobs"\n\n{login}')
+        place.login_node(port)
         done = c4_doctor(place, "--patience", "3")
     assert done.returncode == 1, done.stdout
     assert "✗ Slurm: no answer within" in done.stdout

@@ -4,9 +4,11 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Collection, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from c4_assets.runs.instance_health import OpenedInstance
+
+WITHIN_S, LEAST_S = 9.5, 3.0
+"""The command ends within so many seconds of its start, and looks for so many at least."""
 
 NODES_PATIENCE_S = 180
 """Seconds that a job on a compute node may wait and run."""
@@ -47,7 +52,7 @@ def doctor(
     logging.getLogger("c4").propagate = False  # what is tried again is told by the lines, when it has failed
     logging.getLogger("c4").addHandler(logging.NullHandler())
     console = _console()
-    examined, mended = look_around(nodes, patience, send_test), None
+    examined, mended = look_around(nodes, patience, send_test, _left if patience == EACH_S else None), None
     if fix:
         mended = mend(examined)
         examined = look_around(nodes, patience) if mended else examined
@@ -59,6 +64,13 @@ def doctor(
         print_sections(console, by_section(examined))
         console.print(summary(findings))
     _end(exit_status(findings))
+
+
+def _left() -> float:
+    """Seconds that the checks may take so that the command ends within ten, however long it took to start."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    running = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return min(TOGETHER_S, max(LEAST_S, WITHIN_S - running))
 
 
 def _console() -> "Console":
@@ -83,14 +95,23 @@ def _print_mended(console: "Console", mended: Sequence[str] | None) -> None:
         console.print("Nothing was there that is safe to mend.\n" if not mended else "")
 
 
-def look_around(nodes: bool = False, patience: float = EACH_S, send_test: bool = False) -> list[Examined]:
-    """Everything that was found. See the options of :func:`doctor`."""
+def look_around(
+    nodes: bool = False,
+    patience: float = EACH_S,
+    send_test: bool = False,
+    left: Callable[[], float] | None = None,
+) -> list[Examined]:
+    """Everything that was found. See the options of :func:`doctor`.
+
+    Args:
+        left: seconds that all checks may take, asked when they begin; without it, in proportion to the patience.
+    """
     settings, problem = read_settings()
     checks = [*configuration_checks(settings, problem), *version_checks(settings)]
     if settings is not None:
         checks += [*_checks_of(settings, patience), *_messenger_checks(settings, send_test)]
     checks = [replace(check, patience=patience) for check in checks]
-    examined = examine(checks, patience * TOGETHER_S / EACH_S)
+    examined = examine(checks, left() if left else patience * TOGETHER_S / EACH_S)
     if nodes and settings is not None and settings.slurm is not None:
         examined += examine([_nodes_check(settings)], 3 * NODES_PATIENCE_S)
     return examined
