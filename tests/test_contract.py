@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from c4_assets.checks.listed_files import files_of_newest
 from c4_assets.command.run import failure_reason
+from resources.findings import Finding, Verdict
 from resources.image_store import LocalStore
 from resources.imaging_database.contract import check
 from resources.imaging_database.ddl import dialect_of, script
@@ -110,11 +111,16 @@ def test_with_views_that_it_can_only_read_and_the_least_rights_c4_scores_and_rep
     assert facility.rows("select image_id, attempts from c4_image_failures") == [(702, 2)]
 
 
+def lacking(findings: list[Finding]) -> list[str]:
+    """What C4 cannot work without."""
+    return [finding.what for finding in findings if finding.verdict is Verdict.FAILED]
+
+
 def test_a_site_that_lacks_nothing_is_told_what_c4_cannot_see(facility: Facility) -> None:
     findings = check(facility.database)
-    assert [finding.what for finding in findings if finding.needed] == []
+    assert lacking(findings) == []
     unseen = {finding.what for finding in findings}
-    assert {"a look at the indexes of images, which is no table"} <= unseen
+    assert {"lacks a look at the indexes of images, which is no table"} <= unseen
 
 
 BROKEN = {
@@ -136,9 +142,9 @@ def test_the_statement_that_the_check_prints_mends_what_it_names(site: Site, fac
     before = check(facility.database)
     site.run(broken.format(login=site.login))
     found = [finding for finding in check(facility.database) if finding not in before]
-    assert BROKEN[broken] in [finding.what for finding in found]
+    assert f"lacks {BROKEN[broken]}" in [finding.what for finding in found]
     for finding in found:
-        for statement in statements(finding.mend):
+        for statement in statements(finding.fix):
             site.run(statement)
     for relation, rights in RIGHTS.items():  # a table that was made again has lost its grants
         site.run(f'grant {rights} on {relation} to "{site.login}"')
@@ -150,22 +156,22 @@ def test_a_column_of_the_wrong_type_and_a_missing_one_of_a_view_are_named(site: 
     site.run("drop view inspections")
     site.run(f"create view inspections as select {columns} from lims.imaging_task")
     site.run(f'grant select on inspections to "{site.login}"')
-    assert [(finding.what, finding.mend) for finding in check(facility.database) if finding.needed] == [
-        ("the column inspections.imager", "add imager (text) to the view inspections")
-    ]
+    (finding,) = (finding for finding in check(facility.database) if finding.verdict is Verdict.FAILED)
+    assert finding.what == "lacks the column inspections.imager"
+    assert finding.fix == "add imager (text) to the view inspections"
     site.run("drop view inspections")
     site.run(f"create view inspections as select {columns}, imager_name as imager from lims.imaging_task")
     site.run(f'grant select on inspections to "{site.login}"')
-    (finding,) = (finding for finding in check(facility.database) if finding.needed)
-    assert finding.what == "a time without time zone in inspections.imaged_at"
+    (finding,) = (finding for finding in check(facility.database) if finding.verdict is Verdict.FAILED)
+    assert finding.what == "lacks a time without time zone in inspections.imaged_at"
 
 
 def test_all_rights_that_a_relation_lacks_come_in_one_statement_with_its_schema(site: Site, facility: Facility) -> None:
     site.run(f'revoke all on scores from "{site.login}"')
-    (finding,) = (finding for finding in check(facility.database) if finding.needed)
-    assert finding.mend == f'GRANT SELECT, INSERT, UPDATE, DELETE ON public.scores TO "{site.login}"'
-    site.run(finding.mend)
-    assert [each.what for each in check(facility.database) if each.needed] == []
+    (finding,) = (finding for finding in check(facility.database) if finding.verdict is Verdict.FAILED)
+    assert finding.fix == f'GRANT SELECT, INSERT, UPDATE, DELETE ON public.scores TO "{site.login}"'
+    site.run(finding.fix)
+    assert lacking(check(facility.database)) == []
 
 
 def test_relations_in_a_schema_that_c4_does_not_look_into_are_found_and_shown_to_it(
@@ -176,13 +182,13 @@ def test_relations_in_a_schema_that_c4_does_not_look_into_are_found_and_shown_to
         site.run(f"alter {'view' if relation in VIEWS else 'table'} {relation} set schema elsewhere")
         site.run(f'revoke all on elsewhere.{relation} from "{site.login}"')
     site.run("create table lims.plates (plate integer)")
-    findings = [finding for finding in check(facility.database) if finding.needed]
+    findings = [finding for finding in check(facility.database) if finding.verdict is Verdict.FAILED]
     assert len(findings) == len(RIGHTS)
     for finding in findings:
-        for statement in statements(finding.mend):
+        for statement in statements(finding.fix):
             site.run(statement)
     facility.database.engine.dispose()
-    assert [each.what for each in check(facility.database) if each.needed] == []
+    assert lacking(check(facility.database)) == []
 
 
 def test_a_limss_views_are_neither_upgraded_nor_filled(
@@ -210,18 +216,18 @@ def test_a_sample_of_files_that_are_not_in_the_store_is_seen_before_it_costs_att
     assert files_of_newest(facility.database, store) == []
     site.run("update lims.drop_image set relative_path = 'WellImages\\' || relative_path where image_id < 400")
     (found,) = files_of_newest(facility.database, store)
-    assert found.what == "the files of 3 of 4 images, one each of the newest inspections"
-    assert "is not one below the image store's root" in found.mend
+    assert found.what == "lacks the files of 3 of 4 images, one each of the newest inspections"
+    assert "is not one below the image store's root" in found.fix
     backslashes = "a path with forward slashes below the image store's root of 3 of the 4 newest images (image 100"
     assert backslashes in "\n".join(each.what for each in check(facility.database))
     (away,) = files_of_newest(facility.database, LocalStore.at(str(facility.images / "away")))
-    assert away.what == "a look into the image store"
+    assert away.what == "the image store could not be looked into"
 
 
 def test_classes_without_the_categories_or_with_others_are_named(site: Site, facility: Facility) -> None:
     site.run("update class_categories set category = 'fancy' where class_name = 'needles'")
     found = [finding.what for finding in check(facility.database)]
-    assert "a category for the class needles: 'fancy' is none of clear, crystals, other, precipitate" in found
+    assert "lacks a category for the class needles: 'fancy' is none of clear, crystals, other, precipitate" in found
 
 
 def test_a_right_that_is_missing_in_the_middle_of_a_run_says_how_to_find_out_which(
@@ -283,6 +289,6 @@ def test_deploy_oracles_tables_and_views_are_all_that_c4_needs(
         ):
             mirrored_server.execute(statement, name)
         facility.images.joinpath("a.jpg").write_bytes(photograph(1))
-        assert [finding.what for finding in check(facility.database) if finding.needed] == []
+        assert lacking(check(facility.database)) == []
         facility.score()
         assert facility.rows("select image_id from scores") == [(700,)]

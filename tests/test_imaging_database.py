@@ -338,7 +338,7 @@ def test_times_are_utc_whatever_zone_they_come_in_and_must_have_one(facility: Fa
 def test_a_database_without_classes_gets_each_once(facility: Facility) -> None:
     with facility.database.writing() as connection:
         connection.execute(text("delete from score_classes"))
-    assert "a class named crystals" in {finding.what for finding in check(facility.database)}
+    assert "lacks a class named crystals" in {finding.what for finding in check(facility.database)}
     assert (seed_classes(facility.database), seed_classes(facility.database)) == (14, 0)
     assert check(facility.database) == []
 

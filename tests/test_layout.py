@@ -54,6 +54,7 @@ PRIVATE_NAMES_OF_DAGSTER = {
         "StepHandlerContext",
     ],
     "dagster._core.storage.compute_log_manager": ["ComputeIOType"],
+    "dagster._core.scheduler.instigation": ["InstigatorState"],
     "dagster._core.storage.dagster_run": ["DagsterRun", "FINISHED_STATUSES", "IN_PROGRESS_RUN_STATUSES"],
     "dagster._core.storage.event_log.schema": ["AssetCheckExecutionsTable", "SqlEventLogStorageTable"],
     "dagster._core.storage.event_log.sql_event_log": ["SqlEventLogStorage"],

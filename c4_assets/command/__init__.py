@@ -27,6 +27,7 @@ COMMANDS = {
     "subscriptions": ("subscriptions.subscriptions", "List who is told of new crystals on which plates."),
     "unsubscribe": ("subscriptions.unsubscribe", "End what somebody has subscribed to."),
     "ui": ("ui.ui", "Start Dagster's UI, sensors and schedules."),
+    "doctor": ("doctor.doctor", "Say whether the set-up is well, and what to do where it is not."),
     "config": ("config.config", "Print the settings in effect as a file c4.toml."),
     "backlog": ("backlog.app", "Score all of history: how far it is, and the backfills that do it."),
     "checks": ("checks.app", "Data quality: what is checked, and inspections that are withheld."),

@@ -41,11 +41,11 @@ def test(
     from c4_assets.operations.channels.sending import MessageRefused
 
     settings = Settings.from_environment()
-    channels = _chosen(_opened(settings), channel)
+    channels = _chosen(opened_channels(settings), channel)
     failed = 0
     for name, each in channels.items():
         try:
-            each.send(_test_message(name, datetime.now(UTC)))
+            each.send(test_message(name, datetime.now(UTC)))
         except (ChannelAway, MessageRefused) as error:
             failed += 1
             after = error.retry_after if isinstance(error, ChannelAway) else None
@@ -74,7 +74,7 @@ def list_() -> None:
     typer.echo(f"{_count(len(waiting), 'message')} waiting." if waiting else "No message waits.")
     for message in waiting:
         typer.echo(f"  {_minute(message.at, zone)}  {message.severity.value:8}  {clean(message.title)}")
-    ways, channels = outbox.load().ways, _opened(settings)
+    ways, channels = outbox.load().ways, opened_channels(settings)
     if not channels:
         typer.echo(NO_CHANNEL)
     for name in channels:
@@ -89,7 +89,7 @@ def send() -> None:
 
     settings = Settings.from_environment()
     outbox = outbox_of(alerts_folder(settings.home))
-    channels = _opened(settings)
+    channels = opened_channels(settings)
     if not channels:
         raise ConfigurationError(f"{NO_CHANNEL} {_count(len(outbox.waiting()), 'message')} waiting.")
     done = outbox.deliver(list(channels.values()), Rules.of(settings.alerts), datetime.now(UTC))
@@ -103,7 +103,8 @@ def send() -> None:
         raise typer.Exit(1)
 
 
-def _opened(settings: Settings) -> Mapping[str, "Channel"]:
+def opened_channels(settings: Settings) -> Mapping[str, "Channel"]:
+    """The channels that are set up, by name."""
     from c4_assets.operations.alerts.state import alerts_folder
     from c4_assets.operations.channels import open_channels
 
@@ -121,7 +122,7 @@ def _chosen(channels: Mapping[str, "Channel"], channel: str | None) -> Mapping[s
     return {name: channels[name] for name in names}
 
 
-def _test_message(channel: str, now: datetime) -> "Message":
+def test_message(channel: str, now: datetime) -> "Message":
     """A message of its own each time: it is no news that is told once."""
     import socket
 

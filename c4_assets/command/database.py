@@ -7,8 +7,9 @@ import typer
 
 from c4_assets.command.console import console
 from c4_assets.deployment_home import upgrade as upgrade_deployment
+from resources.findings import Verdict
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.contract import ContractGap, check
+from resources.imaging_database.contract import check
 from resources.imaging_database.ddl import dialect_of, script
 from resources.imaging_database.register import seed_classes
 from resources.settings import Settings
@@ -39,29 +40,21 @@ def check_contract() -> None:
     Rows that C4 cannot score are counted, and a sample of the newest files is looked for in the image store.
     """
     from c4_assets.checks.listed_files import files_of_newest
+    from c4_assets.command.findings import print_findings
+    from c4_assets.operations.doctor.render import exit_status
     from resources.image_store import open_image_store
 
     settings = Settings.from_environment()
     database = ImagingDatabase.of(settings)
     findings = check(database)
-    if not any(finding.needed for finding in findings):
+    if not exit_status(findings):
         with closing(open_image_store(settings.store.url, settings.ssh)) as store:
             findings += files_of_newest(database, store)
-    needed = [finding for finding in findings if finding.needed]
-    _print(f"{database.address} lacks:", needed)
-    _print("C4 works without these, but look at them:", [finding for finding in findings if not finding.needed])
-    if needed:
+    console.print(f"{database.address}", markup=False, soft_wrap=True)
+    print_findings(console, findings)
+    if any(finding.verdict is Verdict.FAILED for finding in findings):
         raise typer.Exit(1)
-    console.print(f"{database.address} keeps the contract.", markup=False)
-
-
-def _print(title: str, findings: list[ContractGap]) -> None:
-    if findings:
-        console.print(f"{title}\n", markup=False)
-    for finding in findings:
-        console.print(f"* {finding.what}", markup=False, soft_wrap=True)
-        console.print(finding.mend, markup=False, soft_wrap=True, highlight=False)
-        console.print()
+    console.print(f"{database.address} keeps the contract.", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from c4_assets.command.console import console
+from c4_assets.command.findings import print_findings
+from resources.findings import Finding, Verdict
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,19 +30,20 @@ def check(
     patience: Annotated[int, typer.Option(help="Seconds that each of the jobs may wait and run.")] = 180,
 ) -> None:
     """Check what runs on Slurm need, here and on compute nodes. Each line passes or says what to fix."""
+    from c4_assets.operations.doctor.render import exit_status
     from resources.executors.slurm.check import check_site
     from resources.executors.slurm.site import configured_site
 
     settings = Settings.from_environment()
     site = configured_site(settings.slurm)
-    failed = 0
+    findings: list[Finding] = []
     with _instance(settings) as instance:
         kinds = ("cpu", "gpu") if gpu else ("cpu",)
         for finding in check_site(site, settings, instance, kinds, patience, used_on_nodes(site)):
-            failed += finding.fix is not None
-            typer.echo(f"FIX   {finding.what}: {finding.fix}" if finding.fix else f"pass  {finding.what}")
-    if failed:
-        raise typer.Exit(1)
+            findings.append(finding)
+            print_findings(console, [finding])
+    if status := exit_status(findings):
+        raise typer.Exit(status)
 
 
 def _instance(settings: Settings) -> "dg.DagsterInstance":
@@ -49,7 +53,10 @@ def _instance(settings: Settings) -> "dg.DagsterInstance":
         return dagster_instance(settings)
     except Exception as error:  # its storages raise whatever their drivers do
         why = str(error).strip().splitlines() or [type(error).__name__]
-        typer.echo(f"FIX   the Dagster instance in {settings.dagster_home}: {why[0]} See runs.dagster_storage.")
+        what = f"the Dagster instance in {settings.dagster_home}"
+        print_findings(
+            console, [Finding("dagster.storage", what, Verdict.FAILED, f"{why[0]} See runs.dagster_storage.")]
+        )
         raise typer.Exit(1) from error
 
 

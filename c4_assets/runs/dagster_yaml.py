@@ -39,7 +39,7 @@ def put_dagster_yaml(file: Path, text: str) -> None:
         ConfigurationError: there is a link of the site's that leads nowhere.
     """
     _refuse_lost_link(file)
-    if _is_the_sites_own(file) or (not file.is_symlink() and file.is_file() and file.read_text() == text):
+    if is_the_sites_own(file) or (not file.is_symlink() and file.is_file() and file.read_text() == text):
         return
     with atomic_write(file) as temporary:  # takes the place of a link and does not follow it
         temporary.write_text(text, encoding="utf-8")
@@ -90,7 +90,7 @@ def _sealed(text: str) -> str:
     return f"{HEADER}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
 
 
-def _is_the_sites_own(file: Path) -> bool:
+def is_the_sites_own(file: Path) -> bool:
     """Whether a site has written, changed or linked the file."""
     if not file.exists():  # nor where its link leads
         return False

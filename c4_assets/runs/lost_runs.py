@@ -7,7 +7,9 @@ for ever, and so would what waits for it: its days, its place in the queue, its 
 import json
 import logging
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 
 import dagster as dg
@@ -50,6 +52,17 @@ WHAT_NOW = (
 )
 
 
+@dataclass(frozen=True)
+class LostRun:
+    """A run that is not over, and why its process must be gone."""
+
+    run: dg.DagsterRun
+    reason: str
+
+    def __str__(self) -> str:
+        return f"Run {self.run.run_id[:8]} ({self.run.job_name}): {self.reason}"
+
+
 def end_lost_runs(instance: dg.DagsterInstance) -> list[str]:
     """Marks the runs as failed whose process is gone, with the reason, and frees their slots of the pools.
 
@@ -60,21 +73,37 @@ def end_lost_runs(instance: dg.DagsterInstance) -> list[str]:
     Returns:
         A sentence for each run that was ended.
     """
+    ended: list[str] = []
+    for lost in _lost(instance, note=True):
+        if _ended(instance, lost.run.run_id, lost.reason):
+            ended.append(str(lost))
+            log.warning("%s", ended[-1])
+    return ended
+
+
+def find_lost_runs(instance: dg.DagsterInstance) -> list[LostRun]:
+    """The runs that :func:`end_lost_runs` would end now. Nothing is written."""
+    return list(_lost(instance, note=False))
+
+
+def _lost(instance: dg.DagsterInstance, *, note: bool) -> Iterator[LostRun]:
+    """The runs whose process is gone.
+
+    Args:
+        note: whether to note which processes are suspected, so that a later look can be sure.
+    """
     if instance.run_monitoring_enabled and instance.run_launcher.supports_check_run_worker_health:
-        return []
+        return
     records = instance.get_run_records(dg.RunsFilter(statuses=AT_WORK))
     noted = processes_of(instance, [record.dagster_run.run_id for record in records])
-    ended: list[str] = []
     for record in records:
         run = record.dagster_run
         if process := noted.get(run.run_id):
-            reason = _reason(instance, run.run_id, process)
+            reason = _reason(instance, run.run_id, process, note=note)
         else:
             reason = _reason_without_process(instance, record)
-        if reason and _ended(instance, run.run_id, reason):
-            ended.append(f"Run {run.run_id[:8]} ({run.job_name}): {reason}")
-            log.warning("%s", ended[-1])
-    return ended
+        if reason:
+            yield LostRun(run, reason)
 
 
 def _ended(instance: dg.DagsterInstance, run_id: str, reason: str) -> bool:
@@ -106,7 +135,7 @@ def free_slots(instance: dg.DagsterInstance, run_id: str) -> None:
         instance.event_log_storage.free_concurrency_slots_for_run(run_id)
 
 
-def _reason(instance: dg.DagsterInstance, run_id: str, noted: RunProcess) -> str | None:
+def _reason(instance: dg.DagsterInstance, run_id: str, noted: RunProcess, *, note: bool) -> str | None:
     """Why the process of a run must be gone, or None where it lives or may live."""
     process, fate = noted.process, noted.process.fate()
     silent = time.time() - noted.alive_at
@@ -114,12 +143,12 @@ def _reason(instance: dg.DagsterInstance, run_id: str, noted: RunProcess) -> str
         return f"The {process} that worked on this run was killed."
     if fate == "went with its machine" and silent > RESTARTED_AFTER.total_seconds():
         return f"The {process} that worked on this run ended when the machine was switched off or restarted."
-    if fate == "cannot be looked at" and _stays_silent(instance, run_id, noted, silent):
+    if fate == "cannot be looked at" and _stays_silent(instance, run_id, noted, silent, note=note):
         return f"The {process} that worked on this run has given no sign of life for {silent / 60:.0f} minutes."
     return None
 
 
-def _stays_silent(instance: dg.DagsterInstance, run_id: str, noted: RunProcess, silent: float) -> bool:
+def _stays_silent(instance: dg.DagsterInstance, run_id: str, noted: RunProcess, silent: float, *, note: bool) -> bool:
     """Whether a process has been silent for long, and was seen to be so before, by this process or another one."""
     if silent < SILENT_AFTER.total_seconds():
         return False
@@ -129,6 +158,8 @@ def _stays_silent(instance: dg.DagsterInstance, run_id: str, noted: RunProcess, 
         before = json.loads(suspected)
         if before["alive_at"] == noted.alive_at:
             return time.time() - before["since"] >= SURE_AFTER.total_seconds()
+    if not note:
+        return False
     now = json.dumps({"alive_at": noted.alive_at, "since": time.time()})
     instance.run_storage.set_cursor_values({key: now})
     return False

@@ -4,7 +4,6 @@ Nothing is written: grants are tested with statements that affect no row.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -23,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, NoSuchTableError
 
+from resources.findings import Finding, Verdict
 from resources.imaging_database import schema
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.ddl import OWN_TABLES, add_column, statements_for
@@ -32,17 +32,6 @@ from resources.imaging_database.human_scores import has_own_human_scores
 from resources.imaging_database.odd_rows import odd_rows_in, undated_in
 from resources.imaging_database.schema import UtcDateTime
 from resources.records import CATEGORIES
-
-
-@dataclass(frozen=True)
-class ContractGap:
-    """Something that the database lacks, with the statement or the advice that mends it."""
-
-    what: str
-    mend: str
-    needed: bool = True
-    """``False`` where C4 works without it, but slowly, and where C4 cannot see whether it is there."""
-
 
 _INDEXES: Mapping[str, Sequence[tuple[str, ...]]] = {
     # Indexes by their leading columns, in which the poll, the write-back and Ashes look rows up.
@@ -85,50 +74,61 @@ _TYPES: Mapping[str, frozenset[Any]] = {
 }
 
 
-def check(database: ImagingDatabase) -> list[ContractGap]:
+def _lacks(of: str, what: str, fix: str, *, needed: bool = True) -> Finding:
+    """Something that the database lacks, with the statement or the advice that mends it.
+
+    Args:
+        of: the relation, or the column of it, as the finding's id has it.
+        needed: ``False`` where C4 works without it, but slowly, and where C4 cannot see whether it is there.
+    """
+    return Finding(f"contract.{of}", f"lacks {what}", Verdict.FAILED if needed else Verdict.WARNED, fix)
+
+
+def check(database: ImagingDatabase) -> list[Finding]:
     """Lists what the database lacks, in the order in which to mend it. Empty if nothing is missing.
 
     Raises:
         Unavailable, ConfigurationError: the database cannot be queried.
     """
-    findings: list[ContractGap] = []
+    findings: list[Finding] = []
     with database.reading("check") as connection:
         optional = [schema.human_scores] if has_own_human_scores(connection) else []
         for table in (*schema.metadata.sorted_tables, *optional):
             found = list(_columns(connection, table))
             findings += found or [*_indexes(connection, table), *_grants(connection, table)]
-        if not any(finding.needed for finding in findings):
+        if not any(finding.verdict is Verdict.FAILED for finding in findings):
             findings += [*_classes(connection), *_odd_rows(connection)]
     return findings
 
 
-def _columns(connection: Connection, table: Table) -> Iterator[ContractGap]:
+def _columns(connection: Connection, table: Table) -> Iterator[Finding]:
     """What is missing of a relation, its columns, and the right to read them."""
     fault, types = _try(connection, select(table).where(false()))
     if fault is None:
         yield from _types(table, types)
     elif fault is NOT_ALLOWED:
-        yield ContractGap(f"the right to read {table.name}", _grant(connection, table))
+        yield _lacks(table.name, f"the right to read {table.name}", _grant(connection, table))
     else:
         missing = [column for column in table.columns if _try(connection, select(column).where(false()))[0]]
         if len(missing) == len(table.columns):
             there = elsewhere(connection, table, _WRITES.get(table.name, ()))
             mend = there or f"{_creation(table, connection)};\n{_grant(connection, table)}"
-            yield ContractGap(f"the relation {table.name} (or the right to read it)", mend)
+            yield _lacks(table.name, f"the relation {table.name} (or the right to read it)", mend)
         for column in missing if len(missing) < len(table.columns) else []:
             mend = (
                 add_column(table.name, column.name, connection.dialect)
                 if table.name in OWN_TABLES
                 else f"add {column.name} ({_type(column)}) to the view {table.name}"
             )
-            yield ContractGap(f"the column {table.name}.{column.name}", mend)
+            yield _lacks(f"{table.name}.{column.name}", f"the column {table.name}.{column.name}", mend)
 
 
-def _types(table: Table, types: Sequence[Any]) -> Iterator[ContractGap]:
+def _types(table: Table, types: Sequence[Any]) -> Iterator[Finding]:
     for column, code in zip(table.columns, types, strict=True):
         found = getattr(code, "name", code)
         if found is not None and found not in _TYPES[_type(column)]:
-            yield ContractGap(
+            yield _lacks(
+                f"{table.name}.{column.name}",
                 f"a {_type(column)} in {table.name}.{column.name}",
                 f"the driver calls its type {found}: cast it in the view, or change the column",
             )
@@ -145,7 +145,7 @@ def _type(column: Column[Any]) -> str:
     return next(name for family, name in families.items() if isinstance(column.type, family))
 
 
-def _indexes(connection: Connection, table: Table) -> Iterator[ContractGap]:
+def _indexes(connection: Connection, table: Table) -> Iterator[Finding]:
     unique, wanted = _UNIQUE.get(table.name), _INDEXES.get(table.name, ())
     try:
         if table.name in inspect(connection).get_view_names():
@@ -153,19 +153,26 @@ def _indexes(connection: Connection, table: Table) -> Iterator[ContractGap]:
         keys = list(_keys(connection, table))
     except NoSuchTableError:
         for columns in wanted:
-            yield ContractGap(
+            yield _lacks(
+                f"{table.name}.indexes",
                 f"a look at the indexes of {table.name}, which is no table",
                 f"see that what is behind it has an index on {', '.join(columns)}",
                 needed=False,
             )
         return
     if unique and not any(_guards(key, unique, table.name) for is_unique, key in keys if is_unique):
-        yield ContractGap(f"a unique key of {table.name} on {', '.join(unique)}", _unique_index(table, connection))
+        yield _lacks(
+            f"{table.name}.unique",
+            f"a unique key of {table.name} on {', '.join(unique)}",
+            _unique_index(table, connection),
+        )
     for columns in wanted:
         if not any(key[: len(columns)] == list(columns) for _, key in keys):
             name = f"ix_{table.name}_{'_'.join(columns)}"
             mend = f"CREATE INDEX {name} ON {table.name} ({', '.join(columns)})"
-            yield ContractGap(f"an index of {table.name} on {', '.join(columns)}", mend, needed=False)
+            yield _lacks(
+                f"{table.name}.indexes", f"an index of {table.name} on {', '.join(columns)}", mend, needed=False
+            )
 
 
 def _keys(connection: Connection, table: Table) -> Iterator[tuple[bool, list[str]]]:
@@ -191,7 +198,7 @@ def _unique_index(table: Table, connection: Connection) -> str:
     return f"CREATE UNIQUE INDEX uq_{table.name}_{'_'.join(columns)} ON {table.name} ({', '.join(columns)})"
 
 
-def _grants(connection: Connection, table: Table) -> Iterator[ContractGap]:
+def _grants(connection: Connection, table: Table) -> Iterator[Finding]:
     nothing = select(*(column for column in table.columns if column.name != "id")).where(false())
     attempts: dict[str, Executable] = {
         "insert": insert(table).from_select([c.name for c in table.columns if c.name != "id"], nothing),
@@ -200,46 +207,52 @@ def _grants(connection: Connection, table: Table) -> Iterator[ContractGap]:
     }
     missing = [right for right in _WRITES.get(table.name, ()) if _try(connection, attempts[right])[0] is not None]
     if missing:
-        yield ContractGap(f"the right to {' and '.join(missing)} rows of {table.name}", _grant(connection, table))
+        yield _lacks(
+            table.name, f"the right to {' and '.join(missing)} rows of {table.name}", _grant(connection, table)
+        )
 
 
-def _classes(connection: Connection) -> Iterator[ContractGap]:
+def _classes(connection: Connection) -> Iterator[Finding]:
     classes = schema.score_classes
     known = set(connection.scalars(select(classes.c.name).where(classes.c.name.in_(CATEGORIES))))
     for category in CATEGORIES:
         if category not in known:
             mend = "add it to score_classes, with itself as its category: `c4 db seed-classes`, or in the LIMS"
-            yield ContractGap(f"a class named {category}", mend)
+            yield _lacks(f"score_classes.{category}", f"a class named {category}", mend)
     strange = select(classes.c.name, classes.c.category).where(classes.c.category.not_in(CATEGORIES))
     for name, category in connection.execute(strange):
-        yield ContractGap(
+        yield _lacks(
+            "score_classes.category",
             f"a category for the class {name}: {category!r} is none of {', '.join(CATEGORIES)}",
             "correct it in score_classes, or leave it empty",
             needed=False,
         )
 
 
-def _odd_rows(connection: Connection) -> Iterator[ContractGap]:
+def _odd_rows(connection: Connection) -> Iterator[Finding]:
     try:
         with connection.begin_nested():
             odd, undated = odd_rows_in(connection), undated_in(connection)
     except DBAPIError as error:
         if fault_of(error) is not SILENT:
             raise
-        yield ContractGap(
+        yield _lacks(
+            "rows",
             "a quick look at the newest images, which took longer than C4_TIMEOUT_SECONDS",
             "see that images.id and inspections.imaged_at have indexes behind the views",
             needed=False,
         )
         return
     for each in odd:
-        yield ContractGap(
+        yield _lacks(
+            "rows",
             str(each),
             "correct the rows: images without a number or an inspection are in no list, and the others fail",
             needed=False,
         )
     if undated.images:
-        yield ContractGap(
+        yield _lacks(
+            "rows",
             f"a time of imaging of {undated}",
             "correct imaged_at: no day has these images, so nobody asks for them",
             needed=False,

@@ -1,7 +1,7 @@
 """Variables and files of version 0.1, which keep working for one release. All that knows of them is here."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -160,9 +160,14 @@ def warn_once(names: tuple[str, ...]) -> None:
     """Says once in a process which variables have other names now."""
     if not names:
         return
-    new = {name: f"is {variable_of(key)} ({dotted(key)} in c4.toml) now" for name, key in RENAMED.items()}
     log.warning(
         "Some variables are of an older release and will be refused by a later one: %s. `c4 config` prints what is "
         "in effect as a file c4.toml.",
-        "; ".join(f"{name} {(new | OTHER)[name]}" for name in names),
+        "; ".join(f"{name} {words}" for name, words in new_names(names).items()),
     )
+
+
+def new_names(names: Iterable[str]) -> dict[str, str]:
+    """What each old variable is called now, in words that follow its name."""
+    new = {name: f"is {variable_of(key)} ({dotted(key)} in c4.toml) now" for name, key in RENAMED.items()}
+    return {name: (new | OTHER)[name] for name in names}

@@ -37,7 +37,7 @@ def test_a_deployment_that_works_passes_every_line(filled: Workplace) -> None:
     place.configure(backfill={"partition": "backlog", "nice": 100})
     answer = CliRunner().invoke(app, ["check"])
     assert answer.exit_code == 0, answer.output
-    assert "FIX" not in answer.output
+    assert "✗" not in answer.output
     for line in ("partitions: main, gpu", "cpu node", "gpu node", "reaches the Dagster instance", "hands out GPU 0"):
         assert line in answer.output
     for line in (
@@ -60,18 +60,19 @@ def test_each_thing_that_is_wrong_has_a_line_that_says_what_to_fix(
     Path(place.site["environment_file"]).chmod(0o644)
     answer = CliRunner().invoke(app, ["check"])
     assert answer.exit_code == 1, answer.output
+    said = " ".join(answer.output.split())
     for line in (
-        "FIX   partition of slurm.gpu: There is no partition moon",
-        "FIX   partition of slurm.backfill: There is no partition far-side",
-        "FIX   a cpu job of a backfill: sbatch: error: invalid partition specified: far-side",
-        "FIX   a gpu job: Slurm refused the job",
-        "FIX   environment_file: Others may read or change it (mode 644), and it holds passwords: chmod 600",
-        "archive (C4_DATA): It is /proc/nowhere/archive there",
-        "the image store: It is /proc/nowhere/images there",
-        "the imaging database: It is sqlite:////proc/nowhere/imaging.db there",
-        "the Dagster instance: It is another one than here",
+        "✗ partition of slurm.gpu There is no partition moon",
+        "✗ partition of slurm.backfill There is no partition far-side",
+        "✗ a cpu job of a backfill sbatch: error: invalid partition specified: far-side",
+        "✗ a gpu job Slurm refused the job",
+        "✗ environment_file Others may read or change it (mode 644), and it holds passwords: chmod 600",
+        "archive (C4_DATA) It is /proc/nowhere/archive there",
+        "the image store It is /proc/nowhere/images there",
+        "the imaging database It is sqlite:////proc/nowhere/imaging.db there",
+        "the Dagster instance It is another one than here",
     ):
-        assert line in answer.output, answer.output
+        assert line in said, answer.output
 
 
 def lines_of(place: Workplace, *kinds: str) -> str:
@@ -169,8 +170,10 @@ def test_a_dagster_home_that_was_never_used_is_made_and_one_that_cannot_be_used_
     (broken / "dagster.yaml").write_text("storage:\n  postgres:\n    postgres_url: {env: NO_SUCH_VARIABLE}\n")
     monkeypatch.setenv("DAGSTER_HOME", str(broken))
     answer = CliRunner().invoke(app, ["check", "--no-gpu"])
-    assert (answer.exit_code, answer.output.splitlines()) == (1, [answer.output.strip()])
-    assert answer.output.startswith(f"FIX   the Dagster instance in {broken}: ")
+    assert answer.exit_code == 1
+    said, fix = answer.output.splitlines()
+    assert said == f"✗ the Dagster instance in {broken}"
+    assert "See runs.dagster_storage" in fix
 
 
 def test_what_steps_use_on_nodes_follows_from_where_they_run() -> None:

@@ -19,20 +19,13 @@ from resources.executors.slurm.shared_files import refuse_sqlite_on_network_file
 from resources.executors.slurm.site import open_transport, plan_step
 from resources.executors.step_resources import StepResources
 from resources.file_lock import locked
+from resources.findings import Finding, Verdict
 from resources.settings import JobOptions, Settings, Site, SubmitRules
 
 SERVICES = {"image_store": "the image store", "imaging_database": "the imaging database"}
 """Names of resources in messages."""
 
 PROBE_RESOURCES = {"cpu": StepResources(minutes=5), "gpu": StepResources(gpus=1, minutes=5)}
-
-
-@dataclass(frozen=True)
-class SiteFinding:
-    """One line for the operator: what was checked, and what to fix if it does not work."""
-
-    what: str
-    fix: str | None = None
 
 
 def check_site(
@@ -42,7 +35,7 @@ def check_site(
     kinds: tuple[str, ...],
     patience: float,
     needs: Mapping[str, Collection[str]] | None = None,
-) -> Iterator[SiteFinding]:
+) -> Iterator[Finding]:
     """Checks everything that a run on Slurm needs; stops where the rest cannot be checked.
 
     Args:
@@ -60,21 +53,32 @@ def check_site(
             probe = _Probe(site, settings, instance, kind, tuple((needs or {}).get(kind, ())))
             yield from _check_from_a_node(client, probe, patience)
     except C4Error as error:
-        yield SiteFinding("Slurm", str(error))
+        yield _line("slurm.answers", "Slurm", str(error))
     finally:
         client.transport.close()
 
 
-def _check_from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstance) -> Iterator[SiteFinding]:
+def _line(id_: str, what: str, fix: str = "") -> Finding:
+    """What was checked, and what to fix if it does not work."""
+    return Finding(id_, what, Verdict.FAILED if fix else Verdict.PASSED, fix)
+
+
+def _short(folder: str) -> str:
+    """``archive`` of ``archive (C4_DATA)``."""
+    return folder.partition(" ")[0]
+
+
+def _check_from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstance) -> Iterator[Finding]:
     where = client.transport.name
-    yield SiteFinding(f"{client.version()} on {where}")
+    yield _line("slurm.answers", f"{client.version()} on {where}")
     if greeting := client.transport.greeting:
-        yield SiteFinding(f"the shell of {where} greets every session, which C4 leaves out: {greeting}")
+        said = f"the shell of {where} greets every session, which C4 leaves out: {greeting}"
+        yield _line("slurm.greeting", said)
     if site.environment_file:
         yield _check_environment_file(client, site.environment_file)
     partitions = client.partitions()
     gpus = sum(partition.gpus for partition in partitions.values())
-    yield SiteFinding(f"partitions: {', '.join(partitions)}" + ("" if gpus else "; none has GPUs"))
+    yield _line("slurm.partitions", f"partitions: {', '.join(partitions)}" + ("" if gpus else "; none has GPUs"))
     rules = {
         ".".join(("slurm", *above, *key)): options
         for above, each in (((), site), (("backfill",), site.backfill))
@@ -83,22 +87,33 @@ def _check_from_here(client: SlurmClient, site: Site, instance: dg.DagsterInstan
     for key, options in rules.items():
         for name in _names(options):
             if name not in partitions:
-                yield SiteFinding(f"partition of {key}", f"There is no partition {name}; set it to one of those above.")
+                yield _line(
+                    f"{key}.partition",
+                    f"partition of {key}",
+                    f"There is no partition {name}; set it to one of those above.",
+                )
             elif not partitions[name].up:
-                yield SiteFinding(f"partition of {key}", f"Partition {name} is down: ask the cluster's administrators.")
+                yield _line(
+                    f"{key}.partition",
+                    f"partition of {key}",
+                    f"Partition {name} is down: ask the cluster's administrators.",
+                )
     for_gpus = _names(plan_step(site, "", PROBE_RESOURCES["gpu"])[1])
     if for_gpus and not any(partitions[name].gpus for name in for_gpus if name in partitions):
         names = " and ".join(for_gpus)
-        yield SiteFinding("GPUs", f"There are none in partition {names}: set slurm.gpu.partition to one that has some.")
+        yield _line(
+            "slurm.gpus", "GPUs", f"There are none in partition {names}: set slurm.gpu.partition to one that has some."
+        )
     accounts = client.keeps_accounts()
-    yield SiteFinding(
-        "accounts (sacct)" if accounts else "no accounts (sacct): max memory and who cancelled stay unknown"
+    yield _line(
+        "slurm.accounts",
+        "accounts (sacct)" if accounts else "no accounts (sacct): max memory and who cancelled stay unknown",
     )
     try:
         refuse_sqlite_on_network_file_system(instance)
-        yield SiteFinding("the Dagster instance may be shared")
+        yield _line("slurm.dagster", "the Dagster instance may be shared")
     except C4Error as error:
-        yield SiteFinding("the Dagster instance", str(error))
+        yield _line("slurm.dagster", "the Dagster instance", str(error))
 
 
 def _names(options: JobOptions) -> list[str]:
@@ -106,17 +121,21 @@ def _names(options: JobOptions) -> list[str]:
     return [name for name in (options.partition or "").split(",") if name]
 
 
-def _check_environment_file(client: SlurmClient, file: Path) -> SiteFinding:
+def _check_environment_file(client: SlurmClient, file: Path) -> Finding:
     done = client.transport.run(["stat", "--dereference", "--format=%a", str(file)])
     mode = done.out.strip()
     if done.code or not mode.isdigit():
         why = done.err.strip() or f"stat said {mode!r}"
-        return SiteFinding("environment_file", f"It cannot be read on {client.transport.name}: {why}.")
-    if int(mode, 8) & 0o077:
-        return SiteFinding(
-            "environment_file", f"Others may read or change it (mode {mode}), and it holds passwords: chmod 600 {file}"
+        return _line(
+            "slurm.environment_file", "environment_file", f"It cannot be read on {client.transport.name}: {why}."
         )
-    return SiteFinding(f"environment_file {file} is its owner's alone")
+    if int(mode, 8) & 0o077:
+        return _line(
+            "slurm.environment_file",
+            "environment_file",
+            f"Others may read or change it (mode {mode}), and it holds passwords: chmod 600 {file}",
+        )
+    return _line("slurm.environment_file", f"environment_file {file} is its owner's alone")
 
 
 def _rules(rules: SubmitRules) -> Iterator[tuple[tuple[str, ...], JobOptions]]:
@@ -128,16 +147,19 @@ def _rules(rules: SubmitRules) -> Iterator[tuple[tuple[str, ...], JobOptions]]:
 
 def _check_backfill_job(
     client: SlurmClient, site: Site, settings: Settings, instance: dg.DagsterInstance, kind: str
-) -> SiteFinding:
+) -> Finding:
     """Checks whether Slurm would accept a backfill's job. None is submitted: it might wait long behind hourly ones."""
     script = _Probe(site, settings, instance, kind).script("", backfill=True)
     _, options = plan_step(site, "", PROBE_RESOURCES[kind], backfill=True)
     client.write_file(script.path, script.text)
     if refusal := client.refusal(script.path):
-        return SiteFinding(f"a {kind} job of a backfill", f"{refusal} See slurm.backfill in the settings.")
+        return _line(
+            f"slurm.backfill.{kind}", f"a {kind} job of a backfill", f"{refusal} See slurm.backfill in the settings."
+        )
     said = options.model_dump(include={"partition", "account", "qos", "nice"}, exclude_none=True)
     where = ", ".join(f"{name} {value}" for name, value in said.items())
-    return SiteFinding(f"a {kind} job of a backfill would be taken ({where or 'as any other'})")
+    said = f"a {kind} job of a backfill would be taken ({where or 'as any other'})"
+    return _line(f"slurm.backfill.{kind}", said)
 
 
 @dataclass(frozen=True)
@@ -175,7 +197,7 @@ class _Probe:
         return write_script(step, self.site, arguments)
 
 
-def _check_from_a_node(client: SlurmClient, probe: _Probe, patience: float) -> Iterator[SiteFinding]:
+def _check_from_a_node(client: SlurmClient, probe: _Probe, patience: float) -> Iterator[Finding]:
     here, lock = shared_view(probe.settings, probe.instance), f".{probe.run_id}.lock"
     script = probe.script(lock)
     with ExitStack() as held:
@@ -183,19 +205,22 @@ def _check_from_a_node(client: SlurmClient, probe: _Probe, patience: float) -> I
             try:
                 held.enter_context(_held(Path(folder), lock))
             except (C4Error, OSError) as error:
-                yield SiteFinding(f"{name} on this machine", str(error))
+                yield _line(f"slurm.{_short(name)}", f"{name} on this machine", str(error))
         client.write_file(script.path, script.text)
         try:
             job_id = client.submit(script.path)
         except C4Error as error:
-            yield SiteFinding(f"a {probe.kind} job", f"{error} See slurm.{probe.kind} and slurm in the settings.")
+            advice = f"{error} See slurm.{probe.kind} and slurm in the settings."
+            yield _line(f"slurm.{probe.kind}.job", f"a {probe.kind} job", advice)
             return
         state = _wait(client, job_id, patience)
     answer = client.read_files([probe.answer, script.out, script.err])
     if state or probe.answer not in answer:
         said = answer.get(script.err) or answer.get(script.out) or "nothing"
-        yield SiteFinding(
-            f"a {probe.kind} job", f"Job {job_id} {state or 'ended without an answer'}. It said: {said} ({script.err})"
+        yield _line(
+            f"slurm.{probe.kind}.job",
+            f"a {probe.kind} job",
+            f"Job {job_id} {state or 'ended without an answer'}. It said: {said} ({script.err})",
         )
         return
     yield from _compare_views(probe, SharedView(**json.loads(answer[probe.answer])), here)
@@ -212,51 +237,63 @@ def _held(folder: Path, name: str) -> Generator[None]:
             (folder / name).unlink(missing_ok=True)
 
 
-def _compare_views(probe: _Probe, there: SharedView, here: SharedView) -> Iterator[SiteFinding]:
-    node = f"{probe.kind} node {there.host}"
+def _compare_views(probe: _Probe, there: SharedView, here: SharedView) -> Iterator[Finding]:
+    of, node = f"slurm.{probe.kind}", f"{probe.kind} node {there.host}"
     fix = "Set it in c4.toml or the site's environment_file, or in `python` for the Python environment."
-    yield SiteFinding(f"{node} runs Python {there.python} with C4")
+    yield _line(f"{of}.python", f"{node} runs Python {there.python} with C4")
     if there.dagster != here.dagster:
-        yield SiteFinding(f"{node}: Dagster", f"It is {there.dagster} there and {here.dagster} here. {fix}")
+        yield _line(
+            f"{of}.dagster_version",
+            f"{node}: Dagster",
+            f"It is {there.dagster} there and {here.dagster} here. {fix}",
+        )
     for name, folder in here.folders.items():
+        id_ = f"{of}.{_short(name)}"
         if there.folders.get(name) != folder:
-            yield SiteFinding(f"{node}: {name}", f"It is {there.folders.get(name)} there and {folder} here. {fix}")
+            yield _line(id_, f"{node}: {name}", f"It is {there.folders.get(name)} there and {folder} here. {fix}")
         elif problem := there.unusable.get(name):
-            yield SiteFinding(f"{node}: {name}", f"{folder}: {problem}")
+            yield _line(id_, f"{node}: {name}", f"{folder}: {problem}")
         else:
-            yield SiteFinding(f"{node} writes to {name} {folder}, and sees the locks of this machine")
+            yield _line(id_, f"{node} writes to {name} {folder}, and sees the locks of this machine")
     for name in probe.needs:
-        yield _compare_service(node, name, there, here)
+        yield _compare_service(f"{of}.{name}", node, name, there, here)
     if there.instance_error:
-        yield SiteFinding(
-            f"{node}: the Dagster instance", f"{there.instance_error} Set runs.dagster_storage to postgres."
+        yield _line(
+            f"{of}.dagster",
+            f"{node}: the Dagster instance",
+            f"{there.instance_error} Set runs.dagster_storage to postgres.",
         )
     elif there.instance != here.instance:
-        yield SiteFinding(
-            f"{node}: the Dagster instance", f"It is another one than here. Is it SQLite on a local disk? {fix}"
+        yield _line(
+            f"{of}.dagster",
+            f"{node}: the Dagster instance",
+            f"It is another one than here. Is it SQLite on a local disk? {fix}",
         )
     else:
-        yield SiteFinding(f"{node} reaches the Dagster instance")
+        yield _line(f"{of}.dagster", f"{node} reaches the Dagster instance")
     if probe.kind == "gpu" and not there.gpus:
-        yield SiteFinding(f"{node}: GPUs", "CUDA_VISIBLE_DEVICES is not set: does the partition have GPUs (gres.conf)?")
+        advice = "CUDA_VISIBLE_DEVICES is not set: does the partition have GPUs (gres.conf)?"
+        yield _line(f"{of}.gpus", f"{node}: GPUs", advice)
     elif probe.kind == "gpu":
-        yield SiteFinding(f"{node} hands out GPU {there.gpus}")
+        yield _line(f"{of}.gpus", f"{node} hands out GPU {there.gpus}")
 
 
-def _compare_service(node: str, name: str, there: SharedView, here: SharedView) -> SiteFinding:
+def _compare_service(id_: str, node: str, name: str, there: SharedView, here: SharedView) -> Finding:
     what, address, local = SERVICES[name], there.services.get(name), here.services[name]
     if address != local:
-        return SiteFinding(
+        return _line(
+            id_,
             f"{node}: {what}",
             f"It is {address} there and {local} here. Set it in c4.toml or the site's environment_file.",
         )
     if problem := there.unreachable.get(name):
-        return SiteFinding(
+        return _line(
+            id_,
             f"{node}: {what}",
             f"{problem} Give nodes what they need to reach it, in c4.toml or the site's environment_file, or set "
             'where = "here" for the steps that use it (slurm.steps).',
         )
-    return SiteFinding(f"{node} reaches {what} {address}")
+    return _line(id_, f"{node} reaches {what} {address}")
 
 
 def _wait(client: SlurmClient, job_id: str, patience: float) -> str | None:

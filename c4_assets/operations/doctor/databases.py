@@ -1,0 +1,110 @@
+"""Checks of the imaging database: whether it answers, has this release's tables and what C4 needs, and keeps time."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from sqlalchemy import DateTime, Text, func, literal_column, select, text
+
+from c4_assets.operations.doctor.clocks import skew
+from c4_assets.operations.doctor.examine import Check
+from resources.errors import C4Error
+from resources.findings import Finding, Verdict
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.contract import check
+
+SECTION = "Imaging database"
+
+ANSWERS, MIGRATIONS = "database.answers", "database.migrations"
+
+UPGRADE = "`c4 db upgrade`"
+
+
+def database_checks(database: ImagingDatabase, upgrade: Callable[[], object]) -> list[Check]:
+    """The checks of this section.
+
+    Args:
+        upgrade: brings C4's own tables up to date. Only the embedded database is upgraded by the doctor: any other
+            belongs to somebody who makes a backup first.
+    """
+
+    def mend() -> Iterator[str]:
+        upgrade()
+        yield f"brought the tables in {database.address} up to date"
+
+    embedded = database.dialect == "sqlite"
+    return [
+        Check(
+            ANSWERS,
+            SECTION,
+            "the imaging database",
+            lambda: [_answers(database)],
+            silence=f"{database.address} takes connections and says nothing, or is not reached: ask its administrator, "
+            "and see whether a firewall lies between.",
+            mend=mend if embedded else None,
+        ),
+        Check(
+            MIGRATIONS,
+            SECTION,
+            "migrations",
+            lambda: [_migrations(database)],
+            after=(ANSWERS,),
+            mend=mend if embedded else None,
+        ),
+        Check("contract", SECTION, "the contract", lambda: contract(database), after=(MIGRATIONS,)),
+        Check("database.clock", SECTION, "the database's clock", lambda: [_clock(database)], after=(ANSWERS,)),
+    ]
+
+
+def _answers(database: ImagingDatabase) -> Finding:
+    if database.dialect == "sqlite" and database.is_new():
+        what = f"there is no imaging database {database.address} yet"
+        return Finding(
+            ANSWERS, what, Verdict.FAILED, "`c4 import FOLDER`, `c4 demo` or `c4 db upgrade` makes it.", True
+        )
+    try:
+        with database.reading("doctor") as connection:
+            connection.execute(text("select 1 from dual" if database.dialect == "oracle" else "select 1"))
+    except C4Error as error:
+        return Finding(ANSWERS, f"the imaging database {database.address}", Verdict.FAILED, str(error))
+    return Finding(ANSWERS, f"{database.address} answers")
+
+
+def _migrations(database: ImagingDatabase) -> Finding:
+    if not database.is_migrated():
+        return Finding(MIGRATIONS, "its tables are made by its administrator: the contract says what they lack")
+    if database.is_up_to_date():
+        return Finding(MIGRATIONS, "its tables are those of this release")
+    what = "its tables are of another release than this one"
+    return Finding(MIGRATIONS, what, Verdict.FAILED, f"Make a backup, then {UPGRADE}.", database.dialect == "sqlite")
+
+
+def contract(database: ImagingDatabase) -> list[Finding]:
+    """What the database lacks, or one line that says that it lacks nothing."""
+    try:
+        found = check(database)
+    except C4Error as error:
+        return [Finding("contract", "the contract could not be looked at", Verdict.NOT_SEEN, str(error))]
+    if any(finding.verdict is Verdict.FAILED for finding in found):
+        return found
+    return [Finding("contract", f"{database.address} keeps the contract"), *found]
+
+
+_NOW = {
+    "postgresql": select(func.clock_timestamp(type_=DateTime(timezone=True))),
+    "oracle": select(
+        literal_column("to_char(sys_extract_utc(systimestamp), 'YYYY-MM-DD\"T\"HH24:MI:SS')", Text)
+    ).select_from(text("dual")),
+}
+
+
+def _clock(database: ImagingDatabase) -> Finding:
+    query = _NOW.get(database.dialect)
+    if query is None:
+        return Finding("database.clock", "the embedded database has this machine's clock")
+    with database.reading("doctor") as connection:
+        before = time.time()
+        told: datetime | str = connection.execute(query).scalar_one()
+        after = time.time()
+    at = datetime.fromisoformat(told).replace(tzinfo=UTC) if isinstance(told, str) else told
+    return skew("database.clock", "the database", at.timestamp() - (before + after) / 2)

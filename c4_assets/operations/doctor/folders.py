@@ -1,0 +1,111 @@
+"""Checks of the folders: whether they are there, have room, can be written to, hold locks, and keep the time."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from c4_assets.operations.doctor.clocks import skew
+from c4_assets.operations.doctor.examine import Check
+from resources.errors import ConfigurationError
+from resources.file_lock import refuse_folder_without_locks
+from resources.findings import Finding, Verdict
+from resources.settings import Settings
+
+SECTION = "Folders"
+
+LEAST_BYTES = 1e9
+"""Room that a folder must have: a run of a day writes some hundred megabytes of archive, checkpoints and events."""
+
+LOW_SHARE, LEAST_INODES_SHARE = 0.05, 0.01
+"""Shares of the space and of the inodes below which a file system is filling up. 5 % is what ext4 keeps for root."""
+
+
+def folders_of(settings: Settings) -> dict[str, Path]:
+    """The folders of a deployment that must be there, by what they are for."""
+    archive = settings.data if settings.archive.is_relative_to(settings.data) else settings.archive
+    staging = settings.scratch if settings.staging.is_relative_to(settings.scratch) else settings.staging
+    return {"home": settings.home, "data": archive, "scratch": staging, "dagster_home": settings.dagster_home}
+
+
+def folder_checks(settings: Settings) -> list[Check]:
+    """The checks of this section: one a folder, however many things it is for."""
+    uses: dict[Path, list[str]] = {}
+    for name, folder in folders_of(settings).items():
+        uses.setdefault(folder, []).append(name)
+    return [_check(", ".join(names), f"folders.{names[0]}", folder, settings) for folder, names in uses.items()]
+
+
+def _check(name: str, id_: str, folder: Path, settings: Settings) -> Check:
+    def make() -> Iterator[str]:
+        if not folder.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            yield f"made the folder {folder}"
+
+    return Check(
+        id_,
+        SECTION,
+        f"{name} {folder}",
+        lambda: look_at(name, id_, folder, round(settings.scratch_gigabytes * 1e9)),
+        silence=f"Its file system hangs: see whether its server is up (`ls {folder}`), and mount it again.",
+        mend=make,
+    )
+
+
+def look_at(name: str, id_: str, folder: Path, staging_bytes: int) -> Iterator[Finding]:
+    """What there is to say of one folder. Nothing stays in it.
+
+    Args:
+        staging_bytes: room that fetching may take in ``scratch``.
+    """
+    if not folder.is_dir():
+        what = f"{name} {folder} is not there"
+        fix = f"Mount what belongs there, or make it: mkdir -p {folder}"
+        yield Finding(id_, what, Verdict.FAILED, fix, safe=not folder.exists())
+        return
+    try:
+        refuse_folder_without_locks(folder)
+        behind = _file_systems_clock(folder)
+    except (ConfigurationError, OSError) as error:
+        # Also of a disk without any room: what is said of the room then says why.
+        yield Finding(id_, f"{name} {folder}", Verdict.FAILED, str(error))
+        yield from _room(name, id_, folder, 0, only_trouble=True)
+        return
+    yield from _room(name, id_, folder, staging_bytes if "scratch" in name else 0)
+    late = skew(f"{id_}.clock", f"the file system of {folder}", behind)
+    if late.verdict is not Verdict.PASSED:
+        yield late
+
+
+def _room(name: str, id_: str, folder: Path, wanted: int, *, only_trouble: bool = False) -> Iterator[Finding]:
+    room = os.statvfs(folder)
+    free, size = room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
+    share = free / size if size else 1.0
+    files = room.f_favail / room.f_files if room.f_files else 1.0
+    told = f"{name} {folder}: {free / 1e9:,.1f} GB free ({share:.0%}), {files:.0%} of inodes"
+    where = f"See what fills it: du -xh --max-depth=2 {folder} | sort -h | tail"
+    if free < LEAST_BYTES:
+        yield Finding(f"{id_}.space", told, Verdict.FAILED, f"Make room, or enlarge it. {where}")
+    elif files < LEAST_INODES_SHARE:
+        fix = f"It has no place for more files: du --inodes -x --max-depth=2 {folder} | sort -n | tail"
+        yield Finding(f"{id_}.inodes", told, Verdict.FAILED, fix)
+    elif share < LOW_SHARE:
+        yield Finding(f"{id_}.space", f"{told}: it is filling up", Verdict.WARNED, where)
+    elif free < wanted:
+        fix = "Lower scratch_gigabytes, or give it a disk of its own: fetching stops when the disk is full."
+        yield Finding(f"{id_}.space", f"{told}, and scratch_gigabytes is {wanted / 1e9:,.0f}", Verdict.WARNED, fix)
+    elif not only_trouble:
+        yield Finding(id_, f"{told}, can be written to and locked")
+
+
+def _file_systems_clock(folder: Path) -> float:
+    """Seconds by which the clock of a folder's server is ahead of this machine's."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        before = time.time()
+        file.write(b"c4")
+        file.flush()
+        os.fsync(file.fileno())
+        written = os.fstat(file.fileno()).st_mtime
+        after = time.time()
+    return written - min(max(written, before), after)

@@ -1,0 +1,291 @@
+"""Checks of the Dagster instance: its storage, file, daemons, ticks, pools and runs.
+
+Each is a function of an open instance that says what it has seen; time is an argument where time matters.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import yaml
+
+from c4_assets.operations.doctor.examine import Check
+from c4_assets.runs.dagster_yaml import is_the_sites_own, missing_keys, put_dagster_yaml
+from c4_assets.runs.lost_runs import end_lost_runs, find_lost_runs, free_slots
+from c4_assets.runs.own_runs import CODE_LOCATION_MODULE, CODE_LOCATION_NAME
+from c4_assets.runs.pools import POOLS
+from resources.findings import Finding, Verdict
+
+if TYPE_CHECKING:
+    from dagster._core.scheduler.instigation import InstigatorState
+
+SECTION = "Dagster"
+
+SILENT_AFTER = timedelta(minutes=5)
+"""Daemons give a sign every half minute; five minutes are more than any of their turns takes."""
+
+FREED_AFTER = timedelta(minutes=5)
+"""Run monitoring frees the slots of an ended run after one minute, at its next turn."""
+
+TICKS_READ = 10
+
+RENAMED_WITHIN = timedelta(days=30)
+"""A sensor's state that nothing has used for longer than this is of no interest any more."""
+
+STORAGE = "dagster.storage"
+
+
+class OpenedInstance:
+    """The instance, once the check of its storage has opened it."""
+
+    def __init__(self, open_instance: Callable[[], dg.DagsterInstance]) -> None:
+        self._open = open_instance
+        self._instance: dg.DagsterInstance | None = None
+
+    def open(self) -> dg.DagsterInstance:
+        """Opens it, and asks its storage something."""
+        instance = self._open()
+        instance.get_runs_count()
+        self._instance = instance
+        return instance
+
+    def __call__(self) -> dg.DagsterInstance:
+        if self._instance is None:
+            raise RuntimeError("the storage has not been opened")
+        return self._instance
+
+
+def instance_checks(
+    home: Path,
+    shipped: Callable[[], str],
+    opened: OpenedInstance,
+    prepare: Callable[[], object],
+    sensors: Callable[[], Collection[str]],
+    now: Callable[[], datetime],
+) -> list[Check]:
+    """The checks of this section.
+
+    Args:
+        home: ``DAGSTER_HOME``.
+        shipped: the ``dagster.yaml`` that C4 has for these settings.
+        prepare: makes the home of a new deployment.
+        sensors: names of C4's sensors and schedules; whoever asks imports the code location.
+    """
+
+    def prepared() -> Iterator[str]:
+        prepare()
+        yield f"prepared {home}"
+
+    def renewed() -> Iterator[str]:
+        put_dagster_yaml(home / "dagster.yaml", shipped())
+        yield f"renewed {home / 'dagster.yaml'}"
+
+    def ended() -> Iterator[str]:
+        for each in end_lost_runs(opened()):
+            yield f"ended a dead run. {each}"
+
+    def freed() -> Iterator[str]:
+        for run_id in sorted({run_id for _, run_id in leaked_slots(opened(), now())}):
+            free_slots(opened(), run_id)
+            yield f"freed the slots of run {run_id[:8]}"
+
+    after = (STORAGE,)
+    away = (
+        "Its database hangs or is not reached: see whether PostgreSQL at DAGSTER_POSTGRES_HOST answers (`pg_isready`), "
+        "or whether the disk of DAGSTER_HOME does."
+    )
+    return [
+        Check("dagster.yaml", SECTION, "dagster.yaml", lambda: [dagster_yaml(home, shipped())], mend=renewed),
+        Check(STORAGE, SECTION, "Dagster's storage", lambda: [storage(home, opened)], silence=away, mend=prepared),
+        Check("dagster.daemons", SECTION, "daemons", lambda: daemons(opened(), now()), after),
+        Check("dagster.ticks", SECTION, "sensors and schedules", lambda: ticks(opened(), sensors(), now()), after),
+        Check("dagster.pools", SECTION, "pools", lambda: pools(opened(), now()), after, mend=freed),
+        Check("dagster.runs", SECTION, "runs", lambda: runs(opened()), after, mend=ended),
+    ]
+
+
+def dagster_yaml(home: Path, shipped: str) -> Finding:
+    """Whether the file is there, is C4's of these settings, or lacks nothing of it."""
+    id_, file = "dagster.yaml", home / "dagster.yaml"
+    if not file.exists():
+        fix = "C4 writes it when it first opens the instance: `c4 doctor --fix`, or `c4 ui`."
+        if file.is_symlink():
+            fix = f"It is a link to {file.readlink()}: bring that file back, or remove the link."
+        return Finding(id_, f"{file} is not there", Verdict.FAILED, fix, safe=not file.is_symlink())
+    if not is_the_sites_own(file):
+        if file.read_text(encoding="utf-8") == shipped:
+            return Finding(id_, f"{file} is C4's, of these settings")
+        what = f"{file} is C4's of other settings or of another release"
+        return Finding(
+            id_, what, Verdict.WARNED, "`c4 doctor --fix` or the next start of `c4 ui` renews it.", safe=True
+        )
+    try:
+        yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return Finding(id_, f"{file} is not YAML", Verdict.FAILED, str(error))
+    if lacking := missing_keys(file, shipped):
+        fix = "Take them over from what C4 has for these settings: `c4 config --dagster-yaml`."
+        return Finding(id_, f"{file} is the site's own and lacks {', '.join(lacking)}", Verdict.FAILED, fix)
+    return Finding(id_, f"{file} is the site's own and has what C4 needs")
+
+
+def storage(home: Path, opened: OpenedInstance) -> Finding:
+    """Whether the instance can be opened and asked."""
+    if not (home / "dagster.yaml").exists():  # opening it would make SQLite's files
+        fix = "`c4 doctor --fix`, or the first `c4 run` or `c4 ui`, makes it."
+        return Finding(STORAGE, f"there is no Dagster instance in {home} yet", Verdict.FAILED, fix, safe=True)
+    try:
+        instance = opened.open()
+    except Exception as error:  # its storages raise whatever their drivers do
+        return Finding(STORAGE, f"the Dagster instance in {home} cannot be opened", Verdict.FAILED, _why(error))
+    name = type(instance.run_storage).__name__
+    return Finding(STORAGE, f"the storage answers ({'PostgreSQL' if 'Postgres' in name else 'SQLite'})")
+
+
+def _why(error: Exception) -> str:
+    """The line of an error that says most: Dagster's own begin with the whole schema of a configuration."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    said = next((line for line in lines if "environment variable" in line), lines[0])
+    said = said[said.find("You have attempted") :] if "You have attempted" in said else said
+    return f"{said[:300].rstrip('.')}. See runs.dagster_storage, and dagster.yaml there."
+
+
+def daemons(instance: dg.DagsterInstance, now: datetime) -> Iterator[Finding]:
+    """Whether each daemon that this instance needs has given a sign of life, and told of no error."""
+    id_ = "dagster.daemons"
+    needed, beats = instance.get_required_daemon_types(), instance.get_daemon_heartbeats()
+    if not any(name in beats for name in needed):
+        fix = "Nothing is scored by itself without one: start `c4 ui` or its service (docs/operations.md)."
+        yield Finding(id_, "no daemon has run here yet", Verdict.WARNED, fix)
+        return
+    silent = {
+        name: now.timestamp() - beats[name].timestamp if name in beats else None
+        for name in needed
+        if name not in beats or now.timestamp() - beats[name].timestamp > SILENT_AFTER.total_seconds()
+    }
+    for name, seconds in silent.items():
+        since = "has never given a sign of life" if seconds is None else f"is silent for {_ago(seconds)}"
+        fix = "See why it ended (`journalctl -u c4-daemon` where systemd runs it), and start it again, or `c4 ui`."
+        yield Finding(id_, f"the daemon {name} {since}", Verdict.FAILED, fix)
+    for name in needed:
+        if name not in silent and (errors := beats[name].errors):
+            said = next(iter(errors[0].message.strip().splitlines()), "")
+            yield Finding(id_, f"the daemon {name} tells of an error", Verdict.WARNED, said)
+    if not silent:
+        yield Finding(id_, f"all {len(needed)} daemons live")
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 7200:
+        return f"{seconds / 60:,.0f} minutes"
+    return f"{seconds / 3600:,.0f} hours" if seconds < 172_800 else f"{seconds / 86_400:,.0f} days"
+
+
+def ticks(instance: dg.DagsterInstance, known: Collection[str], now: datetime) -> Iterator[Finding]:
+    """Which sensors and schedules are stopped or fail, and which have a state that is of no use any more."""
+    id_ = "dagster.ticks"
+    states = [state for state in instance.all_instigator_state() if _is_of_c4(state)]
+    trouble = list(_strays(instance, states, known, now))
+    for state in states:
+        if state.name not in known:
+            continue
+        kind = state.instigator_type.value.lower()
+        if not state.is_running:
+            fix = f"Start it again: in the UI, Automation, the switch of {state.name}. Or say who stopped it, and why."
+            trouble.append(Finding(id_, f"the {kind} {state.name} is stopped", Verdict.FAILED, fix))
+            continue
+        last = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=TICKS_READ)
+        failed = 0
+        while failed < len(last) and last[failed].status.value == "FAILURE":
+            failed += 1
+        if failed:
+            error = last[0].error
+            said = next(iter(error.message.strip().splitlines()), "") if error else "no reason is kept"
+            often = "its last tick has" if failed == 1 else f"its last {failed} ticks have"
+            what = f"the {kind} {state.name} fails: {often} failed"
+            trouble.append(Finding(id_, what, Verdict.FAILED, f"It says: {said}"))
+    yield from trouble
+    if not trouble:
+        yield Finding(id_, f"no sensor or schedule is stopped or fails ({len(states)} have run)")
+
+
+def _strays(
+    instance: dg.DagsterInstance, states: Sequence["InstigatorState"], known: Collection[str], now: datetime
+) -> Iterator[Finding]:
+    """States that a renamed sensor, or a renamed code location, has left: whoever took over has begun anew."""
+    places: dict[str, set[str]] = defaultdict(set)
+    for state in states:
+        last = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+        used = last and now.timestamp() - last[0].timestamp < RENAMED_WITHIN.total_seconds()
+        if used and state.name not in known:
+            what = f"{state.name} has a state, and this release has no sensor or schedule of that name"
+            fix = "It was renamed: see in the UI, Automation, that what took its place is on. Its cursor began anew."
+            yield Finding("dagster.ticks", what, Verdict.WARNED, fix)
+        elif used:
+            places[state.name].add(state.selector.location_name)
+    for name, locations in places.items():
+        if len(locations) > 1:
+            what = f"{name} has a state in each of the code locations {' and '.join(sorted(locations))}"
+            fix = (
+                "Both ask for runs: let every service load the same workspace.yaml, and stop the one that is not meant."
+            )
+            yield Finding("dagster.ticks", what, Verdict.WARNED, fix)
+
+
+def _is_of_c4(state: "InstigatorState") -> bool:
+    return state.selector.location_name in (CODE_LOCATION_NAME, CODE_LOCATION_MODULE)
+
+
+def leaked_slots(instance: dg.DagsterInstance, now: datetime) -> list[tuple[str, str]]:
+    """Slots that runs hold which have ended or are gone: the pool, and the run's id."""
+    events = instance.event_log_storage
+    held = [
+        (pool, slot.run_id)
+        for pool in sorted({*events.get_concurrency_keys(), *POOLS})
+        for slot in events.get_concurrency_info(pool).claimed_slots
+    ]
+    ids = sorted({run_id for _, run_id in held})
+    records: Sequence[dg.RunRecord] = instance.get_run_records(dg.RunsFilter(run_ids=ids)) if ids else ()
+    known = {record.dagster_run.run_id: record for record in records}
+    latest = now.timestamp() - FREED_AFTER.total_seconds()
+
+    def is_leaked(run_id: str) -> bool:
+        record = known.get(run_id)
+        if record is None:
+            return True
+        return record.dagster_run.is_finished and (record.end_time or record.update_timestamp.timestamp()) < latest
+
+    return [(pool, run_id) for pool, run_id in held if is_leaked(run_id)]
+
+
+def pools(instance: dg.DagsterInstance, now: datetime) -> Iterator[Finding]:
+    """Whether slots are held by runs that are over, and whether a pool lets anything through."""
+    id_ = "dagster.pools"
+    leaked: dict[str, list[str]] = defaultdict(list)
+    for pool, run_id in leaked_slots(instance, now):
+        leaked[pool].append(run_id[:8])
+    for pool, ids in leaked.items():
+        what = f"{len(ids)} slots of the pool {pool} are held by runs that are over ({', '.join(sorted(set(ids))[:3])})"
+        fix = "`c4 doctor --fix` frees them; in the UI: Deployment, Concurrency."
+        yield Finding(id_, what, Verdict.FAILED, fix, safe=True)
+    limits = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
+    shut = [pool for pool in POOLS if limits.get(pool) == 0]
+    for pool in shut:
+        fix = f"In the UI: Deployment, Concurrency, give {pool} its limit again ({POOLS[pool]} by default)."
+        yield Finding(id_, f"the pool {pool} has the limit 0, so that its steps wait for ever", Verdict.FAILED, fix)
+    if not leaked and not shut:
+        told = ", ".join(f"{pool} {limits.get(pool, limit)}" for pool, limit in POOLS.items())
+        yield Finding(id_, f"no slot of a pool is held by a run that is over (limits: {told})")
+
+
+def runs(instance: dg.DagsterInstance) -> Iterator[Finding]:
+    """Whether a run counts as being at work whose process is gone."""
+    lost = find_lost_runs(instance)
+    for each in lost:
+        fix = "`c4 doctor --fix` ends it; so does the sensor lost_runs within a minute, where a daemon runs."
+        yield Finding("dagster.runs", f"a run is dead: {each}", Verdict.FAILED, fix, safe=True)
+    if not lost:
+        yield Finding("dagster.runs", "every run that is started has its process")
