@@ -145,6 +145,18 @@ def test_what_holds_for_long_is_told_again_at_growing_distances_but_each_week() 
     assert site.messages[-1].title.startswith("Still: ")
 
 
+def test_what_cannot_be_looked_at_is_not_said_to_hold_still() -> None:
+    site = Site()
+    site.look(FULL)
+    site.wait(5 * MINUTE, FULL)
+    for _ in range(48):
+        site.now += HOUR
+        site.look(looked_at=["database-away"])
+    assert site.told() == [("disk-filling", "opened")]
+    site.look(FULL)
+    assert site.told()[-1] == ("disk-filling", "repeated")
+
+
 def test_what_gets_worse_is_told_at_once_and_not_when_it_gets_better() -> None:
     site = Site()
     worse = replace(FULL, severity=Severity.ERROR)

@@ -1,10 +1,14 @@
 """Messages on their way out, with channels that go away and come back, and time moved forward."""
 
+import multiprocessing
+import tempfile
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from c4_assets.operations.alerts.merging import MOST_AT_ONCE
 from c4_assets.operations.alerts.outbox import Delivered, Outbox
@@ -397,3 +401,79 @@ def test_cursors_move_with_the_state_and_others_stay(tmp_path: Path) -> None:
     tell(folder, Observation(), Rules(), START, {"runs": "17", "ticks": "a"})
     tell(folder, Observation(), Rules(), START, {"runs": "18"})
     assert load(folder).seen == {"runs": "18", "ticks": "a"}
+
+
+def look_and_tell(folder: Path, first: int) -> None:
+    for number in range(first, first + 25):
+        failed = condition(Event.RUN_FAILED, "score_images", subjects=[str(number)])
+        tell(folder, Observation(occurred=(failed,)), Rules(), START)
+
+
+def test_processes_that_look_at_the_same_time_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    looks = [fork.Process(target=look_and_tell, args=(tmp_path, 25 * n)) for n in range(3)]
+    for look in looks:
+        look.start()
+    for look in looks:
+        look.join(60)
+    assert [look.exitcode for look in looks] == [0, 0, 0]
+    [incident] = load(tmp_path).state.incidents
+    assert incident.count == 75
+
+
+def test_a_secret_in_a_reason_is_not_on_the_disk_and_in_no_message(tmp_path: Path) -> None:
+    reason = f"{'x' * 80} postgresql://c4:hush-4711-hush@lims/imaging does not answer."
+    failed = condition(Event.RUN_FAILED, "x", subjects=["postgresql://c4:hush-4711-hush@lims"], summary=reason)
+    tell(tmp_path, Observation(occurred=(failed,)), Rules(), START)
+    [told] = tell(tmp_path, Observation(), Rules(), START + HOUR)
+    files = [file for file in tmp_path.rglob("*.json") if file.is_file()]
+    assert len(files) == 2
+    assert "hush" not in str(told) + "".join(file.read_text() for file in files)
+    assert "postgresql://c4:********@lims" in told.lines[0]
+
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.integers(0, 3)),
+        st.tuples(st.just("wait"), st.sampled_from([1, 30, 600, 7200])),
+        st.tuples(st.sampled_from(["slack", "email", "webhook"]), st.integers(0, 1)),
+    ),
+    max_size=25,
+)
+
+EVERYWHERE = Event.DISK_FILLING
+
+
+@given(ACTIONS)
+@settings(max_examples=60, deadline=None)
+def test_whatever_channels_do_each_message_comes_once_on_as_many_channels_as_it_is_for(
+    actions: list[tuple[str, int]],
+) -> None:
+    rules = replace(QUIET, routes=(Route(("slack", "email"), frozenset({EVERYWHERE})),))
+    with tempfile.TemporaryDirectory() as folder:
+        post = Post(Path(folder), [Listener("slack"), Listener("email"), Listener("webhook")], rules)
+        put: list[Message] = []
+        for action, number in [*actions, ("slack", 0), ("email", 0), ("webhook", 0), ("wait", 80_000)]:
+            if action == "put":
+                event, severity = [(EVERYWHERE, Severity.ERROR), (Event.RUN_FAILED, Severity.WARNING)][number % 2]
+                put.append(message(len(put), event, severity, post.now))
+                post.outbox.put(put[-2:])
+            elif action == "wait":
+                post.now += number * SECOND
+            else:
+                next(each for each in post.channels if each.name == action).away = bool(number)
+            post.deliver()
+        post.deliver()
+        post.now += HOUR
+        post.deliver()
+        assert post.outbox.waiting() == ()
+    for each in put:
+        times = [told_of(each, channel) for channel in post.channels]
+        assert max(times) <= 1, each.title
+        assert sum(times) == (2 if each.event is EVERYWHERE else 1), each.title
+
+
+def told_of(message: Message, channel: Listener) -> int:
+    """How often a channel has told of a message: by itself, or in a list."""
+    itself = sum(got.id == message.id for got in channel.got)
+    return itself + sum(line.endswith(f": {message.title}") for got in channel.got for line in got.lines)

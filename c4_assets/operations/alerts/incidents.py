@@ -194,7 +194,9 @@ def _further(incident: Incident, told: datetime, rules: Rules, now: datetime) ->
     if incident.worst_told and incident.condition.severity.rank > incident.worst_told.rank:
         return Change.GREW
     if incident.holds:
-        return Change.REPEATED if now >= told + _spacing(rules.repeat_interval, incident.spaced) else None
+        # What could not be looked at may be over: it is not told that it still holds.
+        due = incident.last == now and now >= told + _spacing(rules.repeat_interval, incident.spaced)
+        return Change.REPEATED if due else None
     if incident.count == incident.told_count:
         return None
     burst = incident.count >= BURST * incident.told_count

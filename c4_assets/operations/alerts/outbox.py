@@ -27,6 +27,9 @@ REMEMBERED = timedelta(days=366)
 WITHOUT_A_WAY = timedelta(days=7)
 """How long a message is kept that no channel is set up for."""
 
+ASKED_LATELY = timedelta(minutes=10)
+"""How long after its next try was due a channel still counts as asked."""
+
 LONGEST_NAME = 120
 """Characters of a file's name that are taken from a message's id."""
 
@@ -106,11 +109,16 @@ class Outbox:
                 set_aside(file, error)
 
     def observation(self, now: datetime) -> Observation:
-        """Channels that take no messages, as conditions for the next look."""
+        """Channels that take no messages, as conditions for the next look.
+
+        A channel is asked only when a message waits for it. One that was not asked lately is not known to be away.
+        """
         ways = load_deliveries(self._deliveries).ways
+        away = {name: way for name, way in ways.items() if way.away_since}
+        known = {name: way for name, way in away.items() if way.next_try and now < way.next_try + ASKED_LATELY}
+        looked_at = [_key("")] if known == away else [_key(name) for name in ways if name in known or name not in away]
         return Observation(
-            holding=tuple(_condition(name, way, now) for name, way in ways.items() if way.away_since),
-            looked_at=frozenset({f"{Event.CHANNEL_AWAY}:"}),
+            holding=tuple(_condition(name, way, now) for name, way in known.items()), looked_at=frozenset(looked_at)
         )
 
     def deliver(
@@ -273,7 +281,7 @@ class _Round:
 
 def _condition(name: str, way: Way, now: datetime) -> Condition:
     return Condition(
-        key=f"{Event.CHANNEL_AWAY}:{name}",
+        key=_key(name),
         event=Event.CHANNEL_AWAY,
         severity=Severity.WARNING,
         summary=f"The channel {name} takes no messages: {way.error}",
@@ -282,6 +290,10 @@ def _condition(name: str, way: Way, now: datetime) -> Condition:
         subjects=(Subject(name),),
         since=way.away_since or now,
     )
+
+
+def _key(channel: str) -> str:
+    return f"{Event.CHANNEL_AWAY}:{channel}"
 
 
 def _file_name(message: str) -> str:

@@ -67,4 +67,4 @@ def is_held(message: Message, rules: Rules, now: datetime) -> bool:
 def is_about(message: Message, channel: str) -> bool:
     """Whether a message tells that a channel has gone away: it makes no sense on this channel."""
     named = {subject.name for subject in message.subjects}
-    return message.event is Event.CHANNEL_AWAY and message.change is Change.OPENED and channel in named
+    return message.event is Event.CHANNEL_AWAY and message.change is not Change.RECOVERED and channel in named

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from c4_assets.operations.alerts.incidents import State, advance
 from c4_assets.operations.alerts.outbox import Outbox
-from c4_assets.operations.alerts.records import Message, Observation
+from c4_assets.operations.alerts.records import Condition, Message, Observation, Subject
 from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.alerts.stored import from_json, set_aside, to_json, write_whole
 from resources.file_lock import locked
+from resources.redaction import redacted
 
 VERSION = 1
 
@@ -84,9 +85,30 @@ def tell(
     with locked(folder / LOCK, LONGEST_WAIT_S):
         kept = load(folder)
         outbox.put(kept.messages)
-        state, messages = advance(kept.state, observation, rules, now)
+        state, messages = advance(kept.state, without_secrets(observation), rules, now)
         after = replace(kept, state=state, messages=messages, seen={**kept.seen, **(seen or {})})
         if after != kept:
             write_whole(folder / FILE, to_json(after))
         outbox.put(messages)
     return messages
+
+
+def without_secrets(observation: Observation) -> Observation:
+    """What a look has seen without the secrets that stand in its texts: reasons of drivers may hold an address.
+
+    It comes before anything is cut: half a secret is not recognised.
+    """
+    return replace(
+        observation,
+        holding=tuple(map(_without_secrets, observation.holding)),
+        occurred=tuple(map(_without_secrets, observation.occurred)),
+    )
+
+
+def _without_secrets(condition: Condition) -> Condition:
+    return replace(
+        condition,
+        summary=redacted(condition.summary),
+        advice=redacted(condition.advice),
+        subjects=tuple(Subject(redacted(each.name), redacted(each.url)) for each in condition.subjects),
+    )

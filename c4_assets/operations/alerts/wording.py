@@ -63,7 +63,7 @@ def _opened(incident: Incident, zone: tzinfo, _now: datetime) -> tuple[str, tupl
     if incident.holds:
         return summary, (f"Since {clock(incident.opened, zone)}.", *_waiting(incident))
     if incident.count == 1:
-        return summary, (f"{clock(incident.last, zone)}.".capitalize(),)
+        return summary, (f"On {clock(incident.last, zone)}.",)
     return _counted(incident), (f"The last: {summary}", _span(incident, zone))
 
 
