@@ -1,5 +1,6 @@
 """A real SMTP server on loopback, with STARTTLS or TLS and with accounts, that keeps what it is sent."""
 
+import asyncio
 import email
 import email.policy
 import ssl
@@ -41,6 +42,7 @@ class SmtpServer:
     Attributes:
         refusal: answered to each mail instead of taking it, such as ``451 Try later``.
         refused: addresses that nobody has here: 550.
+        silent_at_quit: whether it leaves a client without an answer when that takes its leave.
     """
 
     def __init__(self, accounts: Mapping[str, str]) -> None:
@@ -48,6 +50,7 @@ class SmtpServer:
         self.received: list[Mail] = []
         self.refusal = ""
         self.refused: set[str] = set()
+        self.silent_at_quit = False
         self._accounts = dict(accounts)
 
     async def handle_RCPT(  # noqa: N802
@@ -70,6 +73,12 @@ class SmtpServer:
         encrypted = transport is not None and transport.get_extra_info("sslcontext") is not None
         self.received.append(Mail(envelope.mail_from or "", tuple(envelope.rcpt_tos), content, encrypted, user))
         return "250 OK"
+
+    async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        """Called by aiosmtpd when a client takes its leave."""
+        if self.silent_at_quit:
+            await asyncio.sleep(3600)
+        return "221 Bye"
 
     def authenticate(
         self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: Any

@@ -21,6 +21,7 @@ COMMANDS = {
     "config": ("config.config", "Print the settings in effect as a file c4.toml."),
     "backlog": ("backlog.app", "Score all of history: how far it is, and the backfills that do it."),
     "checks": ("checks.app", "Data quality: what is checked, and inspections that are withheld."),
+    "alerts": ("alerts.app", "Look after messages to operators: Slack, e-mail and others."),
     "db": ("database.app", "Create, fill and check C4's tables in the imaging database."),
     "model": ("model.app", "Say which models score, and fetch their weights."),
     "slurm": ("slurm.app", "Look after runs on a Slurm cluster."),

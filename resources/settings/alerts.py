@@ -143,6 +143,9 @@ class Alerts(Section):
     webhook: WebAddress = Field(
         default=None, description="Address that gets each message as JSON (POST), for what a site has of its own."
     )
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="What the webhook's messages are signed with (docs/channels.md)."
+    )
     apprise: Annotated[tuple[SecretStr, ...], BeforeValidator(_addresses)] = Field(
         default=(), description="Addresses as Apprise knows them, for Teams and everything else: a list, or one a line."
     )

@@ -1,0 +1,123 @@
+"""A message as a mail: text and HTML, with its pictures, so that programs for mail group what belongs together."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from typing import cast
+
+from c4_assets.operations.alerts.records import Change, Message, Picture, Severity
+from c4_assets.operations.channels.words import Place, as_text, cut, look_of, more, state_of
+
+SUBJECT = 150
+"""Characters of a subject: 998 are the most, and programs show fewer than a hundred."""
+
+LINE = 20_000
+"""Characters of one text in a mail."""
+
+
+@dataclass(frozen=True)
+class _Shown:
+    cid: str
+    picture: Picture
+
+
+def compose(message: Message, sender: str, to: Sequence[str], now: datetime, place: Place) -> EmailMessage:
+    """The mail of a message.
+
+    The ``Message-ID`` is made from the message's id, so that a mail that is sent twice can be told, and all of a thread
+    refer to an id that is made from the thread's.
+
+    Args:
+        message: cleaned (:func:`c4_assets.operations.channels.words.cleaned`).
+        sender: an address, with or without a name.
+        to: the recipients. Several people who have subscribed do not see each other: then it is empty.
+        now: the time of sending. When it happened is told in the text.
+
+    Raises:
+        ValueError: an address is none.
+    """
+    domain = _domain(sender)
+    mail = EmailMessage(policy=SMTP)
+    mail["From"] = sender
+    mail["To"] = ", ".join(to) if to else "undisclosed-recipients:;"
+    mail["Subject"] = subject(message)
+    mail["Date"] = format_datetime(now.astimezone(UTC))
+    mail["Message-ID"] = f"<c4-{_digest('message', message.id)}@{domain}>"
+    mail["In-Reply-To"] = mail["References"] = f"<c4-{_digest('thread', message.thread)}@{domain}>"
+    mail["Auto-Submitted"] = "auto-generated"  # no answer by machines (RFC 3834)
+    if message.unsubscribe:
+        mail["List-Unsubscribe"] = f"<{message.unsubscribe}>"
+    if message.severity is Severity.ERROR and message.change is not Change.RECOVERED:
+        mail["Importance"] = "high"
+    _fill(mail, message, place, domain)
+    return mail
+
+
+def subject(message: Message) -> str:
+    """What stands in the list of mails: how bad it is, where it is not mere news, and the title."""
+    look = look_of(message)
+    told = message.change is Change.TOLD and message.severity is Severity.PROGRESS
+    return cut(f"C4: {message.title}" if told else f"C4 {look.word.lower()}: {message.title}", SUBJECT)
+
+
+def _fill(mail: EmailMessage, message: Message, place: Place, domain: str) -> None:
+    text = as_text(message, place)
+    captions = [f"Picture: {each.caption or each.name}" for each in message.pictures]
+    ending = [f"You subscribed to this. To end it: {message.unsubscribe}"] if message.unsubscribe else []
+    mail.set_content("\n\n".join([text, *captions, *ending]) + "\n", cte="quoted-printable")
+    shown = [
+        _Shown(f"{number}.{_digest('picture', message.id)}@{domain}", each)
+        for number, each in enumerate(message.pictures)
+        if each.kind in ("image/jpeg", "image/png", "image/webp")
+    ]
+    mail.add_alternative(as_html(message, place, shown), subtype="html", cte="quoted-printable")
+    html = cast("list[EmailMessage]", mail.get_payload())[1]
+    for each in shown:
+        kind = each.picture.kind.partition("/")[2]
+        html.add_related(
+            each.picture.data,
+            "image",
+            kind,
+            cid=f"<{each.cid}>",
+            disposition="inline",
+            filename=cut(each.picture.name, 100) or f"picture.{kind}",
+        )
+
+
+def as_html(message: Message, place: Place, pictures: Sequence[_Shown] = ()) -> str:
+    """The HTML of a mail: light and dark, readable on a telephone, with nothing that is fetched from elsewhere."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("c4_assets.operations.channels", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("mail.html").render(
+        message=message,
+        lines=[cut(line, LINE) for line in message.lines],
+        look=look_of(message),
+        state=state_of(message, place),
+        more=more(message),
+        page=place.page(message.page),
+        pictures=pictures,
+    )
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def _domain(sender: str) -> str:
+    """The domain that ids of mails end in: the sender's."""
+    header = EmailMessage(policy=SMTP)
+    header["From"] = sender
+    addresses: tuple[Address, ...] = header["From"].addresses
+    return addresses[0].domain if addresses and addresses[0].domain.isascii() and addresses[0].domain else "c4.invalid"

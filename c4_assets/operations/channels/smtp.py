@@ -1,0 +1,92 @@
+"""E-mail: mails are handed to a mail server, over TLS unless a site says otherwise."""
+
+import logging
+import smtplib
+import ssl
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.message import EmailMessage
+
+from c4_assets.operations.alerts.records import ChannelAway, Message
+from c4_assets.operations.channels.mail import compose
+from c4_assets.operations.channels.sending import TIMEOUT_S, failures_named, within
+from c4_assets.operations.channels.words import DEFAULT_PLACE, Place, cleaned
+from resources.settings.alerts import Email
+
+log = logging.getLogger("c4.alerts")
+
+PORTS = {"starttls": 587, "tls": 465, "none": 25}
+
+IN_ALL_S = 30
+"""Seconds for one mail in all: a server may search its pictures for malware before it takes it."""
+
+
+@dataclass(frozen=True)
+class Mailer:
+    """A channel by e-mail.
+
+    Attributes:
+        timeout: seconds for each answer of the server.
+        in_all: seconds for one mail.
+    """
+
+    name: str
+    settings: Email
+    place: Place = DEFAULT_PLACE
+    timeout: float = field(default=TIMEOUT_S, repr=False)
+    in_all: float = field(default=IN_ALL_S, repr=False)
+
+    def send(self, message: Message) -> None:
+        """Sends one message: to its own recipients, or else to the channel's.
+
+        A recipient whom the server does not know costs the others nothing, and is logged. Where no recipient of a
+        message's own is known, nobody else gets it.
+
+        Raises:
+            ChannelAway: it did not go out, as far as one can know.
+        """
+        to = message.recipients or self.settings.recipients
+        if not to:
+            raise ChannelAway(f"{self.name}: nobody gets its mails. Set alerts.email.recipients.")
+        seen = () if len(message.recipients) > 1 else to
+        with failures_named(self.name):
+            mail = compose(cleaned(message), self.settings.sender, seen, datetime.now(UTC), self.place)
+            try:
+                refused = within(self.in_all, lambda: self._hand_over(mail, to))
+            except smtplib.SMTPRecipientsRefused as error:
+                if not message.recipients or any(code < 500 for code, _ in error.recipients.values()):
+                    raise
+                refused = error.recipients
+        if refused:
+            log.warning("%s: the mail server refuses %s of %s recipients.", self.name, len(refused), len(to))
+
+    def _hand_over(self, mail: EmailMessage, to: tuple[str, ...]) -> dict[str, tuple[int, bytes]]:
+        """Recipients who were refused, while others were not."""
+        with self._connection() as server:
+            if self.settings.user is not None and self.settings.password is not None:
+                if self.settings.security == "none":
+                    raise ChannelAway(f"{self.name}: no password is sent without TLS. Set alerts.email.security.")
+                server.login(self.settings.user, self.settings.password.get_secret_value())
+            return server.send_message(mail, to_addrs=list(to))
+
+    @contextmanager
+    def _connection(self) -> Generator[smtplib.SMTP]:
+        host, security = self.settings.host, self.settings.security
+        port = self.settings.port or PORTS[security]
+        context = ssl.create_default_context()
+        if security == "tls":
+            server = smtplib.SMTP_SSL(host, port, timeout=self.timeout, context=context)
+        else:
+            server = smtplib.SMTP(host, port, timeout=self.timeout)
+        try:
+            if security == "starttls":
+                server.starttls(context=context)
+            server.ehlo_or_helo_if_needed()
+            yield server
+        finally:
+            # The mail is taken once its data are: an answer to QUIT that does not come must not send it again.
+            with suppress(OSError):
+                server.quit()
+            server.close()
