@@ -22,8 +22,10 @@ from c4_assets.runs.jobs import (
 )
 from c4_assets.runs.prune_runs import prune_runs, weekly_pruning
 from sensors.lost_runs import lost_runs
+from sensors.messages import messages
 from sensors.new_inspections import new_inspections
 from sensors.requested_days import requested_days
+from sensors.run_alerts import run_alerts
 
 defs = dg.Definitions(
     assets=[
@@ -38,7 +40,7 @@ defs = dg.Definitions(
         backlog_coverage,
     ],
     jobs=[score_images, collect_disagreements, count_backlog, prune_runs],
-    sensors=[new_inspections, requested_days, lost_runs],
+    sensors=[new_inspections, requested_days, lost_runs, run_alerts, messages],
     schedules=[settle_yesterday, weekly_ashes, daily_coverage, weekly_pruning],
     resources=resources_of(SETTINGS),
     executor=EXECUTORS[SETTINGS.runs.executor],

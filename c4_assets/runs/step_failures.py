@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from resources.errors import C4Error
+from c4_assets.runs.watch.outages import answered_to_step, met_by_step
+from resources.errors import C4Error, Unavailable
 from resources.extras import naming_extras
 
 log = logging.getLogger("c4.step")
@@ -56,13 +57,17 @@ def translate_errors(context: dg.AssetExecutionContext | dg.OpExecutionContext) 
     """Turns an error with a message for the operator into a step failure that shows the message.
 
     The step is retried if that can help: for a database that is down, not for a wrong setting. A backfill is retried
-    for a week; other runs fail after the few retries of their asset.
+    for a week; other runs fail after the few retries of their asset. Which service did not answer, or does again, is
+    noted for the alerts.
     """
     try:
         with naming_extras():
             yield
+        answered_to_step(context.instance, context.op_def.pool)
     except C4Error as error:
         log.warning("%s", error)
+        if isinstance(error, Unavailable):
+            met_by_step(context.instance, error.service, str(error))
         if error.retryable and in_backfill(context.run.tags):
             wait = min(RETRY_DELAY_S * 2 ** min(context.retry_number, 10), MAX_RETRY_WAIT_S)
             raise dg.RetryRequested(max_retries=BACKFILL_ATTEMPTS, seconds_to_wait=wait) from error
