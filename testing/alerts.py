@@ -84,12 +84,13 @@ class Listener:
     away: bool = False
     retry_after: float | None = None
     refuses: frozenset[Event] = frozenset()
+    chokes_on: frozenset[str] = frozenset()
     got: list[Message] = field(default_factory=list[Message])
     asked: int = 0
 
     def send(self, message: Message) -> None:
         self.asked += 1
-        if self.away:
+        if self.away or message.title in self.chokes_on:
             raise ChannelAway(f"{self.name} answered 500", self.retry_after)
         if message.event in self.refuses:
             raise ValueError("invalid_blocks")

@@ -1,12 +1,14 @@
 """The section ``alerts``: channels, routes, secrets in lists."""
 
 import json
+import re
 from datetime import time, timedelta
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from c4_assets.operations.alerts.incidents import INHIBITS
 from c4_assets.operations.alerts.records import Event, Severity
 from c4_assets.operations.alerts.rules import Route, Rules
 from resources.errors import ConfigurationError
@@ -129,3 +131,22 @@ def test_what_cannot_be_used_of_alerts_is_named_without_its_secret(
 def test_a_wrong_value_in_a_route_is_named_with_the_line_of_the_first_route(tmp_path: Path) -> None:
     message = refusal(tmp_path, "[alerts]\n\n[[alerts.routes]]\nleast = 'bad'\nchannels = []\n")
     assert f"({tmp_path / 'site.toml'}, line 3)" in message
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "alerts.md").read_text()
+
+
+def test_the_example_of_the_documentation_is_accepted_and_routes_as_it_says(tmp_path: Path) -> None:
+    [example] = re.findall(r"```toml\n(.+?)```", PAGE, re.DOTALL)
+    rules = Rules.of(read(tmp_path, example).alerts)
+    assert [route.channels for route in rules.routes] == [("email",), (), ("slack", "email")]
+    assert rules.order == ("slack", "email")
+
+
+def test_the_documentation_says_what_is_silent_while_what_holds() -> None:
+    told = {
+        cause: set(re.findall(r"`([\w-]+)`", silent))
+        for causes, silent in re.findall(r"^\| (`[\w-]+-(?:away|silent)`.*?) \| (`[^|]+) \|$", PAGE, re.MULTILINE)
+        for cause in re.findall(r"`([\w-]+)`", causes)
+    }
+    assert told == {str(cause): set(map(str, events)) for cause, events in INHIBITS.items()}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from c4_assets.operations.alerts.incidents import INHIBITS, LONGEST_SPACING, State, merged, part_of
 from c4_assets.operations.alerts.records import Change, Condition, Event, Message, Observation, Severity
 from c4_assets.operations.alerts.rules import Rules
+from c4_assets.operations.alerts.stored import from_json, to_json
 from testing.alerts import START, Site, condition
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -143,6 +144,14 @@ def test_what_holds_for_long_is_told_again_at_growing_distances_but_each_week() 
     assert distances[:3] == [DAY, 2 * DAY, 4 * DAY]
     assert set(distances[3:]) == {LONGEST_SPACING}
     assert site.messages[-1].title.startswith("Still: ")
+
+
+def test_an_incident_is_as_bad_as_the_worst_that_has_happened() -> None:
+    site = Site()
+    check = condition(Event.CHECK_FAILED, "db_scores", subjects=["rows"])
+    site.look(occurred=[check, replace(check, severity=Severity.WARNING)])
+    site.wait(5 * MINUTE)
+    assert [message.severity for message in site.messages] == [Severity.ERROR]
 
 
 def test_what_cannot_be_looked_at_is_not_said_to_hold_still() -> None:
@@ -339,6 +348,27 @@ def test_whatever_happens_each_incident_is_opened_once_first_and_recovers_once_l
         happens = thread.startswith(("run-failed", "images-given-up"))
         assert happens or changes[-1] is Change.RECOVERED, thread
     assert len({message.id for message, _ in told}) == len(told)
+
+
+@given(LOOKS)
+@settings(max_examples=60, deadline=None)
+def test_a_restart_after_each_look_changes_no_message(
+    looks: list[tuple[int, set[int], bool, set[int], bool]],
+) -> None:
+    through, over = Site(), Site()
+    for seconds, holding, _, occurred, recovered in looks:
+        for site in (through, over):
+            site.now += timedelta(seconds=seconds)
+            site.look(
+                *(HOLDING[index] for index in sorted(holding)),
+                looked_at=[each.key for each in HOLDING],
+                occurred=[OCCURRED[index] for index in sorted(occurred)],
+                recovered=[RUN.key] if recovered else [],
+            )
+        over.state = from_json(State, to_json(over.state))
+        assert over.state == through.state
+    assert over.messages == through.messages
+    assert [from_json(Message, to_json(message)) for message in over.messages] == over.messages
 
 
 @given(LOOKS)

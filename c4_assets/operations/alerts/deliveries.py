@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from c4_assets.operations.alerts.stored import from_json, set_aside, to_json, write_whole
+from c4_assets.operations.alerts.stored import from_json, set_aside
 
 VERSION = 1
 
@@ -19,6 +19,13 @@ RATE = timedelta(seconds=1)
 """Between two messages on a channel: Slack takes one a second."""
 
 
+ASIDE = (3, 12)
+"""After three failures, and each twelve further ones, a channel is tried with the second message that waits for it."""
+
+STRIKES = 3
+"""How often a channel must take another message after it did not take this one, until this one is the reason."""
+
+
 @dataclass(frozen=True)
 class Way:
     """A channel as the outbox has met it.
@@ -29,6 +36,7 @@ class Way:
         next_try: when it is asked again.
         last_sent: when it last took a message.
         error: what it said.
+        suspect: the message that it did not take, by its id.
     """
 
     away_since: datetime | None = None
@@ -36,6 +44,7 @@ class Way:
     next_try: datetime | None = None
     last_sent: datetime | None = None
     error: str = ""
+    suspect: str = ""
 
     def is_ready(self, now: datetime) -> bool:
         """Whether it may be asked now."""
@@ -46,11 +55,17 @@ class Way:
         """Whether it has been away for so long."""
         return self.away_since is not None and now >= self.away_since + span
 
+    @property
+    def is_tried_aside(self) -> bool:
+        """Whether it is time to try it with another message: the first that waits may be the reason."""
+        first, further = ASIDE
+        return self.failures % further == first
+
     def sent(self, now: datetime) -> "Way":
         """After it took a message."""
         return Way(last_sent=now)
 
-    def failed(self, error: str, retry_after: float | None, now: datetime) -> "Way":
+    def failed(self, error: str, suspect: str, retry_after: float | None, now: datetime) -> "Way":
         """After it did not."""
         wait = min(FIRST_WAIT * 2 ** min(self.failures, 16), LONGEST_WAIT)
         if retry_after is not None:
@@ -61,6 +76,7 @@ class Way:
             failures=self.failures + 1,
             next_try=now + wait,
             error=error,
+            suspect=suspect,
         )
 
 
@@ -72,6 +88,7 @@ class Deliveries:
         ways: the channels by name.
         done: channels that need no longer get a message, by the message's id.
         refused: channels that will never take a message, by its id.
+        strikes: how often a channel took another message after one that it did not take, by that one's id.
         pruned: when old marks of sent messages were last removed.
     """
 
@@ -79,6 +96,7 @@ class Deliveries:
     ways: Mapping[str, Way] = field(default_factory=dict[str, Way])
     done: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    strikes: Mapping[str, int] = field(default_factory=dict[str, int])
     pruned: datetime | None = None
 
     def way(self, name: str) -> Way:
@@ -97,6 +115,12 @@ class Deliveries:
         """With channels that will never take certain messages."""
         return replace(self, refused=_added(self.refused, refused))
 
+    def with_strike(self, channel: str, message: str) -> "Deliveries":
+        """After a channel took another message than this one. It is refused when that has happened often."""
+        strikes = self.strikes.get(message, 0) + 1
+        after = replace(self, strikes={**self.strikes, message: strikes})
+        return after.with_refused({message: (channel,)}) if strikes >= STRIKES else after
+
     def only(self, messages: Collection[str], names: Collection[str]) -> "Deliveries":
         """Without messages that have left and channels that are not set up any more."""
         return replace(
@@ -104,6 +128,7 @@ class Deliveries:
             ways={name: way for name, way in self.ways.items() if name in names},
             done={id_: channels for id_, channels in self.done.items() if id_ in messages},
             refused={id_: channels for id_, channels in self.refused.items() if id_ in messages},
+            strikes={id_: count for id_, count in self.strikes.items() if id_ in messages},
         )
 
 
@@ -125,12 +150,3 @@ def load_deliveries(file: Path) -> Deliveries:
         set_aside(file, error)
         return Deliveries()
     return found
-
-
-def save_deliveries(file: Path, deliveries: Deliveries) -> None:
-    """Writes what the outbox remembers: the commit after a send.
-
-    Raises:
-        NoRoom: the disk is full.
-    """
-    write_whole(file, to_json(deliveries))

@@ -80,9 +80,10 @@ class Incident:
         unwell = tuple(remembered)[:REMEMBERED]
         named = {subject.name: subject for subject in (*self.subjects, *condition.subjects)}
         times = max(1, len(condition.subjects))
+        worst = max(self.condition.severity, condition.severity, key=lambda each: each.rank)
         return replace(
             self,
-            condition=replace(condition, subjects=()),
+            condition=replace(condition, subjects=(), severity=worst),
             last=now,
             count=self.count + times,
             subjects=tuple(named.values())[:NAMED],

@@ -4,19 +4,20 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
 from c4_assets.operations.alerts.channel import Channel
-from c4_assets.operations.alerts.deliveries import RATE, Deliveries, Way, load_deliveries, save_deliveries
+from c4_assets.operations.alerts.deliveries import RATE, Deliveries, Way, load_deliveries
 from c4_assets.operations.alerts.plan import Plan, Step
 from c4_assets.operations.alerts.records import ChannelAway, Condition, Event, Message, Observation, Severity, Subject
 from c4_assets.operations.alerts.routing import targets
 from c4_assets.operations.alerts.rules import Rules
-from c4_assets.operations.alerts.stored import from_json, set_aside, to_json, write_whole
-from resources.atomic_write import remove_abandoned, sync
+from c4_assets.operations.alerts.stored import from_json, set_aside, to_json, write_whole, written_after
+from resources.atomic_write import NoRoom, full_disk_named, remove_abandoned, sync
 from resources.file_lock import locked
 
 log = logging.getLogger("c4.alerts")
@@ -128,12 +129,14 @@ class Outbox:
         now: datetime,
         seconds: float = 30,
         pause: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Delivered:
         """Sends what is due, the oldest first, and commits after each send.
 
         Args:
             seconds: no send begins later than so long after ``now``.
             pause: what waits for a channel that takes a message a second.
+            clock: seconds, of which the time after ``now`` is counted.
 
         Raises:
             NoRoom: the disk is full. What was sent last may be sent again.
@@ -141,7 +144,7 @@ class Outbox:
         self._waiting.mkdir(parents=True, exist_ok=True)
         try:
             with locked(self.folder / "deliver.lock", 0):
-                return _Round(self, channels, rules, now, seconds, pause).run()
+                return _Round(self, channels, rules, now, seconds, pause, clock).run()
         except TimeoutError:
             return Delivered(waiting=sum(1 for _ in self._waiting.glob("*.json")), busy=True)
 
@@ -149,15 +152,20 @@ class Outbox:
         """What is remembered of channels, and of messages that are partly sent."""
         return load_deliveries(self._deliveries)
 
-    def save(self, deliveries: Deliveries) -> None:
-        """Commits what was sent."""
-        save_deliveries(self._deliveries, deliveries)
+    def saved_after(self, deliveries: Deliveries) -> AbstractContextManager[None]:
+        """Commits what the block sends when it ends well.
+
+        There is room for it before the block begins: a disk that is full must not have the same message sent each
+        time that it is looked at.
+        """
+        return written_after(self._deliveries, to_json(deliveries))
 
     def finish(self, message: Message) -> None:
         """Marks a message as sent for good, and forgets its text."""
         name = _file_name(message.id)
         self._sent.mkdir(parents=True, exist_ok=True)
-        (self._sent / name).touch(mode=0o600)
+        with full_disk_named(self._sent / name):
+            (self._sent / name).touch(mode=0o600)
         sync(self._sent)
         (self._waiting / f"{name}.json").unlink(missing_ok=True)
 
@@ -188,11 +196,12 @@ class _Round:
         now: datetime,
         seconds: float,
         pause: Callable[[float], None],
+        clock: Callable[[], float],
     ) -> None:
-        self.outbox, self.rules, self.pause, self.began = outbox, rules, pause, now
+        self.outbox, self.rules, self.pause, self.clock, self.began = outbox, rules, pause, clock, now
         self.channels = {channel.name: channel for channel in channels}
         self.end = now + timedelta(seconds=seconds)
-        self.paused, self.started = 0.0, time.monotonic()
+        self.paused, self.started = 0.0, clock()
         self.messages = {message.id: message for message in outbox.waiting()}
         self.deliveries = outbox.load().only(self.messages.keys(), self.channels.keys())
         self.sent = self.refused = 0
@@ -205,6 +214,7 @@ class _Round:
                 break
             self._send(step)
             self._tidy()
+        self._prune()
         away = {name: way for name, way in self.deliveries.ways.items() if way.away_since}
         return Delivered(
             self.sent,
@@ -219,7 +229,7 @@ class _Round:
 
     def _now(self) -> datetime:
         """The time by the caller's clock: later by what was waited for, and by what sending took."""
-        taken = max(self.paused, time.monotonic() - self.started)
+        taken = max(self.paused, self.clock() - self.started)
         return self.began + timedelta(seconds=taken)
 
     def _wait_for(self, channel: str) -> bool:
@@ -230,28 +240,36 @@ class _Round:
         if now + wait >= self.end:
             return False
         if wait > timedelta():
-            self.paused = max(self.paused, time.monotonic() - self.started) + wait.total_seconds()
+            self.paused = max(self.paused, self.clock() - self.started) + wait.total_seconds()
             self.pause(wait.total_seconds())
         return True
 
     def _send(self, step: Step) -> None:
         way = self.deliveries.way(step.channel)
+        after = self.deliveries.with_way(step.channel, way.sent(self._now())).with_done(step.done)
+        if way.suspect in self.messages and way.suspect not in step.done:
+            after = after.with_strike(step.channel, way.suspect)
+        taken = False
         try:
-            self.channels[step.channel].send(step.message)
+            with self.outbox.saved_after(after):
+                self.channels[step.channel].send(step.message)
+                taken = True
         except ChannelAway as error:
-            self.deliveries = self.deliveries.with_way(
-                step.channel, way.failed(str(error), error.retry_after, self._now())
-            )
+            failed = way.failed(str(error), next(iter(step.done)), error.retry_after, self._now())
+            after = self.deliveries.with_way(step.channel, failed)
             log.warning("%s takes no messages: %s", step.channel, error)
         except Exception as error:
+            if taken or isinstance(error, NoRoom):
+                raise
             # A message that one channel cannot take must not keep back those behind it.
             # The error's text is left out: one of a library may hold the channel's address, which is a secret.
             log.error("%s does not take the message %r: %s.", step.channel, step.message.title, type(error).__name__)
-            self.deliveries = self.deliveries.with_refused(dict.fromkeys(step.done, (step.channel,)))
-        else:
-            self.sent += 1
-            self.deliveries = self.deliveries.with_way(step.channel, way.sent(self._now())).with_done(step.done)
-        self.outbox.save(self.deliveries)
+            after = self.deliveries.with_refused(dict.fromkeys(step.done, (step.channel,)))
+        self.deliveries = after
+        self.sent += taken
+        if not taken:
+            with self.outbox.saved_after(after):
+                pass
 
     def _tidy(self) -> None:
         """Takes away what has left, what nobody takes, and what has had no way out for long."""
@@ -266,9 +284,16 @@ class _Round:
             else:
                 continue
             del self.messages[message.id]
-        if self.deliveries.pruned is None or self._now() >= self.deliveries.pruned + timedelta(days=1):
-            self.outbox.prune(self._now())
-            self.deliveries = replace(self.deliveries, pruned=self._now())
+
+    def _prune(self) -> None:
+        """Once a day: marks of what left long ago are looked for."""
+        last, now = self.deliveries.pruned, self._now()
+        if last is not None and now < last + timedelta(days=1):
+            return
+        self.outbox.prune(now)
+        self.deliveries = replace(self.deliveries, pruned=now)
+        with self.outbox.saved_after(self.deliveries):
+            pass
 
     def _is_lost(self, message: Message) -> bool:
         if targets(message, self.rules, tuple(self.channels)) is not None:

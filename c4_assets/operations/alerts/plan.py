@@ -113,10 +113,12 @@ class Plan:
         quiet = [group for group in listed if self._has_been_quiet(group)]
         many = listed[: max(0, len(listed) - MOST_AT_ONCE)]
         together = quiet if len(quiet) > len(many) else many
-        if len(together) > 1 and can_be_listed(groups[0][0]):
+        # It may be the first message that a channel chokes on, and not the channel that is away: others pass it by.
+        aside = len(groups) > 1 and self.deliveries.way(channel).is_tried_aside
+        if not aside and len(together) > 1 and can_be_listed(groups[0][0]):
             message = as_a_list([message for message, _ in together], self.rules)
             return _as_step(channel, message, [entry for _, group in together for entry in group])
-        message, group = groups[0]
+        message, group = groups[1 if aside else 0]
         return _as_step(channel, message, group)
 
     def _of_thread(self, entries: Sequence[_Entry]) -> tuple[Message, Sequence[_Entry]]:

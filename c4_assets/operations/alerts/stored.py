@@ -3,6 +3,8 @@
 import base64
 import json
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from functools import cache
@@ -11,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from resources.atomic_write import atomic_write
+from resources.atomic_write import atomic_write, sync
 
 Kind = TypeVar("Kind")
 
@@ -45,9 +47,22 @@ def write_whole(file: Path, text: bytes) -> None:
     Raises:
         NoRoom: the disk is full; the file is as it was.
     """
+    with written_after(file, text):
+        pass
+
+
+@contextmanager
+def written_after(file: Path, text: bytes) -> Generator[None]:
+    """Writes such a file when the block ends without an error. What it needs of the disk, it has before the block.
+
+    Raises:
+        NoRoom: the disk is full; the block has not begun.
+    """
     with atomic_write(file) as temporary:
         temporary.touch(mode=0o600)
         temporary.write_bytes(text)
+        sync(temporary)
+        yield
 
 
 def set_aside(file: Path, error: Exception) -> None:
