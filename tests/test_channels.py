@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Generator
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 from pydantic import SecretStr
@@ -28,6 +29,7 @@ from testing.http_receiver import (
     SILENCE,
     Answer,
     HttpReceiver,
+    Request,
     http_receiver,
     slack_api,
     slack_refuses,
@@ -127,6 +129,47 @@ def test_messages_of_one_incident_share_a_thread_also_after_a_restart(web: HttpR
     assert [each.get("reply_broadcast") for each in sent] == [None, False, True, None]
     assert {request.headers["authorization"] for request in web.received} == {f"Bearer {TOKEN}"}
     assert {request.path for request in web.received} == {"/api/chat.postMessage"}
+
+
+def with_files(web: HttpReceiver, refused: str = "") -> None:
+    """Answers as Slack's methods for files do."""
+    said, numbers = slack_api(), iter(range(100))
+
+    def answer(request: Request) -> Answer:
+        method = request.path.rpartition("/")[2]
+        if method == "files.getUploadURLExternal":
+            if refused:
+                return slack_refuses(refused)
+            number = next(numbers)
+            place = {"ok": True, "upload_url": f"{web.url}/upload/{number}", "file_id": f"F{number}"}
+            return Answer(200, json.dumps(place).encode())
+        if method == "files.completeUploadExternal":
+            return Answer(200, b'{"ok": true}')
+        return Answer() if "/upload/" in request.path else said(request)
+
+    web.answer = answer
+
+
+def test_pictures_follow_in_the_thread_of_their_message(web: HttpReceiver) -> None:
+    with_files(web)
+    pictures = (Picture("A1.jpg", b"\xff\xd8one", "A1: 0.97"), Picture("A2.jpg", b"two"))
+    bot(web).send(message(pictures=pictures))
+    said, *uploads, shown = web.received
+    assert "2 pictures follow in the thread." in said.body.decode()
+    assert [request.body for request in uploads[1::2]] == [b"\xff\xd8one", b"two"]
+    assert uploads[0].body == b"filename=A1.jpg&length=5"
+    sent = dict(parse_qsl(shown.body.decode()))
+    assert json.loads(sent.pop("files")) == [{"id": "F0", "title": "A1: 0.97"}, {"id": "F1", "title": "A2.jpg"}]
+    assert sent == {"channel_id": "#alerts", "thread_ts": "1700000000.000001"}
+
+
+def test_pictures_that_slack_refuses_are_a_warning_and_their_message_is_not_sent_again(
+    web: HttpReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    with_files(web, refused="missing_scope")
+    bot(web).send(message(pictures=(Picture("A1.jpg", b"one"),)))
+    assert "Give the bot the scopes chat:write and files:write." in caplog.text
+    assert [request.path for request in web.received] == ["/api/chat.postMessage", "/api/files.getUploadURLExternal"]
 
 
 def test_a_thread_that_was_deleted_begins_anew(web: HttpReceiver, tmp_path: Path) -> None:

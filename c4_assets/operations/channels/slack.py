@@ -2,15 +2,16 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
-from c4_assets.operations.alerts.records import ChannelAway, Message
-from c4_assets.operations.channels.sending import Answer, accepted, failures_named, post
+from c4_assets.operations.alerts.records import ChannelAway, Message, Picture
+from c4_assets.operations.channels.sending import Answer, accepted, failures_named, post, within
 from c4_assets.operations.channels.slack_blocks import slack_payload, stays_visible
 from c4_assets.operations.channels.threads import Threads
 from c4_assets.operations.channels.words import DEFAULT_PLACE, Place, clean, cleaned, cut
@@ -24,6 +25,9 @@ REFUSED_FORM = frozenset({"invalid_blocks", "invalid_blocks_format", "invalid_at
 
 GONE_THREAD = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message", "invalid_thread_ts"})
 """Slack's words for a thread that somebody has deleted. The message begins a new one."""
+
+PICTURES, PICTURES_S = 10, 20
+"""Pictures of a message that are shown, and seconds for all of them."""
 
 _AS_IT_IS = {"mrkdwn": False, "parse": "none", "link_names": False, "unfurl_links": False, "unfurl_media": False}
 """Slack makes no links, mentions or previews of what stands in a text."""
@@ -64,8 +68,22 @@ class SlackWebhook:
 
 
 @dataclass(frozen=True)
+class _Said:
+    """A message that Slack took: the id of its channel, its time-stamp, and the thread that it is in, if it is."""
+
+    channel: str
+    ts: str
+    thread: str
+
+    @property
+    def begins_thread(self) -> bool:
+        return bool(self.ts and not self.thread)
+
+
+@dataclass(frozen=True)
 class SlackBot:
-    """A channel of Slack in which a bot writes. It needs the scope ``chat:write`` and to be in the channel.
+    """A channel of Slack in which a bot writes. It needs the scope ``chat:write``, for pictures
+    ``files:write``, and to be in the channel.
 
     Attributes:
         token: ``xoxb-…``.
@@ -83,22 +101,24 @@ class SlackBot:
     timeout: float = field(default=10, repr=False)
 
     def send(self, message: Message) -> None:
-        """Sends one message, into the thread of its incident.
+        """Sends one message, into the thread of its incident, and its pictures behind it.
 
         Raises:
-            ChannelAway: it did not go out, as far as one can know.
+            ChannelAway: it did not go out, as far as one can know. Pictures that did not are a warning in the log.
         """
+        plain = cleaned(message)
         with failures_named(self.name):
-            payload = {**_AS_IT_IS, **slack_payload(cleaned(message), self.place), "channel": self.channel}
+            payload = {**_AS_IT_IS, **slack_payload(plain, self.place, pictures=True), "channel": self.channel}
             thread = self.threads.of(self._key(message)) if self.threads else None
             if thread:
                 payload |= {"thread_ts": thread, "reply_broadcast": stays_visible(message)}
-            begun = self._say(payload, message)
-        if self.threads and begun:
-            self.threads.remember(self._key(message), begun, message.at)
+            said = self._say(payload, message)
+        if self.threads and said.begins_thread:
+            self.threads.remember(self._key(message), said.ts, message.at)
+        if plain.pictures:
+            self._show(plain.pictures, said)
 
-    def _say(self, payload: dict[str, Any], message: Message) -> str:
-        """The time-stamp by which Slack knows the message that it took, if it begins a thread."""
+    def _say(self, payload: dict[str, Any], message: Message) -> "_Said":
         said = self._ask(payload)
         if said.get("error") in GONE_THREAD:
             payload = {name: value for name, value in payload.items() if name not in ("thread_ts", "reply_broadcast")}
@@ -106,22 +126,49 @@ class SlackBot:
         if said.get("error") in REFUSED_FORM:
             log.warning("%s does not take the form of message %s (%s).", self.name, message.id, said.get("error"))
             said = self._ask({name: value for name, value in payload.items() if name not in ("blocks", "attachments")})
+        self._refuse(said)
+        return _Said(str(said.get("channel", "")), str(said.get("ts", "")), str(payload.get("thread_ts", "")))
+
+    def _refuse(self, said: Mapping[str, Any]) -> None:
         if said.get("ok") is not True:
             error = cut(clean(str(said.get("error", "no reason given"))), 100)
             raise ChannelAway(f"{self.name}: Slack refuses: {error}.{HELP.get(error, '')}")
-        return "" if "thread_ts" in payload else str(said.get("ts", ""))
 
-    def _ask(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        url = f"{self.api.rstrip('/')}/chat.postMessage"
+    def _ask(self, payload: Mapping[str, Any], method: str = "chat.postMessage", form: bool = False) -> dict[str, Any]:
+        url = f"{self.api.rstrip('/')}/{method}"
         headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"}
-        answer = accepted(self.name, _post_json(url, payload, headers, self.timeout))
+        if form:
+            content = {"Content-Type": "application/x-www-form-urlencoded", "User-Agent": "C4"}
+            answer = post(url, urlencode(payload).encode(), {**headers, **content}, self.timeout)
+        else:
+            answer = _post_json(url, payload, headers, self.timeout)
         try:
-            said = json.loads(answer.body)
+            said = json.loads(accepted(self.name, answer).body)
         except ValueError:
             said = None
         if not isinstance(said, dict):
             raise ChannelAway(f"{self.name}: what answered is not Slack. Is a proxy or a login in between?")
         return cast("dict[str, Any]", said)
+
+    def _show(self, pictures: Sequence[Picture], said: "_Said") -> None:
+        """Puts pictures into the thread of a message that was sent. They never make it go out again."""
+        try:
+            with failures_named(self.name):
+                within(PICTURES_S, lambda: self._upload(pictures[:PICTURES], said))
+        except ChannelAway as error:
+            log.warning("The pictures of a message were not sent. %s", error)
+
+    def _upload(self, pictures: Sequence[Picture], said: "_Said") -> None:
+        files: list[dict[str, str]] = []
+        for number, each in enumerate(pictures, 1):
+            name = each.name or f"picture-{number}"
+            place = self._ask({"filename": name, "length": len(each.data)}, "files.getUploadURLExternal", form=True)
+            self._refuse(place)
+            headers = {"Content-Type": "application/octet-stream", "User-Agent": "C4"}
+            accepted(self.name, post(str(place["upload_url"]), each.data, headers, self.timeout))
+            files.append({"id": str(place["file_id"]), "title": cut(each.caption or name, 200)})
+        shown = {"files": json.dumps(files), "channel_id": said.channel, "thread_ts": said.thread or said.ts}
+        self._refuse(self._ask(shown, "files.completeUploadExternal", form=True))
 
     def _key(self, message: Message) -> str:
         return f"{self.name}\n{self.channel}\n{message.thread}"
@@ -132,7 +179,7 @@ HELP = {
     "channel_not_found": " Is the channel's name right, and is the bot in it?",
     "invalid_auth": " Is the token right?",
     "token_revoked": " Make a new token.",
-    "missing_scope": " Give the bot the scope chat:write.",
+    "missing_scope": " Give the bot the scopes chat:write and files:write.",
 }
 """What to do about Slack's errors."""
 

@@ -29,7 +29,7 @@ SUBJECTS = 5
 _CUT = "… _({} characters more)_"
 
 
-def slack_payload(message: Message, place: Place) -> dict[str, Any]:
+def slack_payload(message: Message, place: Place, pictures: bool = False) -> dict[str, Any]:
     """The parts ``text``, ``blocks`` and ``attachments`` of a message for a webhook or ``chat.postMessage``.
 
     The title stands above a bar in the colour of what has happened, beside which all else is. ``text`` is what
@@ -37,13 +37,14 @@ def slack_payload(message: Message, place: Place) -> dict[str, Any]:
 
     Args:
         message: cleaned (:func:`c4_assets.operations.channels.words.cleaned`).
+        pictures: whether its pictures follow.
     """
     from slack_sdk.models.attachments import BlockAttachment
     from slack_sdk.models.blocks import SectionBlock
 
     look = look_of(message)
     title = SectionBlock(text=_text(f"{look.symbol} *{escaped(message.title.replace('*', '∗'), 250)}*"))
-    blocks, dropped = _within_limits(*_body(message, place), ALL_CHARACTERS)
+    blocks, dropped = _within_limits(*_body(message, place, pictures), ALL_CHARACTERS)
     if dropped:
         blocks.append(_small(f"{dropped} parts of this message are left out: it is too long for Slack."))
     bar = BlockAttachment(blocks=blocks, color=look.color, fallback=f"{look.word}: {escaped(message.title, 250)}")
@@ -89,7 +90,7 @@ def _length(parts: Iterable[str]) -> int:
     return sum(2 if char > "\uffff" else 1 for part in parts for char in part)
 
 
-def _body(message: Message, place: Place) -> tuple[list["Block"], list["Block"], list["Block"]]:
+def _body(message: Message, place: Place, pictures: bool) -> tuple[list["Block"], list["Block"], list["Block"]]:
     """What stands before the account of what happened, that account, and what stands below it."""
     from slack_sdk.models.blocks import SectionBlock
 
@@ -102,7 +103,8 @@ def _body(message: Message, place: Place) -> tuple[list["Block"], list["Block"],
     named = [f"• {_linked(each)}" for each in message.subjects[:SUBJECTS]] + [f"• {each}" for each in more(message)]
     below += [SectionBlock(text=_text(text)) for text in _sections(named)]
     if message.pictures:
-        below.append(_small(f"{len(message.pictures)} pictures go out by mail only."))
+        where = "follow in the thread" if pictures else "are not shown here: a webhook cannot send them"
+        below.append(_small(f"{len(message.pictures)} pictures {where}."))
     if page := place.page(message.page):
         below.append(_small(f"<{_href(page)}|Handbook: what it means, and what to do>"))
     elif message.page:
