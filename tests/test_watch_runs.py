@@ -165,18 +165,21 @@ def test_a_run_of_several_days_that_succeeds_ends_what_failed_on_each(facility: 
     assert len(watcher.look().recovered) == 1
 
 
-def test_300_failed_runs_are_seen_by_two_looks_and_none_is_lost_or_doubled(facility: Facility) -> None:
+def test_more_runs_than_one_look_takes_are_seen_by_the_next_ones_and_none_is_lost_or_doubled(
+    facility: Facility, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_ends, "BATCH", 10)
     watcher = Watcher(facility.instance)
-    for number in range(300):
+    for number in range(25):
         ended(facility.instance, well=False, tags={"dagster/partition": noon(number).date().isoformat()})
         ended(facility.instance, well=True, tags={"dagster/partition": noon(number).date().isoformat()})
     names: list[str] = []
     recovered: list[str] = []
-    for _ in range(3):
+    for _ in range(4):
         seen = watcher.look()
         names += [subject.name for told in seen.occurred for subject in told.subjects]
         recovered += seen.recovered
-    assert len(names) == len(set(names)) == 300
+    assert len(names) == len(set(names)) == 25
     assert len(set(recovered)) == 1, "no success was seen before the failure that it mended"
 
 
@@ -194,6 +197,19 @@ def test_what_is_remembered_of_failed_days_does_not_grow_for_ever(
     ended(facility.instance, well=False)
     watcher.look()
     assert watcher.look(NOW + timedelta(days=31)).recovered == {key}, "nobody will run that day again"
+
+
+def test_a_run_whose_events_cannot_be_read_is_told_and_hides_none_that_come_after_it(tmp_path: Path) -> None:
+    (tmp_path / "dagster").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        watcher = Watcher(instance)
+        torn, after = (ended(instance, well=False) for _ in range(2))
+        instance.event_log_storage.dispose()
+        for file in tmp_path.rglob(f"{torn.run_id}.db*"):
+            file.write_bytes(b"torn" * 5000)
+        told = {each.subjects[0].url.rpartition("/")[2]: each.summary for each in watcher.look().occurred}
+        assert "its events cannot be read" in told[torn.run_id]
+        assert told[after.run_id].endswith("somebody ended it")
 
 
 def test_a_run_of_another_code_location_is_none_of_our_business(facility: Facility) -> None:

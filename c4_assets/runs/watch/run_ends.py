@@ -4,6 +4,7 @@ It reads run status changes in batches with a cursor of its own. Dagster's run s
 lose what cannot be sent, and hear neither of backfills of a job nor of runs that are made in a process.
 """
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,10 @@ from c4_assets.operations.alerts.records import Condition, Observation, Severity
 from c4_assets.operations.alerts.records import Event as Told
 from c4_assets.runs.metadata import GIVEN_UP_NAMED_KEY, IMAGES_GIVEN_UP_KEY
 from c4_assets.runs.own_runs import is_of_c4
-from c4_assets.runs.watch.reasons import reason_of
+from c4_assets.runs.watch.reasons import Reason, reason_of
 from c4_assets.runs.watch.subjects import has_step, is_of_several, name_of, partitions_of, subjects_of
+
+log = logging.getLogger("c4.watch")
 
 BATCH = 250
 """Most ends of each kind that one look takes: what 250 SQLite files of events take to open is seconds."""
@@ -112,7 +115,10 @@ def look_at_ends(
             _failed(instance, run, found)
         if not failed:
             _succeeded(run, found)
-        _judged(instance, run, found)
+        try:
+            _judged(instance, run, found)
+        except Exception:  # one run that cannot be read must not hide all that come after it
+            log.exception("what the checks of run %s said cannot be read", run.run_id)
     found.forget_old()
     observation = Observation(occurred=tuple(found.occurred), recovered=frozenset(found.recovered))
     return observation, {"after": after, "open": found.open}
@@ -149,7 +155,11 @@ def _ends(instance: dg.DagsterInstance, after: Mapping[str, int]) -> tuple[Seque
 
 
 def _failed(instance: dg.DagsterInstance, run: dg.DagsterRun, found: _Found) -> None:
-    reason = reason_of(instance, run.run_id)
+    try:
+        reason = reason_of(instance, run.run_id)
+    except Exception as error:
+        log.exception("why run %s failed cannot be read", run.run_id)
+        reason = Reason("", "Unreadable", f"its events cannot be read ({type(error).__name__}).")
     about = " of ".join(part for part in (name_of(run), partitions_of(run)) if part)
     where = f" in {reason.step}" if reason.step else ""
     condition = Condition(
