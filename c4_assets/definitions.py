@@ -25,8 +25,10 @@ from c4_assets.runs.jobs import (
 from c4_assets.runs.prune_runs import prune_runs, weekly_pruning
 from sensors.crystals_found import crystals_found
 from sensors.lost_runs import lost_runs
+from sensors.messages import messages
 from sensors.new_inspections import new_inspections
 from sensors.requested_days import requested_days
+from sensors.run_alerts import run_alerts
 
 defs = dg.Definitions(
     assets=[
@@ -41,7 +43,7 @@ defs = dg.Definitions(
         backlog_coverage,
     ],
     jobs=[score_images, collect_disagreements, count_backlog, prune_runs, tell_crystals, tell_digest],
-    sensors=[new_inspections, requested_days, lost_runs, crystals_found],
+    sensors=[new_inspections, requested_days, lost_runs, run_alerts, messages, crystals_found],
     schedules=[settle_yesterday, weekly_ashes, daily_coverage, weekly_pruning, daily_digest],
     resources=resources_of(SETTINGS),
     executor=EXECUTORS[SETTINGS.runs.executor],

@@ -3,7 +3,14 @@
 Each message says what happened, to which image, inspection or setting, and what to do about it.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Literal
+
 from resources.redaction import redacted
+
+Service = Literal["database", "store", "slurm"]
+"""What a deployment rests on and others run."""
 
 
 class C4Error(Exception):
@@ -23,9 +30,24 @@ class ConfigurationError(C4Error):
 
 
 class Unavailable(C4Error):
-    """Something outside (a database, a storage host, a registry) did not answer. Trying again later may help."""
+    """Something outside (a database, a storage host, a registry) did not answer. Trying again later may help.
+
+    Attributes:
+        service: which of the services it was, where that is known.
+    """
 
     retryable = True
+    service: Service | None = None
+
+
+@contextmanager
+def outages_of(service: Service) -> Generator[None]:
+    """Says of an :class:`Unavailable` that is raised inside, and does not say so yet, which service it is about."""
+    try:
+        yield
+    except Unavailable as error:
+        error.service = error.service or service
+        raise
 
 
 class DataError(C4Error):

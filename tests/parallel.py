@@ -18,6 +18,7 @@ GROUPS: Mapping[str, str] = {
     "tests/test_crashes.py": "crashes",
     "tests/test_database_faults.py": "databases that go away",
     "tests/test_database_connecting.py": "databases that go away",
+    "tests/test_alerts_told.py": "databases that go away",
     "tests/test_imaging_database.py": "databases",
     "tests/test_contract.py": "databases",
     "tests/test_odd_rows.py": "databases",

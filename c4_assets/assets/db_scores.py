@@ -17,7 +17,9 @@ from c4_assets.runs.freshness import POLICIES
 from c4_assets.runs.left_images import images_left
 from c4_assets.runs.metadata import (
     FACILITY,
+    GIVEN_UP_NAMED_KEY,
     GROUP,
+    IMAGES_GIVEN_UP_KEY,
     PARTITION_ROWS_KEY,
     ROWS_WRITTEN_KEY,
     column_lineage,
@@ -85,6 +87,7 @@ def db_scores(
             context.run.run_id,
             data_checks.thresholds,
             settings.runs.absent_days,
+            settings.runs.max_attempts,
         )
         # Images that have come since were not left by this run, and are the next one's.
         left = in_backfill(context.run.tags) and images_left(context, day)
@@ -101,7 +104,11 @@ def db_scores(
         yield from process_days(context, lambda day: by_model([write(day, model) for model in active]))
 
 
-def _write_metadata(day: WrittenDay) -> dict[str, int]:
+NAMED_IMAGES = 5
+
+
+def _write_metadata(day: WrittenDay) -> dict[str, int | str]:
+    named = [f"{image.plate} {image.well}.{image.drop_number}: {why}" for image, why in day.given_up[:NAMED_IMAGES]]
     return {
         ROWS_WRITTEN_KEY: day.written.scores,
         "rows there before": day.written.already_scored,
@@ -110,4 +117,6 @@ def _write_metadata(day: WrittenDay) -> dict[str, int]:
         "images no longer listed": day.written.no_longer_listed,
         "scores superseded": day.written.superseded,
         "inspections withheld": len(day.withheld),
+        IMAGES_GIVEN_UP_KEY: len(day.given_up),
+        **({GIVEN_UP_NAMED_KEY: "\n".join(named)} if named else {}),
     }

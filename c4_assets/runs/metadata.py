@@ -25,6 +25,9 @@ MODEL_WAITED_KEY = "seconds the network waited"
 MODEL_COMPUTED_KEY = "seconds the network computed"
 """The two keys are of the seconds that the model waited for decoded images and that it computed."""
 ROWS_WRITTEN_KEY = "rows written"
+IMAGES_GIVEN_UP_KEY = "images given up"
+"""Images that nobody tries or waits for any more, and did before this run."""
+GIVEN_UP_NAMED_KEY = "images given up, named"
 
 
 COLUMN_DESCRIPTIONS = {

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import dagster as dg
 
 from c4_assets.runs.log_lines import step_logged
-from resources.errors import C4Error
+from c4_assets.runs.watch.outages import answered_to_step, met_by_step
+from resources.errors import C4Error, Unavailable
 from resources.extras import naming_extras
 from resources.redaction import redacted, without_secrets
 
@@ -59,20 +60,16 @@ def translate_errors(context: dg.AssetExecutionContext | dg.OpExecutionContext) 
 
     The step is retried if that can help: for a database that is down, not for a wrong setting. A backfill is retried
     for a week; other runs fail after the few retries of their asset. Of any other error, secrets are taken out: Dagster
-    shows it with all its causes. What is logged in the block has the ids of the step.
+    shows it with all its causes. What is logged in the block has the ids of the step. Which service did not answer, or
+    does again, is noted for the alerts.
     """
     with step_logged(context):
         try:
             with naming_extras():
                 yield
+            answered_to_step(context.instance, context.op_def.pool)
         except C4Error as error:
-            log.warning("%s", error)
-            shown = without_secrets(error)
-            cause = error if shown is error else None
-            if error.retryable and in_backfill(context.run.tags):
-                wait = min(RETRY_DELAY_S * 2 ** min(context.retry_number, 10), MAX_RETRY_WAIT_S)
-                raise dg.RetryRequested(max_retries=BACKFILL_ATTEMPTS, seconds_to_wait=wait) from cause
-            raise dg.Failure(description=str(error), allow_retries=error.retryable) from cause
+            raise _step_failure(context, error) from (error if without_secrets(error) is error else None)
         except Exception as error:
             shown = without_secrets(error)
             if shown is error:
@@ -80,3 +77,13 @@ def translate_errors(context: dg.AssetExecutionContext | dg.OpExecutionContext) 
             if isinstance(error, dg.Failure):
                 shown = dg.Failure(redacted(error.description or ""), allow_retries=error.allow_retries)
             raise shown from None
+
+
+def _step_failure(context: dg.AssetExecutionContext | dg.OpExecutionContext, error: C4Error) -> Exception:
+    log.warning("%s", error)
+    if isinstance(error, Unavailable):
+        met_by_step(context.instance, error.service, str(error))
+    if error.retryable and in_backfill(context.run.tags):
+        wait = min(RETRY_DELAY_S * 2 ** min(context.retry_number, 10), MAX_RETRY_WAIT_S)
+        return dg.RetryRequested(max_retries=BACKFILL_ATTEMPTS, seconds_to_wait=wait)
+    return dg.Failure(description=str(error), allow_retries=error.retryable)

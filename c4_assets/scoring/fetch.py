@@ -13,7 +13,7 @@ from c4_assets.scoring.restore import restore_day
 from c4_assets.scoring.store_in_doubt import require_some_file
 from resources.archive.score_archive import ScoreArchive
 from resources.archive.staging import StagedImage, StagedInspection, Staging
-from resources.errors import Unavailable
+from resources.errors import Unavailable, outages_of
 from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.read_back import WrittenContent, written_contents
@@ -115,7 +115,8 @@ def stage_day(
                 result.count(staging.write(day, inspection_id, chain(failed, others)), images[0])
     asked_for = [row for rows in not_one.values() for row in rows if not row.image.unusable]
     if asked_for and not result.images and not result.already_staged and not _is_known(day, archives):
-        require_some_file(day, asked_for, database, store)
+        with outages_of("store"):
+            require_some_file(day, asked_for, database, store)
     for inspection_id, failed in not_one.items():
         with working_on(inspection_id=inspection_id):
             count, why = len(failed), failed[0].error
@@ -201,10 +202,11 @@ def fetch_images(store: ImageStore, images: Sequence[Image]) -> Iterator[StagedI
             yield StagedImage(image, fetched_at, None, image.unusable)
     usable = [image for image in images if not image.unusable]
     # The store yields every path once, in order; an image that is listed under two numbers is fetched once for each.
-    for image, fetched in zip(usable, store.fetch([image.path for image in usable]), strict=True):
-        digest = None if fetched.data is None else hashlib.sha256(fetched.data).hexdigest()
-        taken = None if fetched.data is None else taken_at_of(fetched.data)
-        error = fetched.error and redacted(fetched.error)  # it is kept, and may quote a server
-        if error:
-            log.debug("image %d (%s): %s", image.image_id, image.path, error, extra={"image_id": image.image_id})
-        yield StagedImage(image, fetched_at, fetched.data, error, digest, taken, fetched.problem)
+    with outages_of("store"):
+        for image, fetched in zip(usable, store.fetch([image.path for image in usable]), strict=True):
+            digest = None if fetched.data is None else hashlib.sha256(fetched.data).hexdigest()
+            taken = None if fetched.data is None else taken_at_of(fetched.data)
+            error = fetched.error and redacted(fetched.error)  # it is kept, and may quote a server
+            if error:
+                log.debug("image %d (%s): %s", image.image_id, image.path, error, extra={"image_id": image.image_id})
+            yield StagedImage(image, fetched_at, fetched.data, error, digest, taken, fetched.problem)

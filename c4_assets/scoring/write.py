@@ -14,7 +14,7 @@ from resources.imaging_database.inspections import inspections_of_day
 from resources.imaging_database.read_back import listed_images
 from resources.imaging_database.work import pending_images
 from resources.imaging_database.write_back import FailedAttempt, MachineScore, Written, write_back
-from resources.records import Prediction, Problem
+from resources.records import Image, Prediction, Problem
 from resources.settings.checks import Thresholds
 
 log = logging.getLogger("c4.write")
@@ -31,6 +31,8 @@ class WrittenDay:
     written: Written
     predictions: tuple[Prediction, ...]
     withheld: frozenset[int]
+    given_up: tuple[tuple[Image, str], ...] = ()
+    """Images that nobody tries or waits for any more, and did before, with the reason."""
 
 
 def write_day(
@@ -41,6 +43,7 @@ def write_day(
     run_id: str,
     thresholds: Thresholds,
     absent_days: int = 7,
+    max_attempts: int = 3,
 ) -> WrittenDay:
     """Writes a day's predictions and failures; those that are in the database stay as they are.
 
@@ -86,12 +89,13 @@ def write_day(
         if p.outcome.probabilities is not None
     ]
     listed_ids = sorted(image.image_id for image in listed)
-    written = write_back(database, version.as_row(), scores, failed, run_id, listed_ids, absent_days)
+    written = write_back(database, version.as_row(), scores, failed, run_id, listed_ids, absent_days, max_attempts)
     _log(day, version, written, predictions)
     numbers = listed_images(database, [prediction.outcome.image.image_id for prediction in known])
     unlisted = [prediction for prediction in known if prediction.outcome.image.image_id not in numbers]
     gone = written.no_longer_listed + len(known) - len(predicted)
-    return WrittenDay(replace(written, no_longer_listed=gone), (*predictions, *unlisted), frozenset(withheld))
+    given_up = tuple((o.image, o.error or "") for o in without_score if o.image.image_id in written.given_up)
+    return WrittenDay(replace(written, no_longer_listed=gone), (*predictions, *unlisted), frozenset(withheld), given_up)
 
 
 def _log(day: date, version: ScorerVersion, written: Written, predictions: Sequence[Prediction]) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, StatementError
 
-from resources.errors import ConfigurationError
+from resources.errors import ConfigurationError, outages_of
 from resources.imaging_database.connecting import Connecting, open_engine, tell_action
 from resources.imaging_database.faults import explained
 from resources.imaging_database.schema import VERSION_TABLE
@@ -137,14 +137,15 @@ class ImagingDatabase:
 
     @contextmanager
     def _translated(self) -> Generator[None, None, None]:
-        try:
-            yield
-        except (StatementError, UnicodeError) as error:
-            raise explained(error, self.address) from error
-        except OSError as error:
-            if self.dialect != "oracle":
-                raise
-            raise explained(error, self.address) from error
+        with outages_of("database"):
+            try:
+                yield
+            except (StatementError, UnicodeError) as error:
+                raise explained(error, self.address) from error
+            except OSError as error:
+                if self.dialect != "oracle":
+                    raise
+                raise explained(error, self.address) from error
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,11 +1,12 @@
-"""The throughput of a scorer version: how many scores it wrote in each hour."""
+"""How many scores a scorer version wrote in each hour, and when anything was imaged."""
 
 from datetime import datetime, timedelta
 
 from sqlalchemy import case, func, select
 
 from resources.imaging_database.database import ImagingDatabase
-from resources.imaging_database.schema import scores
+from resources.imaging_database.listed import is_dated
+from resources.imaging_database.schema import inspections, scores
 
 HOUR = timedelta(hours=1)
 
@@ -24,3 +25,19 @@ def scores_by_hour(database: ImagingDatabase, scorer_version: str, now: datetime
     ).where(scores.c.scorer_version == scorer_version, scores.c.scored_at >= starts[0], scores.c.scored_at < now)
     with database.reading("status") as connection:
         return list(connection.execute(query).one())
+
+
+def imaging_times(database: ImagingDatabase, now: datetime, span: timedelta, most: int) -> list[datetime]:
+    """Times of imaging of the inspections within a span that ends with the newest one before ``now``, the newest first.
+
+    Args:
+        most: how many at most: 50,000 are read within a second.
+    """
+    newest = select(func.max(inspections.c.imaged_at)).where(is_dated(), inspections.c.imaged_at <= now)
+    with database.reading("watch") as connection:
+        last: datetime | None = connection.scalar(newest)
+        if last is None:
+            return []
+        within = inspections.c.imaged_at > last - span, inspections.c.imaged_at <= last
+        query = select(inspections.c.imaged_at).where(*within).order_by(inspections.c.imaged_at.desc()).limit(most)
+        return list(connection.scalars(query))

@@ -72,6 +72,8 @@ class Written:
     """Images that the database no longer lists, or lists under another path: the number is another image's by now."""
     superseded: int = 0
     """Scores of files that the image does not have any more: they are in ``c4_superseded_scores`` now."""
+    given_up: tuple[int, ...] = ()
+    """Numbers of the images that nobody tries or waits for any more, and did before."""
 
 
 def write_back(
@@ -82,6 +84,7 @@ def write_back(
     run_id: str,
     listed_ids: Sequence[int] = (),
     absent_days: int = 7,
+    max_attempts: int = 3,
 ) -> Written:
     """Writes scores and failures of one scorer version in one transaction.
 
@@ -93,6 +96,7 @@ def write_back(
         scorer_version: the row of ``c4_scorer_versions``.
         listed_ids: images whose scores are looked at for that, beside those that are written.
         absent_days: see :func:`resources.imaging_database.attempts.failing`, which says what an attempt means.
+        max_attempts: attempts that count after which an image is given up.
 
     Raises:
         ConfigurationError: ``score_classes`` lacks a category.
@@ -116,14 +120,23 @@ def write_back(
         superseded_too = _retire_others(
             connection, version, {*listed_ids} - {row["image_id"] for row in rows}, attempts
         )
-        _keep_failures(connection, version, [row["image_id"] for row in rows], attempts, absent_days)
+        failing_now = _keep_failures(connection, version, [row["image_id"] for row in rows], attempts, absent_days)
     return Written(
         scores=written + superseded,
         superseded=superseded + superseded_too,
         already_scored=len(rows) - written - superseded,
         failures=len(attempts),
         no_longer_listed=len(machine_scores) + len(failed) - len(rows) - len(attempts),
+        given_up=tuple(
+            now["image_id"]
+            for before, now in failing_now
+            if _is_given_up(now, max_attempts) and not (before and _is_given_up(before, max_attempts))
+        ),
     )
+
+
+def _is_given_up(failure: Mapping[str, Any] | RowMapping, max_attempts: int) -> bool:
+    return bool(failure["given_up"]) or failure["attempts"] >= max_attempts
 
 
 def _retire_others(connection: Connection, version: str, image_ids: set[int], attempts: Sequence[FailedAttempt]) -> int:
@@ -186,8 +199,12 @@ def _found(connection: Connection, query: Select[tuple[int]], column: Column[int
 
 def _keep_failures(
     connection: Connection, version: str, scored: list[int], attempts: Sequence[FailedAttempt], absent_days: int
-) -> None:
-    """Keeps what attempts mean for the next ones, and forgets those of images that have a score."""
+) -> list[tuple[RowMapping | None, Mapping[str, Any]]]:
+    """Keeps what attempts mean for the next ones, and forgets those of images that have a score.
+
+    Returns:
+        The rows of the images whose attempts were not reported before, as they were and as they are.
+    """
     failure = c4_image_failures
     of_version = select(failure.c.image_id).where(failure.c.scorer_version == version)
     tried = [attempt.image_id for attempt in attempts]
@@ -195,16 +212,18 @@ def _keep_failures(
     known = _found(connection, of_version.with_for_update(), failure.c.image_id, [*scored, *tried])
     imaged_at = _imaging_times(connection, tried)
     first = [_failure(version, each, None, imaged_at, absent_days) for each in attempts]
+    kept: list[tuple[RowMapping | None, Mapping[str, Any]]] = []
     if first:
         insert_absent(connection, failure, first)
         # Only what changes is locked: other writers may hold the rest in another order.
         again = [attempt for attempt, _ in _failed_before(connection, version, attempts)]
         changed = _failed_before(connection, version, again, locked=True)
-        _replace_failures(
-            connection, [_failure(version, attempt, row, imaged_at, absent_days) for attempt, row in changed]
-        )
+        replaced = [(row, _failure(version, attempt, row, imaged_at, absent_days)) for attempt, row in changed]
+        _replace_failures(connection, [row for _, row in replaced])
+        kept = [*((None, row) for row in first if row["image_id"] not in known), *replaced]
     for these in among(connection, failure.c.image_id, sorted(known & set(scored))):
         connection.execute(failure.delete().where(failure.c.scorer_version == version, these))
+    return kept
 
 
 def _imaging_times(connection: Connection, image_ids: Sequence[int]) -> dict[int, datetime | None]:

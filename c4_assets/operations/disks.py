@@ -1,0 +1,79 @@
+"""Folders whose disk is filling: bytes, and inodes, of which a disk may run out first."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from c4_assets.operations.alerts.records import Condition, Event, Severity, Subject
+
+GB = 10**9
+
+WARNING_SHARE, WARNING_BYTES = 0.1, 50 * GB
+"""Less than this share *and* fewer bytes free is a warning: of a large disk, a tenth is years of scores."""
+
+ERROR_SHARE, ERROR_BYTES = 0.03, 2 * GB
+"""Less than this share and fewer than ``WARNING_BYTES``, or fewer bytes whatever their share, is an error. A day of
+plates stages about 1 GB, and SQLite needs room for a copy of its file."""
+
+WARNING_INODES, ERROR_INODES = 0.1, 0.02
+"""Shares of free inodes. Some file systems have none to count."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a disk has: bytes, and inodes (0 where it does not count them). ``device`` tells one disk from another."""
+
+    bytes: int
+    bytes_free: int
+    inodes: int = 0
+    inodes_free: int = 0
+    device: int = 0
+
+
+def room_of(folder: Path) -> Room:
+    """The room on the disk of a folder, or of the nearest folder above it that is there.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    found = os.statvfs(there)
+    size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    return Room(size, free, found.f_files, found.f_favail, there.stat().st_dev)
+
+
+def severity_of(room: Room) -> Severity | None:
+    """How bad it is; ``None`` where there is room."""
+    share = room.bytes_free / room.bytes if room.bytes else 1.0
+    inodes = room.inodes_free / room.inodes if room.inodes else 1.0
+    little = room.bytes_free < WARNING_BYTES
+    if (little and share < ERROR_SHARE) or (room.bytes_free < ERROR_BYTES and share < 0.5) or inodes < ERROR_INODES:
+        return Severity.ERROR
+    return Severity.WARNING if (little and share < WARNING_SHARE) or inodes < WARNING_INODES else None
+
+
+def filling(rooms: Mapping[str, tuple[Path, Room]]) -> Iterable[Condition]:
+    """What is to be told of disks, one condition for each folder whose disk is filling.
+
+    Args:
+        rooms: by the folder's name in the settings.
+    """
+    for name, (folder, room) in rooms.items():
+        severity = severity_of(room)
+        if severity is None:
+            continue
+        share = room.bytes_free / room.bytes if room.bytes else 0.0
+        inodes = room.inodes_free / room.inodes if room.inodes else 1.0
+        what = f"{room.bytes_free / GB:.1f} GB ({share:.0%})"
+        if inodes < WARNING_INODES:
+            what = f"{room.inodes_free:,} inodes ({inodes:.0%})"
+        yield Condition(
+            key=f"{Event.DISK_FILLING}:{name}",
+            event=Event.DISK_FILLING,
+            severity=severity,
+            summary=f"The disk of {folder} ({name}) has {what} left.",
+            advice="Make room there: `c4 prune` for Dagster's runs, days in staging that nobody classifies any more. "
+            "The archive is kept for ever and needs a larger disk.",
+            subjects=(Subject(str(folder)),),
+        )

@@ -1,0 +1,58 @@
+"""Nothing imaged for longer than this facility's own rhythm leads to expect."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
+from c4_assets.operations.rhythm import LEAST_SILENCE, WEEK, WEEKS, unusual_silence
+from c4_assets.runs.watch.bounded import answers_within
+from c4_assets.runs.watch.probes import PROBE_S, probed_database
+from resources.imaging_database.throughput import imaging_times
+from resources.settings import Settings
+
+EVERY = timedelta(minutes=10)
+
+MOST_TIMES = 50_000
+"""Inspections that are read: nine weeks of 790 a day."""
+
+KEY = str(Event.NOTHING_IMAGED)
+
+
+def look_at_imaging(settings: Settings, cursor: str, now: datetime) -> tuple[Observation, str]:
+    """Reads when was imaged, every ten minutes. Where the database does not answer, nothing is said of imaging.
+
+    Args:
+        cursor: what the last look has returned; empty for the first one.
+
+    Returns:
+        What was observed, and the cursor for the next look.
+    """
+    if cursor and now - datetime.fromisoformat(json.loads(cursor)["looked"]) < EVERY:
+        return Observation(), cursor
+    times = answers_within(PROBE_S, {"imaging times": lambda: _times(settings, now)})["imaging times"]
+    if isinstance(times, Exception):
+        return Observation(), cursor
+    silence = unusual_silence(times, now)
+    after = json.dumps({"looked": now.isoformat()})
+    if silence is None:
+        return Observation(looked_at=frozenset({KEY})), after
+    hours = (now - silence.since) / timedelta(hours=1)
+    condition = Condition(
+        key=KEY,
+        event=Event.NOTHING_IMAGED,
+        severity=Severity.WARNING,
+        summary=f"Nothing was imaged for {hours:.0f} hours. In the same hours of the last {silence.weeks} weeks there "
+        f"were {silence.usually} inspections.",
+        advice="See whether the imager works and its software writes into the database. On a public holiday all is "
+        f"well. The newest inspection is of {silence.since:%Y-%m-%d %H:%M} UTC.",
+        since=silence.since,
+    )
+    return Observation(holding=(condition,), looked_at=frozenset({KEY})), after
+
+
+def _times(settings: Settings, now: datetime) -> list[datetime]:
+    span = (WEEKS + 1) * WEEK + LEAST_SILENCE
+    database = probed_database(settings)
+    if database.dialect == "sqlite" and database.is_new():
+        return []
+    return [moment.astimezone(UTC) for moment in imaging_times(database, now, span, MOST_TIMES)]

@@ -1,0 +1,129 @@
+"""Short questions to the services that a deployment rests on, bounded in time whatever they do."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+
+from sqlalchemy import func, literal, select
+
+from c4_assets.runs.watch.bounded import answers_within
+from resources.errors import C4Error, ConfigurationError, Service, Unavailable
+from resources.image_store import open_image_store
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.connecting import Connecting
+from resources.imaging_database.listed import is_dated
+from resources.imaging_database.schema import images, inspections
+from resources.records import Problem
+from resources.settings import Settings
+from resources.ssh import SshAccess
+
+PROBE_S = 10
+"""Longest wait for one answer, and for all of them together, in seconds: a tick of the watch may take 60."""
+
+Probe = Callable[[Settings], None]
+
+
+def database_answers(settings: Settings) -> None:
+    """Asks the imaging database for nothing.
+
+    Raises:
+        Unavailable, ConfigurationError: it does not answer, or does not let C4 in.
+    """
+    database = probed_database(settings)
+    if database.dialect == "sqlite" and database.is_new():
+        raise ConfigurationError(f"There is no imaging database at {database.address}: see C4_DATABASE_URL.")
+    with database.reading("watch") as connection:
+        connection.execute(select(literal(1)))
+
+
+def store_answers(settings: Settings) -> None:
+    """Fetches the newest image, or asks for a file that nobody has where the database cannot tell which that is.
+
+    Where it lists no image, nobody needs the store, and it may be empty.
+
+    Raises:
+        Unavailable, ConfigurationError: the store does not answer, refuses, or does not let C4 in.
+    """
+    try:
+        path = _newest_path(settings)
+    except C4Error:
+        path = "c4-watch-asks-for-nothing"
+    if path is None:
+        return
+    ssh = SshAccess(settings.store.ssh_key, settings.store.known_hosts, min(PROBE_S, settings.timeout_seconds))
+    store = open_image_store(settings.store.url, ssh)
+    try:
+        for fetched in store.fetch([path]):
+            if fetched.problem is Problem.STORE:
+                raise Unavailable(f"The image store refuses its files: {fetched.error}")
+    finally:
+        store.close()
+
+
+def slurm_answers(settings: Settings) -> None:
+    """Asks the cluster for its partitions.
+
+    Raises:
+        Unavailable, ConfigurationError: it does not answer, or there is no Slurm where the settings say.
+    """
+    from resources.executors.slurm.client import SlurmClient
+    from resources.executors.slurm.site import open_transport
+
+    if settings.slurm is None:
+        return
+    transport = open_transport(settings.slurm)
+    try:
+        SlurmClient(transport, timeout=PROBE_S).partitions()
+    finally:
+        transport.close()
+
+
+PROBES: Mapping[Service, Probe] = {"database": database_answers, "store": store_answers, "slurm": slurm_answers}
+
+
+NAMES: Mapping[Service, str] = {"database": "imaging database", "store": "image store", "slurm": "Slurm cluster"}
+
+
+def ask(probes: Mapping[Service, Probe], settings: Settings, seconds: float = PROBE_S) -> dict[Service, C4Error | None]:
+    """Asks services at the same time, and waits for all of them ``seconds`` at most.
+
+    Returns:
+        The error of each service, ``None`` where it answers.
+    """
+    found = answers_within(seconds, {service: partial(probe, settings) for service, probe in probes.items()})
+    return {service: _error(service, found[service]) for service in probes}
+
+
+def _error(service: Service, answer: Exception | None) -> C4Error | None:
+    if answer is None or isinstance(answer, C4Error):
+        return answer
+    # A driver's own error must not end the watch.
+    return Unavailable(f"The {NAMES[service]} could not be asked: {answer or type(answer).__name__}.")
+
+
+def probed_database(settings: Settings) -> ImagingDatabase:
+    """The imaging database for short questions."""
+    password, wallet_password = (
+        secret.get_secret_value() if secret else None
+        for secret in (settings.database.password, settings.database.wallet_password)
+    )
+    timeout = min(PROBE_S, settings.timeout_seconds)
+    return ImagingDatabase(settings.database.url, Connecting(timeout, password, wallet_password))
+
+
+def _newest_path(settings: Settings) -> str | None:
+    """Where the newest image is; ``None`` if there is none."""
+    database = probed_database(settings)
+    if database.dialect == "sqlite" and database.is_new():
+        return None
+    newest = select(func.max(inspections.c.imaged_at)).where(is_dated(), inspections.c.imaged_at <= datetime.now(UTC))
+    with database.reading("watch") as connection:
+        imaged_at = connection.scalar(newest)
+        if imaged_at is None:
+            return None
+        of_newest = (
+            select(func.min(images.c.path))
+            .join(inspections, inspections.c.id == images.c.inspection_id)
+            .where(inspections.c.imaged_at == imaged_at)
+        )
+        return connection.scalar(of_newest)

@@ -1,0 +1,256 @@
+"""Runs that have ended since the last look: failed ones, failed checks, images that were given up, and recoveries.
+
+It reads run status changes in batches with a cursor of its own. Dagster's run status sensors take five runs a tick,
+lose what cannot be sent, and hear neither of backfills of a job nor of runs that are made in a process.
+"""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterEventType as Event
+
+from c4_assets.operations.alerts.records import Condition, Observation, Severity, Subject
+from c4_assets.operations.alerts.records import Event as Told
+from c4_assets.runs.metadata import GIVEN_UP_NAMED_KEY, IMAGES_GIVEN_UP_KEY
+from c4_assets.runs.own_runs import is_of_c4
+from c4_assets.runs.watch.reasons import Reason, reason_of
+from c4_assets.runs.watch.subjects import has_step, is_of_several, name_of, partitions_of, subjects_of
+
+log = logging.getLogger("c4.watch")
+
+BATCH = 250
+"""Most ends of each kind that one look takes: what 250 SQLite files of events take to open is seconds."""
+
+ENDS = {"failed": Event.RUN_FAILURE, "succeeded": Event.RUN_SUCCESS}
+
+WILL_RETRY_TAG = "dagster/will_retry"
+"""Dagster's tag of a failed run that it repeats by itself: its failure is told when the last attempt has failed."""
+
+FORGOTTEN_AFTER = timedelta(days=30)
+"""Time after which what has failed counts as settled: nobody will run that day again."""
+
+MAX_OPEN = 2000
+"""Most subjects that are remembered of one thing that is wrong, the newest: a state must not grow for ever."""
+
+GIVEN_UP = str(Told.IMAGES_GIVEN_UP)
+
+STEP_IN_KEY = re.compile(r", (\w+) \(")
+
+GIVEN_UP_ADVICE = (
+    "`c4 status --failures` lists them with the reason. Put the files right, then `c4 retry` has them tried again."
+)
+
+
+@dataclass
+class _Found:
+    """What a look finds, and what it knows from earlier ones: of each key, since when which subjects are open."""
+
+    now: datetime
+    url: str
+    open: dict[str, dict[str, str]]
+    occurred: list[Condition] = field(default_factory=list[Condition])
+    recovered: set[str] = field(default_factory=set[str])
+
+    def opened(self, condition: Condition, subjects: frozenset[str]) -> None:
+        self.occurred.append(condition)
+        self.recovered.discard(condition.key)
+        known = self.open.setdefault(condition.key, {})
+        known |= dict.fromkeys(sorted(subjects), self.now.isoformat())
+        for name in list(known)[: max(0, len(known) - MAX_OPEN)]:
+            del known[name]
+
+    def closed(self, key: str, subjects: frozenset[str]) -> None:
+        """Takes subjects off what is open of a key, which has recovered when none is left."""
+        if not (known := self.open.get(key)):
+            return
+        for name in subjects:
+            known.pop(name, None)
+        if not known:
+            del self.open[key]
+            self.recovered.add(key)
+
+    def forget_old(self) -> None:
+        before = (self.now - FORGOTTEN_AFTER).isoformat()
+        for key, known in list(self.open.items()):
+            self.closed(key, frozenset(name for name, at in known.items() if at < before))
+
+    def run(self, run: dg.DagsterRun) -> Subject:
+        name = " ".join(part for part in (name_of(run), partitions_of(run)) if part)
+        return Subject(name, f"{self.url}/runs/{run.run_id}" if self.url else "")
+
+
+def look_at_ends(
+    instance: dg.DagsterInstance, cursor: Mapping[str, Any], now: datetime, url: str = ""
+) -> tuple[Observation, dict[str, Any]]:
+    """Looks at the runs of C4 that have ended since the last look, :data:`BATCH` of each kind at most.
+
+    The first look sees nothing and remembers where history ends: what failed before alerts were set up is no news.
+
+    Args:
+        cursor: what the last look has returned; empty for the first one.
+        url: address of Dagster's UI, for links; none without.
+
+    Returns:
+        What was observed, and the cursor for the next look.
+    """
+    if "after" not in cursor:
+        return Observation(), {"after": {name: _newest(instance, kind) for name, kind in ENDS.items()}, "open": {}}
+    found = _Found(now, url, {key: dict(known) for key, known in cursor["open"].items()})
+    ends, after = _ends(instance, cursor["after"])
+    runs = (
+        {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=[run_id for run_id, _ in ends]))}
+        if ends
+        else {}
+    )
+    for run_id, failed in ends:
+        run = runs.get(run_id)
+        if run is None or not is_of_c4(run):
+            continue
+        if failed and run.tags.get(WILL_RETRY_TAG) != "true":
+            _failed(instance, run, found)
+        if not failed:
+            _succeeded(run, found)
+        try:
+            _judged(instance, run, found)
+        except Exception:  # one run that cannot be read must not hide all that come after it
+            log.exception("what the checks of run %s said cannot be read", run.run_id)
+    found.forget_old()
+    observation = Observation(occurred=tuple(found.occurred), recovered=frozenset(found.recovered))
+    return observation, {"after": after, "open": found.open}
+
+
+def _newest(instance: dg.DagsterInstance, kind: Event) -> int:
+    newest = instance.fetch_run_status_changes(_filter(kind), limit=1).records
+    return newest[0].storage_id if newest else 0
+
+
+def _filter(kind: Event, after: int | None = None) -> dg.RunStatusChangeRecordsFilter:
+    return dg.RunStatusChangeRecordsFilter(event_type=kind, after_storage_id=after)  # type: ignore[arg-type]
+
+
+def _ends(instance: dg.DagsterInstance, after: Mapping[str, int]) -> tuple[Sequence[tuple[str, bool]], dict[str, int]]:
+    """Ids of the runs that have ended, with whether they failed, in order, and the cursors behind them.
+
+    Where there is more of one kind than a batch, the other waits as well, so that no success is seen before a failure
+    that it has mended.
+    """
+    records = {
+        name: instance.fetch_run_status_changes(_filter(kind, after[name]), limit=BATCH, ascending=True).records
+        for name, kind in ENDS.items()
+    }
+    full = [batch[-1].storage_id for batch in records.values() if len(batch) == BATCH]
+    taken = [
+        (record.storage_id, record.run_id, name)
+        for name, batch in records.items()
+        for record in batch
+        if not full or record.storage_id <= min(full)
+    ]
+    reached = {name: max([after[name], *(number for number, _, kind in taken if kind == name)]) for name in ENDS}
+    return [(run_id, name == "failed") for _, run_id, name in sorted(taken)], reached
+
+
+def _failed(instance: dg.DagsterInstance, run: dg.DagsterRun, found: _Found) -> None:
+    try:
+        reason = reason_of(instance, run.run_id)
+    except Exception as error:
+        log.exception("why run %s failed cannot be read", run.run_id)
+        reason = Reason("", "Unreadable", f"its events cannot be read ({type(error).__name__}).")
+    about = " of ".join(part for part in (name_of(run), partitions_of(run)) if part)
+    where = f" in {reason.step}" if reason.step else ""
+    condition = Condition(
+        key=f"{Told.RUN_FAILED}:{name_of(run)}{f', {reason.step}' if reason.step else ''} ({reason.kind})",
+        event=Told.RUN_FAILED,
+        severity=Severity.ERROR,
+        summary=f"{about} failed{where}: {reason.words}",
+        advice=reason.advice,
+        subjects=(found.run(run),),
+    )
+    found.opened(condition, subjects_of(run))
+
+
+def _succeeded(run: dg.DagsterRun, found: _Found) -> None:
+    subjects = subjects_of(run)
+    for key in list(found.open):
+        step = STEP_IN_KEY.search(key)
+        if key.startswith(f"{Told.RUN_FAILED}:") and has_step(run, step[1] if step else ""):
+            found.closed(key, subjects)
+
+
+def _judged(instance: dg.DagsterInstance, run: dg.DagsterRun, found: _Found) -> None:
+    """What the checks of a run said, and the images that it gave up."""
+    kinds = {Event.ASSET_CHECK_EVALUATION, Event.ASSET_MATERIALIZATION}
+    for entry in instance.all_logs(run.run_id, of_type=kinds):
+        event = entry.dagster_event
+        if event is None:
+            continue
+        if event.event_type is Event.ASSET_MATERIALIZATION:
+            _gave_up(run, event, found)
+            continue
+        evaluation = event.asset_check_evaluation_data
+        day = evaluation.partition or run.tags.get("dagster/partition")
+        if day is None and is_of_several(run):
+            continue  # the step's, over all days: each day has its own
+        key, subject = f"{Told.CHECK_FAILED}:{evaluation.check_name}", frozenset({day or ""})
+        if evaluation.passed:
+            found.closed(key, subject)
+        else:
+            found.opened(_failed_check(key, run, evaluation, day, found), subject)
+
+
+def _failed_check(
+    key: str, run: dg.DagsterRun, evaluation: dg.AssetCheckEvaluation, day: str | None, found: _Found
+) -> Condition:
+    blocking = evaluation.severity == dg.AssetCheckSeverity.ERROR
+    plates = _plates(evaluation)
+    of = "".join(f" {word} {what}" for word, what in (("of", day), ("on plates", ", ".join(plates))) if what)
+    return Condition(
+        key=key,
+        event=Told.CHECK_FAILED,
+        severity=Severity.ERROR if blocking else Severity.WARNING,
+        summary=f"The check {evaluation.check_name} fails{of}: {evaluation.description or 'see the run'}",
+        advice="`c4 checks list` names what is withheld." if blocking else "",
+        subjects=(Subject(f"{day or name_of(run)} {' '.join(plates)}".strip(), found.run(run).url),),
+    )
+
+
+MAX_PLATES = 3
+
+
+def _plates(evaluation: dg.AssetCheckEvaluation) -> list[str]:
+    """The first plates that a check names among its offending rows."""
+    table = evaluation.metadata.get("rows")
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in str(table.value if table else "").splitlines()
+    ]
+    if not lines or "plate" not in lines[0]:
+        return []
+    place = lines[0].index("plate")
+    named = [cells[place].replace("\\", "") for cells in lines[2:] if len(cells) == len(lines[0])]
+    return list(dict.fromkeys(named))[:MAX_PLATES]
+
+
+def _gave_up(run: dg.DagsterRun, event: dg.DagsterEvent, found: _Found) -> None:
+    materialization = event.step_materialization_data.materialization
+    for name, value in materialization.metadata.items():
+        # Of a model that is not the current one, names begin with the model's.
+        if not (name.endswith(IMAGES_GIVEN_UP_KEY) and isinstance(value.value, int) and value.value):
+            continue
+        named = materialization.metadata.get(name.replace(IMAGES_GIVEN_UP_KEY, GIVEN_UP_NAMED_KEY))
+        day = materialization.partition or partitions_of(run)
+        first = str(named.value).splitlines()[0] if named else ""
+        count = f"{value.value} images" if value.value > 1 else "An image"
+        found.occurred.append(
+            Condition(
+                key=GIVEN_UP,
+                event=Told.IMAGES_GIVEN_UP,
+                severity=Severity.WARNING,
+                summary=f"{count} of {day} will not be tried again. {first}".strip(),
+                advice=GIVEN_UP_ADVICE,
+                subjects=(Subject(day, found.run(run).url),),
+            )
+        )

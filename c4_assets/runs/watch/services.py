@@ -1,0 +1,117 @@
+"""Database, image store and Slurm: asked at intervals, and more often while one does not answer."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterRunStatus as Status
+
+from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity, Subject
+from c4_assets.runs.watch.outages import Outage, answered, met, outages
+from c4_assets.runs.watch.probes import NAMES, PROBES, Probe, ask
+from c4_assets.runs.watch.subjects import name_of, partitions_of
+from resources.errors import Service
+from resources.settings import Settings
+
+EVENTS: Mapping[Service, Event] = {
+    "database": Event.DATABASE_AWAY,
+    "store": Event.STORE_AWAY,
+    "slurm": Event.SLURM_AWAY,
+}
+
+ASKED_EVERY: Mapping[Service, timedelta] = {
+    "database": timedelta(minutes=1),
+    "store": timedelta(minutes=5),
+    "slurm": timedelta(minutes=5),
+}
+"""Intervals while a service answers. A question to the store may be a login over ssh, which its host writes into a log.
+While a service does not answer, each look asks it."""
+
+ADVICE: Mapping[Service, str] = {
+    "database": "Runs wait for it, and nothing is lost. `c4 db check` says what C4 sees of it.",
+    "store": "Runs wait for it, and no image is counted as failed. See that its host is up and lets C4 in.",
+    "slurm": "Jobs that run go on; new steps wait. `c4 slurm check` says what C4 sees of the cluster.",
+}
+
+WAITING = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED]
+
+NAMED_RUNS, COUNTED_RUNS = 5, 10_000
+
+
+def services_of(settings: Settings) -> Mapping[Service, Probe]:
+    """The services that this deployment has, each with a question to it."""
+    return {service: probe for service, probe in PROBES.items() if service != "slurm" or settings.slurm is not None}
+
+
+def look_at_services(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    cursor: Mapping[str, str],
+    now: datetime,
+    url: str = "",
+    probes: Mapping[Service, Probe] | None = None,
+) -> tuple[Observation, dict[str, str]]:
+    """Asks the services whose turn it is, and tells which do not answer, whether the watch or a step has met that.
+
+    Args:
+        cursor: when each service was asked last.
+        probes: questions; by default those of :func:`services_of`.
+
+    Returns:
+        What was observed, and the cursor for the next look.
+    """
+    wanted = services_of(settings) if probes is None else probes
+    away = {outage.service for outage in outages(instance, now)}
+    due: dict[Service, Probe] = {
+        service: probe for service, probe in wanted.items() if service in away or _is_due(service, cursor, now)
+    }
+    for service, error in ask(due, settings).items():
+        if error is None:
+            answered(instance, [service], "watch")
+        else:
+            met(instance, service, "watch", str(error), now)
+    asked = {**cursor, **{service: now.isoformat() for service in due}}
+    first: dict[Service, Outage] = {}
+    for outage in sorted(outages(instance, now), key=lambda each: each.since):
+        first.setdefault(outage.service, outage)
+    waiting = _waiting_runs(instance, url) if first else ()
+    return (
+        Observation(
+            holding=tuple(_condition(outage, waiting) for outage in first.values()),
+            looked_at=frozenset(str(EVENTS[service]) for service in wanted),
+        ),
+        asked,
+    )
+
+
+def _is_due(service: Service, cursor: Mapping[str, str], now: datetime) -> bool:
+    last = cursor.get(service)
+    return last is None or now - datetime.fromisoformat(last) >= ASKED_EVERY[service]
+
+
+def _condition(outage: Outage, waiting: tuple[Subject, ...]) -> Condition:
+    where = " where steps run" if outage.place == "steps" else ""
+    return Condition(
+        key=str(EVENTS[outage.service]),
+        event=EVENTS[outage.service],
+        severity=Severity.ERROR,
+        summary=f"The {NAMES[outage.service]} does not answer{where}: {outage.why}",
+        advice=ADVICE[outage.service],
+        subjects=waiting,
+        since=outage.since,
+    )
+
+
+def _waiting_runs(instance: dg.DagsterInstance, url: str) -> tuple[Subject, ...]:
+    """The runs that are queued or started: a few with their names, the others with their ids alone."""
+    wanted = dg.RunsFilter(statuses=WAITING)
+    named = instance.get_runs(wanted, limit=NAMED_RUNS)
+    known = {run.run_id for run in named}
+    others = [run_id for run_id in instance.get_run_ids(wanted, limit=COUNTED_RUNS) if run_id not in known]
+    return (
+        *(
+            Subject(f"{name_of(run)} {partitions_of(run)}".strip(), f"{url}/runs/{run.run_id}" if url else "")
+            for run in named
+        ),
+        *(Subject(run_id) for run_id in others),
+    )

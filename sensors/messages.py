@@ -1,0 +1,22 @@
+"""Sends what waits in the outbox of alerts: a thin sensor over ``c4_assets/runs/watch/watching.py``."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from c4_assets.runs.jobs import sensor
+from c4_assets.runs.watch.watching import NOT_SET_UP, deliver, is_set_up
+from resources.redaction import redacted
+from resources.settings import Settings
+
+INTERVAL_S = 15
+
+
+@sensor(minimum_interval_seconds=INTERVAL_S)
+def messages(_context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]) -> dg.SkipReason:
+    """Sends messages that wait. What a channel does not take waits on disk, or goes to the next one."""
+    if not is_set_up(settings):
+        return dg.SkipReason(NOT_SET_UP)
+    done = deliver(settings, datetime.now(UTC))
+    away = "".join(f" {name} takes no messages: {done.errors.get(name, '')}" for name in done.away)
+    return dg.SkipReason(redacted(f"{done.sent} messages were sent, {done.waiting} wait.{away}"[:2000]))
