@@ -55,7 +55,6 @@ PRIVATE_NAMES_OF_DAGSTER = {
         "StepHandlerContext",
     ],
     "dagster._core.storage.compute_log_manager": ["ComputeIOType"],
-    "dagster._core.scheduler.instigation": ["InstigatorState"],
     "dagster._core.scheduler.instigation": ["InstigatorState", "InstigatorTick", "TickStatus"],
     "dagster._core.storage.dagster_run": ["DagsterRun", "FINISHED_STATUSES", "IN_PROGRESS_RUN_STATUSES"],
     "dagster._core.storage.event_log.schema": ["AssetCheckExecutionsTable", "SqlEventLogStorageTable"],
