@@ -18,6 +18,11 @@ COMMANDS = {
     "retry": ("status.retry", "Give failed images their attempts back and end the waits of others."),
     "prune": ("prune.prune", "Delete old runs from Dagster that nothing needs any more."),
     "ui": ("ui.ui", "Start Dagster's UI, sensors and schedules."),
+    "backup": (
+        "backup.backup",
+        "Save databases, archive and settings into a new folder below FOLDER, while runs go on.",
+    ),
+    "restore": ("backup.restore", "Put a backup back where the settings say, or only look through it."),
     "config": ("config.config", "Print the settings in effect as a file c4.toml."),
     "backlog": ("backlog.app", "Score all of history: how far it is, and the backfills that do it."),
     "checks": ("checks.app", "Data quality: what is checked, and inspections that are withheld."),
