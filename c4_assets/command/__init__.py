@@ -18,6 +18,7 @@ COMMANDS = {
     "retry": ("status.retry", "Give failed images their attempts back and end the waits of others."),
     "prune": ("prune.prune", "Delete old runs from Dagster that nothing needs any more."),
     "ui": ("ui.ui", "Start Dagster's UI, sensors and schedules."),
+    "service": ("service.app", "Run C4 as services of systemd."),
     "backup": (
         "backup.backup",
         "Save databases, archive and settings into a new folder below FOLDER, while runs go on.",
