@@ -80,6 +80,9 @@ def test_every_score_is_found_again_in_a_backup_and_after_it_was_restored(facili
     facility.add_plate("P1", files(0))
     facility.score()
     (facility.settings.data / "people.json").write_text('{"Ada": 1}')
+    subscriptions = facility.settings.data / "subscriptions" / "subscriptions.json"
+    subscriptions.parent.mkdir()
+    subscriptions.write_text("[]")
     backup = saved(facility, folder).folder
     found = verify(backup).scores
     assert found is not None
@@ -89,6 +92,7 @@ def test_every_score_is_found_again_in_a_backup_and_after_it_was_restored(facili
     assert put_back(facility, backup) == []
     assert scores(facility) == before == expected(("P1", files(0)))
     assert json.loads((facility.settings.data / "people.json").read_text()) == {"Ada": 1}
+    assert subscriptions.read_text() == "[]"
     seen = len(facility.seen)
     facility.score()
     assert len(facility.seen) == seen, "nothing is classified again"

@@ -93,6 +93,7 @@ def places_of(settings: Settings) -> Places:
         tables=tables,
         archive=settings.archive,
         data_docs=settings.data_docs,
+        subscriptions=settings.data / "subscriptions",
         people=settings.data / "people.json",
         site_file=settings.file,
         dagster_home=settings.dagster_home,

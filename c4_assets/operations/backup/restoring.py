@@ -25,6 +25,7 @@ from c4_assets.operations.backup.saving import (
     DATABASE_DUMP,
     DATABASE_FILE,
     PEOPLE,
+    SUBSCRIPTIONS,
     Part,
     Places,
 )
@@ -98,6 +99,7 @@ def _steps(backup: Path, places: Places) -> Iterator[Move | Dump]:
     moves = (
         Move(Part.ARCHIVE, backup / ARCHIVE, places.archive),
         Move(Part.ARCHIVE, backup / DATA_DOCS, places.data_docs),
+        Move(Part.ARCHIVE, backup / SUBSCRIPTIONS, places.subscriptions),
         Move(Part.ARCHIVE, backup / PEOPLE, places.people),
         Move(Part.DAGSTER, backup / DAGSTER, places.dagster_home),
     )

@@ -46,7 +46,8 @@ class Part(StrEnum):
 
 DATABASE_FILE, DATABASE_DUMP = "database/imaging.db", "database/imaging.dump"
 DAGSTER_DUMP = "dagster-database/dagster.dump"
-ARCHIVE, DATA_DOCS, DAGSTER, PEOPLE, SITE_FILE = "archive", "data-docs", "dagster", "people.json", "c4.toml"
+ARCHIVE, DATA_DOCS, SUBSCRIPTIONS, DAGSTER = "archive", "data-docs", "subscriptions", "dagster"
+PEOPLE, SITE_FILE = "people.json", "c4.toml"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Places:
     tables: tuple[str, ...]
     archive: Path
     data_docs: Path
+    subscriptions: Path
     people: Path
     site_file: Path | None
     dagster_home: Path
@@ -101,6 +103,7 @@ def save(folder: Path, places: Places, release: str, now: datetime, full: bool =
         snapshot.add_tree(f"{ARCHIVE}/checkpoints", places.archive / "checkpoints")  # they become days' files
         snapshot.add_tree(ARCHIVE, places.archive)
         snapshot.add_tree(DATA_DOCS, places.data_docs)
+        snapshot.add_tree(SUBSCRIPTIONS, places.subscriptions)
         snapshot.add(PEOPLE, places.people)
         if places.site_file:
             snapshot.add(SITE_FILE, places.site_file)
