@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -14,17 +15,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
+from dagster._daemon.types import DaemonHeartbeat
 from sqlalchemy import text
 from typer.testing import CliRunner
 
 from c4_assets.command import app
 from c4_assets.command.backup import places_of
+from c4_assets.deployment_home import dagster_instance
 from c4_assets.operations.backup import snapshot as snapshots
 from c4_assets.operations.backup.databases import rows_of_dump
 from c4_assets.operations.backup.restoring import NOTE, restore
 from c4_assets.operations.backup.saving import Part, Saved, save, verify
 from c4_assets.operations.backup.snapshot import MANIFEST, UNFINISHED, backup_of, backups, new_snapshot, remove_old
+from c4_assets.runs.observed import BACKFILL_DAEMONS
 from resources.errors import ConfigurationError, Unavailable
 from resources.settings import Settings
 from testing.postgresql import PASSWORD, Server
@@ -408,6 +413,41 @@ def test_a_database_that_does_not_answer_leaves_no_backup(facility: Facility, fo
     with pytest.raises(Unavailable, match="cannot be copied"):
         saved(facility, folder)
     assert backups(folder) == []
+
+
+def test_what_dagster_knows_of_its_runs_comes_back(facility: Facility, folder: Path) -> None:
+    @dg.job
+    def nothing() -> None:
+        """A run of no steps."""
+
+    settings = facility.settings
+    with dagster_instance(settings) as instance:
+        run_id = nothing.execute_in_process(instance=instance).run_id
+    backup = saved(facility, folder).folder
+    again = saved(facility, folder, hours=1)
+    shard = Path("dagster") / "history" / "runs" / f"{run_id}.db"
+    assert (backup / shard).samefile(again.folder / shard)
+    assert verify(again.folder).faults == ()
+    with pytest.raises(ConfigurationError, match="has runs"):
+        put_back(facility, again.folder, frozenset({Part.DAGSTER}))
+    destroyed(facility)
+    put_back(facility, again.folder)
+    with dagster_instance(settings) as instance:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        assert run.status == dg.DagsterRunStatus.SUCCESS
+        assert instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_SUCCESS)
+
+
+def test_a_restore_beside_a_living_daemon_is_refused(facility: Facility, folder: Path) -> None:
+    facility.add_plate("P1", files(0))
+    saved(facility, folder)
+    with dagster_instance(facility.settings) as instance:
+        for daemon in BACKFILL_DAEMONS:
+            instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), daemon, "one", []))
+    done = CliRunner().invoke(app, ["restore", "--force", str(folder)], env={"C4_HOME": str(facility.settings.home)})
+    assert "stop the services" in str(done.exception)
+    assert len(facility.rows("select * from images")) == 3
 
 
 def test_the_commands_save_verify_and_restore(facility: Facility, folder: Path) -> None:
