@@ -8,11 +8,12 @@ import pytest
 import typer
 
 from c4_assets.command import COMMANDS, app
+from c4_assets.operations.alerts.records import Event
 from resources.records import ImageState
 from testing.import_graph import module_arrows, room_arrows
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -25,7 +26,7 @@ def test_every_command_and_option_that_a_page_shows_exists(page: Path) -> None:
             name = words.pop(0)
             assert name in command.commands, f"{page.name}: c4 {text}"
             command = command.get_command(None, name)
-        options = {option for parameter in command.params for option in parameter.opts}
+        options = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
         assert {word for word in words if word.startswith("--")} <= options, f"{page.name}: c4 {text}"
 
 
@@ -34,6 +35,25 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[\w-]*)?\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+HEADINGS = ["What you see", "What it means", "What to do", "How to know that it is well again"]
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "handbook").glob("[!R]*.md")), ids=lambda page: page.stem)
+def test_a_page_of_the_handbook_says_what_is_seen_what_it_means_and_what_to_do(page: Path) -> None:
+    sections = re.split(r"^## (.+)\n", page.read_text(), flags=re.MULTILINE)
+    assert sections[1::2] == HEADINGS
+    assert all(len(section.split()) >= 3 for section in sections[2::2])
+    assert f"({page.name})" in page.with_name("README.md").read_text()
+
+
+@pytest.mark.parametrize("event", Event)
+def test_every_event_that_operators_hear_of_has_its_page(event: Event) -> None:
+    page = (ROOT / "docs" / "handbook" / f"{event}.md").read_text()
+    if event not in (Event.DIGEST, Event.CRYSTALS_FOUND, Event.TEST):
+        assert re.search(r"^1\. ", page, re.MULTILINE), "what to do is a list of steps"
+        assert "```sh" in page, "commands to copy"
 
 
 def test_the_readme_opens_with_the_two_commands() -> None:

@@ -28,6 +28,12 @@ COMMANDS = {
     "unsubscribe": ("subscriptions.unsubscribe", "End what somebody has subscribed to."),
     "ui": ("ui.ui", "Start Dagster's UI, sensors and schedules."),
     "doctor": ("doctor.doctor", "Say whether the set-up is well, and what to do where it is not."),
+    "service": ("service.app", "Run C4 as services of systemd."),
+    "backup": (
+        "backup.backup",
+        "Save databases, archive and settings into a new folder below FOLDER, while runs go on.",
+    ),
+    "restore": ("backup.restore", "Put a backup back where the settings say, or only look through it."),
     "config": ("config.config", "Print the settings in effect as a file c4.toml."),
     "backlog": ("backlog.app", "Score all of history: how far it is, and the backfills that do it."),
     "checks": ("checks.app", "Data quality: what is checked, and inspections that are withheld."),

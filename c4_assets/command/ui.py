@@ -18,6 +18,7 @@ from c4_assets.command.console import console, errors
 from c4_assets.command.site import report_lost_runs
 from c4_assets.demo.home import enter_demo_home
 from c4_assets.deployment_home import dagster_instance, prepare_dagster_home, ready, shipped, shipped_dagster_yaml
+from resources.atomic_write import atomic_write
 from resources.errors import ConfigurationError
 from resources.settings import Settings
 
@@ -28,6 +29,8 @@ SHORT_PLANS_VARIABLE = "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"
 """Has the daemon store what a run of several days will make as one event an asset, and not one a day, which halves
 the events of a queued run of seven days. The price is that Dagster marks no day of a failed run as failed: it stays
 missing, and the days that were done are materialised by the step (``c4_assets/runs/days.py``)."""
+
+SHARED_WORKSPACE = "workspace.code-server.yaml"
 
 ENDING_S = 30
 """How long the daemon may take to end: a step of its own may be asking a code server."""
@@ -50,6 +53,7 @@ class Service(StrEnum):
 
     WEBSERVER = "webserver"
     DAEMON = "daemon"
+    CODE = "code"
 
 
 def ui(
@@ -59,6 +63,10 @@ def ui(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = 3000,
     only: Annotated[Service | None, typer.Option(help="Start this alone, as a service of its own.")] = None,
+    code_server: Annotated[
+        Path | None,
+        typer.Option(help="Socket of the code server that `--only code` is, and that the other two share."),
+    ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Over what `c4 demo` has made, not over the site.")] = False,
 ) -> None:
     """Start Dagster's UI, sensors and schedules until it is interrupted."""
@@ -66,6 +74,8 @@ def ui(
     from c4_assets.web.unsubscribing import WithUnsubscribing
     from resources.archive.subscriptions import Subscriptions
 
+    if only is Service.CODE and code_server is None:
+        raise ConfigurationError("--only code needs --code-server, the socket on which the others find it.")
     settings = enter_demo_home() if demo else Settings.from_environment()
     access = Access.of(settings.ui, host)
     ready(settings)
@@ -75,9 +85,9 @@ def ui(
     os.environ.setdefault(SHORT_PLANS_VARIABLE, "true")
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"  # also where a site's own dagster.yaml does not speak of it
     _say_what_is_missing(settings)
-    workspace = shipped("workspace.yaml")
-    if only is Service.DAEMON:
-        command = _daemon_command(workspace)
+    workspace = _workspace(settings, code_server)
+    if only in (Service.DAEMON, Service.CODE):
+        command = _daemon_command(workspace) if only is Service.DAEMON else _code_server_command(code_server)
         os.execv(command[0], command)  # noqa: S606 - it takes this process's place
     _end_by_signals()
     with suppress(KeyboardInterrupt), ExitStack() as stack:
@@ -88,8 +98,9 @@ def ui(
         console.print(f"Lineage: {address}/asset-groups — stop with Ctrl-C.")
         sys.stdout.flush()
         instance, daemon = stack.enter_context(dagster_instance(settings)), None
-        if only is None:
+        if only is None and code_server is None:
             workspace = stack.enter_context(code_servers(instance, workspace))
+        if only is None:
             daemon = stack.enter_context(_daemon(workspace))
         application = stack.enter_context(webserver(instance, workspace))
         guarded = Guarded(application, access)
@@ -129,6 +140,27 @@ def _listening(host: str, port: int) -> socket.socket:
 def _in_words(error: OSError) -> str:
     of_the_system = error.errno is not None and error.errno > 0  # a name that cannot be looked up has another number
     return os.strerror(error.errno or 0) if of_the_system else str(error.strerror or error)
+
+
+def _workspace(settings: Settings, code_server: Path | None) -> Path:
+    """The file that names C4's code location: as a module, or as the code server that listens on a socket."""
+    modules = shipped("workspace.yaml")
+    if code_server is None:
+        return modules
+    from c4_assets.runs.webserver import workspace_of_code_server
+
+    file = settings.dagster_home / SHARED_WORKSPACE
+    with atomic_write(file) as temporary:
+        temporary.write_text(workspace_of_code_server(modules, code_server.absolute()))
+    return file
+
+
+def _code_server_command(socket_file: Path | None) -> list[str]:
+    assert socket_file is not None  # noqa: S101 (the option was asked for)
+    from c4_assets.runs.webserver import code_server_arguments
+
+    socket_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # whoever reaches the socket runs code
+    return [sys.executable, "-m", "dagster", *code_server_arguments(shipped("workspace.yaml"), socket_file.absolute())]
 
 
 def _daemon_command(workspace: Path) -> list[str]:

@@ -42,6 +42,36 @@ def code_servers(instance: dg.DagsterInstance, workspace: Path) -> Generator[Pat
         yield shared
 
 
+def workspace_of_code_server(modules: Path, socket_file: Path) -> str:
+    """A workspace whose one location is served on a socket, under the name that it has in a workspace of modules."""
+    server = {"socket": str(socket_file), "location_name": _module(modules)["location_name"]}
+    return yaml.safe_dump({"load_from": [{"grpc_server": server}]})
+
+
+def code_server_arguments(modules: Path, socket_file: Path) -> list[str]:
+    """What ``dagster`` is told to serve the one location of a workspace of modules on a socket.
+
+    The server is the parent of the runs that it starts. Told to end (SIGTERM), it starts no more and waits for them;
+    killed, it leaves them at work.
+    """
+    module = _module(modules)
+    location = ["--module-name", module["module_name"], "--location-name", module["location_name"]]
+    return [
+        "api",
+        "grpc",
+        "--socket",
+        str(socket_file),
+        *location,
+        "--log-level",
+        LOG_LEVEL,
+        "--empty-working-directory",
+    ]
+
+
+def _module(modules: Path) -> dict[str, str]:
+    return yaml.safe_load(modules.read_text(encoding="utf-8"))["load_from"][0]["python_module"]
+
+
 @contextmanager
 def webserver(instance: dg.DagsterInstance, workspace: Path) -> Generator["ASGIApp"]:
     """Dagster's webserver, which nothing guards.

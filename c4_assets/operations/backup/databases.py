@@ -1,0 +1,218 @@
+"""Copies of databases that others write to meanwhile: SQLite by its own backup, PostgreSQL by ``pg_dump``."""
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from c4_assets.operations.backup.snapshot import Snapshot, writing
+from resources.errors import ConfigurationError, Unavailable
+
+SQLITE_WAIT_S = 60
+"""Seconds that a copy waits for a writer. Files in WAL mode, as all of C4's and Dagster's, make nobody wait."""
+
+SIDE_FILES = ("-wal", "-shm", "-journal")
+
+
+@dataclass(frozen=True)
+class PostgresAccess:
+    """How libpq reaches a database: its variables, the password among them, so that no command line shows it."""
+
+    address: str
+    variables: dict[str, str] = field(repr=False)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of PostgreSQL's programs."""
+        others = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        return {**others, **self.variables, "PGAPPNAME": "c4 backup", "PGCONNECT_TIMEOUT": "20"}
+
+
+def copy_sqlite(snapshot: Snapshot, name: str, file: Path) -> None:
+    """Copies a SQLite file as it is at one moment, whoever writes to it. One that has gone meanwhile is left out.
+
+    Raises:
+        Unavailable: it cannot be read.
+    """
+    source = _stamp_of_sqlite(file)
+    if source is None or snapshot.unchanged(name, source):
+        return
+    try:
+        with writing(snapshot.root / name) as temporary:
+            # With mode=rw, a file that has gone is not made anew.
+            with (
+                closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", SQLITE_WAIT_S, uri=True)) as opened,
+                closing(sqlite3.connect(temporary)) as copy,
+            ):
+                opened.execute(f"PRAGMA busy_timeout = {SQLITE_WAIT_S * 1000}")
+                opened.backup(copy)  # all pages in one transaction: with fewer at a time, each write would begin anew
+            with suppress(OSError):
+                shutil.copymode(file, temporary)
+    except sqlite3.Error as error:
+        if not file.exists():
+            return
+        raise Unavailable(f"The SQLite file {file} cannot be copied: {error}.") from error
+    snapshot.made(name, source)
+
+
+def _stamp_of_sqlite(file: Path) -> tuple[int, ...] | None:
+    stamp: list[int] = []
+    for each in (file, file.with_name(f"{file.name}-wal")):
+        try:
+            found = each.stat()
+        except FileNotFoundError:
+            if each == file:
+                return None
+            stamp += [0, 0]
+        else:
+            stamp += [found.st_size, found.st_mtime_ns if found.st_size else 0]
+    return tuple(stamp)
+
+
+def sqlite_fault(file: Path) -> str:
+    """What is wrong with a SQLite file of a backup, or nothing. Neither it nor anything beside it is written."""
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as opened:
+            [answer, *more] = [row[0] for row in opened.execute("PRAGMA integrity_check")]
+    except (sqlite3.Error, ValueError) as error:
+        return f"SQLite cannot read it: {error}"
+    return "" if answer == "ok" and not more else f"SQLite's integrity check says: {answer}"
+
+
+def dump_postgres(snapshot: Snapshot, name: str, access: PostgresAccess, tables: Sequence[str] = ()) -> None:
+    """Dumps tables, or all of a database, as they are at one moment.
+
+    Raises:
+        ConfigurationError: there is no ``pg_dump``.
+        Unavailable: it failed.
+    """
+    chosen = [f'--table="{table}"' for table in tables]
+    with writing(snapshot.root / name) as temporary:
+        temporary.touch(mode=0o600)
+        _run("pg_dump", access, "--format=custom", "--no-owner", "--no-privileges", f"--file={temporary}", *chosen)
+    snapshot.made(name)
+
+
+def restore_postgres(dump: Path, access: PostgresAccess) -> None:
+    """Puts all of a dump into a database, in one transaction.
+
+    Raises:
+        ConfigurationError: there is no ``pg_restore``.
+        Unavailable: it failed, and nothing was changed.
+    """
+    database = f"--dbname={access.variables['PGDATABASE']}"
+    options = ("--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction")
+    _run("pg_restore", access, *options, database, str(dump))
+
+
+def query_postgres(access: PostgresAccess, statement: str) -> str:
+    """What a statement answers, as ``psql`` prints it without decoration.
+
+    Raises:
+        ConfigurationError: there is no ``psql``.
+        Unavailable: it failed, and nothing was changed.
+    """
+    options = ("--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1")
+    return _run("psql", access, *options, f"--command={statement}").strip()
+
+
+def has_rows(access: PostgresAccess, tables: Sequence[str]) -> bool:
+    """Whether one of these tables is there and has a row."""
+    there = [
+        table for table in tables if query_postgres(access, f"select to_regclass('\"{table}\"') is not null") == "t"
+    ]
+    return any(
+        query_postgres(access, f'select exists (select from "{table}")') == "t"  # noqa: S608 (names of a dump)
+        for table in there
+    )
+
+
+def move_tables_aside(access: PostgresAccess, schema: str, tables: Sequence[str]) -> bool:
+    """Moves tables of the present schema, if any are there, into a new one, in one transaction."""
+    chosen = ", ".join(f"'{table}'" for table in tables)
+    those = f"schemaname = current_schema() and tablename in ({chosen})"
+    if query_postgres(access, f"select count(*) from pg_tables where {those}") == "0":  # noqa: S608 (names of a dump)
+        return False
+    query_postgres(
+        access,
+        f"""do $$ declare each record; begin
+            create schema "{schema}";
+            for each in select schemaname, tablename from pg_tables where {those} loop
+                execute format('alter table %I.%I set schema "{schema}"', each.schemaname, each.tablename);
+            end loop; end $$""",  # noqa: S608 (names of a dump)
+    )
+    return True
+
+
+def tables_of_dump(dump: Path) -> tuple[str, ...]:
+    """The names of the tables in a dump."""
+    listed = subprocess.run([_path_of("pg_restore"), "--list", str(dump)], capture_output=True, text=True, check=False)
+    return tuple(match[1] for match in re.finditer(r"^\d+; \d+ \d+ TABLE \S+ (\S+) ", listed.stdout, re.MULTILINE))
+
+
+def dump_fault(dump: Path) -> str:
+    """What is wrong with a dump, or nothing: all of it is unpacked."""
+    program = _path_of("pg_restore")
+    done = subprocess.run([program, "--file=/dev/null", str(dump)], capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else f"pg_restore cannot read it: {_last_line(done.stderr)}"
+
+
+def rows_of_dump(dump: Path, table: str) -> Iterator[dict[str, str | None]]:
+    """The rows of a table in a dump, as PostgreSQL writes them, without any server."""
+    command = [_path_of("pg_restore"), "--data-only", f"--table={table}", "--file=-", str(dump)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as reading:
+        assert reading.stdout is not None  # noqa: S101 (a pipe was asked for)
+        columns: list[str] = []
+        for line in reading.stdout:
+            if line.startswith("COPY "):
+                columns = [name.strip(' "') for name in line[line.index("(") + 1 : line.rindex(")")].split(",")]
+            elif line.startswith("\\."):
+                columns = []
+            elif columns:
+                yield dict(zip(columns, map(_unescaped, line.rstrip("\n").split("\t")), strict=True))
+    if reading.returncode:
+        raise Unavailable(f"{dump} cannot be read: pg_restore ended with status {reading.returncode}.")
+
+
+_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def _unescaped(text: str) -> str | None:
+    if text == r"\N":
+        return None
+    if "\\" not in text:
+        return text
+    made, characters = "", iter(text)
+    for character in characters:
+        following = next(characters, "") if character == "\\" else ""
+        made += _ESCAPES.get(following, following) if following else character
+    return made
+
+
+def _run(program: str, access: PostgresAccess, *arguments: str) -> str:
+    done = subprocess.run(
+        [_path_of(program), *arguments], env=access.environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise Unavailable(f"{program} of {access.address} failed: {_last_line(done.stderr)}")
+    return done.stdout
+
+
+def _path_of(program: str) -> str:
+    if found := shutil.which(program):
+        return found
+    raise ConfigurationError(
+        f"{program} is not installed, which copies PostgreSQL's databases (Debian: apt-get install postgresql-client; "
+        "its version must not be older than the server's). Nothing has been changed."
+    )
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    errors = [line for line in lines if "error:" in line]
+    return (errors or lines or ["it said nothing"])[0]
