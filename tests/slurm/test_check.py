@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
+from c4_assets.command.doctor import look_around
 from c4_assets.command.slurm import app, used_on_nodes
 from resources.errors import ConfigurationError
 from resources.executors.slurm.check import check_site
@@ -136,6 +137,15 @@ def test_a_file_system_without_locks_is_refused_by_the_check_and_when_a_run_star
     with pytest.raises(ConfigurationError, match="has no locks that other machines see"):
         dg.execute_job(job, instance=filled.instance, run_config=filled.run_config("alone"))
     assert not filled.starts("alone")
+
+
+def test_the_doctor_has_the_same_lines_from_here_and_from_nodes(filled: Workplace) -> None:
+    found = {each.check.id: each for each in look_around(nodes=True, patience=30)}
+    assert found["slurm"].holds, found["slurm"]
+    lines = [line.what for line in found["slurm.nodes"].findings]
+    assert found["slurm.nodes"].holds, lines
+    for line in ("gpu node", "reaches the Dagster instance", "hands out GPU 0"):
+        assert any(line in each for each in lines), lines
 
 
 def test_a_shell_that_greets_is_named_and_does_not_disturb_the_check(
