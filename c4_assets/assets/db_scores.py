@@ -17,6 +17,7 @@ from c4_assets.runs.left_images import images_left
 from c4_assets.runs.metadata import (
     FACILITY,
     GROUP,
+    IMAGES_FAILED_KEY,
     PARTITION_ROWS_KEY,
     ROWS_WRITTEN_KEY,
     column_lineage,
@@ -104,7 +105,7 @@ def _write_metadata(day: WrittenDay) -> dict[str, int]:
         ROWS_WRITTEN_KEY: day.written.scores,
         "rows there before": day.written.already_scored,
         PARTITION_ROWS_KEY: day.written.scores + day.written.already_scored,
-        "images failed": day.written.failures,
+        IMAGES_FAILED_KEY: day.written.failures,
         "images no longer listed": day.written.no_longer_listed,
         "scores superseded": day.written.superseded,
         "inspections withheld": len(day.withheld),

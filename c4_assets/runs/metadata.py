@@ -25,6 +25,7 @@ MODEL_WAITED_KEY = "seconds the network waited"
 MODEL_COMPUTED_KEY = "seconds the network computed"
 """The two keys are of the seconds that the model waited for decoded images and that it computed."""
 ROWS_WRITTEN_KEY = "rows written"
+IMAGES_FAILED_KEY = "images failed"
 
 
 COLUMN_DESCRIPTIONS = {
