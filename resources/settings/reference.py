@@ -86,6 +86,9 @@ def _value(value: Any) -> str:
         return f'"{HIDDEN}"'
     if isinstance(value, int | float | date):
         return str(value)
+    if isinstance(value, BaseModel):
+        given = {name: getattr(value, name) for name in type(value).model_fields}
+        return _value({name: each for name, each in given.items() if each not in (None, ())})
     if is_table(value):
         return "{ " + ", ".join(f"{_name(name)} = {_value(each)}" for name, each in value.items()) + " }"
     if isinstance(value, list | tuple):
@@ -122,7 +125,8 @@ def _example_table(key: Key, field: FieldInfo, table: type[BaseModel]) -> Iterat
     yield from ("", *_comment(about))
     if not issubclass(table, JobOptions) or key == ("slurm",):
         header = f"[{dotted(key)}]"
-        yield header if key[0] != "slurm" else f"#{header}"
+        optional = key[0] == "slurm" or field.default is None  # an empty table would lack what it requires
+        yield f"#{header}" if optional else header
         yield from _example(table, key)
         return
     for given in field.examples or []:
@@ -155,15 +159,22 @@ def _comment(text: str) -> list[str]:
 def schema() -> str:
     """The JSON Schema of the file, by which editors complete and check it."""
     made = Settings.model_json_schema()
-    for section in map(table_of, (field.annotation for field in Settings.model_fields.values())):
-        for name, field in section.model_fields.items() if section else ():
-            if section and is_secret(field):
-                del made["$defs"][section.__name__]["properties"][name]  # refused in the file
+    for key, field in known_keys(Settings):
+        if is_secret(field):
+            del made["$defs"][_model_of(key).__name__]["properties"][key[-1]]  # refused in the file
     for model in (made, *made["$defs"].values()):
         for described in model["properties"].values():
             if isinstance(described.get("default"), dict):
                 del described["default"]  # each of its keys has one of its own
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **made}, indent=2) + "\n"
+
+
+def _model_of(key: Key) -> type[BaseModel]:
+    """The table that a key of the settings is in."""
+    model: type[BaseModel] = Settings
+    for name in key[:-1]:
+        model = table_of(model.model_fields[name].annotation) or model
+    return model
 
 
 def tables() -> str:

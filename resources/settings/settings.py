@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from resources.errors import ConfigurationError
 from resources.settings import old_variables
+from resources.settings.alerts import Alerts
 from resources.settings.checks import Thresholds
 from resources.settings.keys import Key, is_secret, known_keys, nested
 from resources.settings.old_variables import (
@@ -81,6 +82,9 @@ class Settings(BaseSettings):
     runs: Runs = Field(default=Runs(), description="What runs when, and how.")
     ui: Ui = Field(default=Ui(), description="Who may use Dagster's UI, and what it shows of people.")
     importing: Importing = Field(default=Importing(), description="How names of image files are read.")
+    alerts: Alerts = Field(
+        default=Alerts(), description="Messages to operators: over which channels, what of, how often."
+    )
     slurm: Site | None = Field(default=None, description="The Slurm cluster, if there is one.")
     checks: Thresholds = Field(default=Thresholds(), description="Thresholds of the data quality checks.")
 

@@ -18,8 +18,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def _as_in_the_file(value: Any) -> Any:
-    """A list from a variable, which holds text: written as in the file."""
+def as_in_the_file(value: Any) -> Any:
+    """A list, which a variable holds as text: written as in the file.
+
+    Raises:
+        ValueError: it is not written so.
+    """
     if not isinstance(value, str):
         return value
     try:
@@ -47,7 +51,7 @@ def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
-Texts = Annotated[tuple[str, ...], BeforeValidator(_as_in_the_file)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(as_in_the_file)]
 Networks = Annotated[Texts, AfterValidator(_networks)]
 LocalPath = Annotated[Path, AfterValidator(_expanded)]
 SharedPath = Annotated[Path, AfterValidator(_absolute)]

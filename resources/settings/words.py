@@ -50,7 +50,7 @@ def _problem(detail: ErrorDetails, found: Mapping[Key, Any], secret: Collection[
     key = tuple(str(part) for part in detail["loc"])
     known = next((key[:length] for length in range(len(key), 0, -1) if key[:length] in found), None)
     source = f" ({found[known].source})" if known else ""
-    scalar = isinstance(detail["input"], str | int | float) and key not in secret
+    scalar = isinstance(detail["input"], str | int | float) and not any(key[: len(each)] == each for each in secret)
     shown = f" = {_shown(detail['input'])}" if scalar else ""
     return f"{dotted(key)}{shown}{source} cannot be used: {_rule(detail)}."
 

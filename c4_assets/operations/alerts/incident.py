@@ -1,0 +1,108 @@
+"""One incident: what was observed under one key, from its beginning to its end."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from c4_assets.operations.alerts.records import Change, Condition, Severity, Subject
+
+NAMED = 5
+"""Subjects that are kept with their addresses, and named in messages."""
+
+REMEMBERED = 2_000
+"""Names of subjects that an incident remembers, so that it ends when each is well again."""
+
+
+@dataclass(frozen=True)
+class Incident:
+    """What is wrong under one key, what of it was told, and when.
+
+    Attributes:
+        id: its key and when it was first seen.
+        condition: its newest condition, without subjects.
+        holds: whether it is of a condition that holds until it ends, and not of things that happen.
+        opened: when it began.
+        seen: when it was first seen.
+        last: when it was last seen, or last happened.
+        count: how often it has happened; the most subjects that it had at once, where it holds.
+        unwell: names of subjects that are not well again.
+        nameless: how often it has happened to subjects that are not remembered.
+        ended: since when it does not hold, or is well again; it is closed a little later.
+        told: when its last message was made.
+        told_count, worst_told: what that message said.
+        sequence: messages so far.
+        spaced: messages since the first that were sent because time had passed: each doubles the time to the next.
+    """
+
+    id: str
+    condition: Condition
+    holds: bool
+    opened: datetime
+    seen: datetime
+    last: datetime
+    count: int = 0
+    subjects: tuple[Subject, ...] = ()
+    unwell: tuple[str, ...] = ()
+    nameless: int = 0
+    ended: datetime | None = None
+    told: datetime | None = None
+    told_count: int = 0
+    worst_told: Severity | None = None
+    sequence: int = 0
+    spaced: int = 0
+
+    @classmethod
+    def of(cls, condition: Condition, holds: bool, now: datetime) -> "Incident":
+        """The incident that a condition opens, before it is counted."""
+        began = min(condition.since or now, now)
+        return cls(f"{condition.key}@{now:%Y%m%dT%H%M%S.%fZ}", condition, holds, began, now, now)
+
+    @property
+    def key(self) -> str:
+        """The key of its conditions."""
+        return self.condition.key
+
+    def held(self, condition: Condition, now: datetime) -> "Incident":
+        """The incident after a look that saw its condition hold."""
+        return replace(
+            self,
+            condition=replace(condition, subjects=()),
+            last=now,
+            count=max(self.count, len(condition.subjects)),
+            subjects=condition.subjects[:NAMED],
+            ended=None,
+        )
+
+    def happened(self, condition: Condition, now: datetime) -> "Incident":
+        """The incident after it has happened again, to each of the condition's subjects."""
+        remembered = dict.fromkeys(self.unwell)
+        remembered |= {subject.name: None for subject in condition.subjects}
+        unwell = tuple(remembered)[:REMEMBERED]
+        named = {subject.name: subject for subject in (*self.subjects, *condition.subjects)}
+        times = max(1, len(condition.subjects))
+        return replace(
+            self,
+            condition=replace(condition, subjects=()),
+            last=now,
+            count=self.count + times,
+            subjects=tuple(named.values())[:NAMED],
+            unwell=unwell,
+            nameless=self.nameless + len(remembered) - len(unwell) + (not condition.subjects),
+            ended=None,
+        )
+
+    def without(self, names: Iterable[str], now: datetime) -> "Incident":
+        """The incident after some of its subjects are well again. It has ended when all of them are."""
+        well = set(names)
+        unwell = tuple(name for name in self.unwell if name not in well)
+        over = not unwell and not self.nameless
+        return replace(self, unwell=unwell, ended=self.ended or now if over else self.ended)
+
+    def after(self, change: Change, now: datetime) -> "Incident":
+        """The incident after a message was made of it."""
+        worst = max(self.condition.severity, self.worst_told or self.condition.severity, key=lambda each: each.rank)
+        rose = self.worst_told is not None and worst.rank > self.worst_told.rank
+        spaced = self.spaced + (change in (Change.GREW, Change.REPEATED) and not rose)
+        return replace(
+            self, told=now, told_count=self.count, worst_told=worst, sequence=self.sequence + 1, spaced=spaced
+        )

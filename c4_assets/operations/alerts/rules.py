@@ -1,0 +1,57 @@
+"""What a site decides of its messages: how long things wait, which channels they go to, when it is quiet."""
+
+from dataclasses import dataclass
+from datetime import UTC, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from c4_assets.operations.alerts.records import Event, Severity
+from resources.settings.alerts import CHANNELS, Alerts, hours_of
+
+
+@dataclass(frozen=True)
+class Route:
+    """Which messages go to which channels; :class:`resources.settings.alerts.Route` says what each means."""
+
+    channels: tuple[str, ...]
+    events: frozenset[Event] = frozenset()
+    least: Severity = Severity.PROGRESS
+    quiet: bool | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How incidents are told. The words for times are those of Prometheus' Alertmanager.
+
+    Attributes:
+        group_wait: how long an incident waits for what belongs to it.
+        group_interval: shortest time between two messages of a growing incident.
+        repeat_interval: when what still holds is told again.
+        away: how long something must be unreachable before it is told.
+        quiet: first and last time of the quiet hours, in ``zone``.
+    """
+
+    group_wait: timedelta = timedelta(seconds=60)
+    group_interval: timedelta = timedelta(minutes=15)
+    repeat_interval: timedelta = timedelta(hours=12)
+    away: timedelta = timedelta(minutes=10)
+    routes: tuple[Route, ...] = ()
+    order: tuple[str, ...] = CHANNELS
+    quiet: tuple[time, time] | None = None
+    zone: tzinfo = UTC
+
+    @classmethod
+    def of(cls, settings: Alerts) -> "Rules":
+        """The rules that the settings state."""
+        return cls(
+            group_wait=timedelta(seconds=settings.group_wait_seconds),
+            group_interval=timedelta(minutes=settings.group_interval_minutes),
+            repeat_interval=timedelta(hours=settings.repeat_hours),
+            away=timedelta(minutes=settings.away_minutes),
+            routes=tuple(
+                Route(route.channels, frozenset(map(Event, route.events)), Severity(route.least), route.quiet)
+                for route in settings.routes
+            ),
+            order=settings.order,
+            quiet=hours_of(settings.quiet_hours) if settings.quiet_hours else None,
+            zone=ZoneInfo(settings.time_zone),
+        )

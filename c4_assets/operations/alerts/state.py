@@ -1,0 +1,92 @@
+"""What is known of incidents, on disk: one writer at a time, and a commit that holds state and messages together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from c4_assets.operations.alerts.incidents import State, advance
+from c4_assets.operations.alerts.outbox import Outbox
+from c4_assets.operations.alerts.records import Message, Observation
+from c4_assets.operations.alerts.rules import Rules
+from c4_assets.operations.alerts.stored import from_json, set_aside, to_json, write_whole
+from resources.file_lock import locked
+
+VERSION = 1
+
+FILE, LOCK, OUTBOX = "state.json", "state.lock", "outbox"
+
+LONGEST_WAIT_S = 20
+"""Seconds to wait for another writer: a look takes milliseconds, and a sensor's tick a minute."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What stands in the file.
+
+    Attributes:
+        state: incidents.
+        messages: what the last look had to tell. They are put into the outbox after the file was written, and by the
+            next look once more, in case the process died in between: the outbox takes no message twice.
+        seen: cursors of those who look, which move on in the same write.
+    """
+
+    version: int = VERSION
+    state: State = field(default_factory=State)
+    messages: tuple[Message, ...] = ()
+    seen: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def alerts_folder(home: Path) -> Path:
+    """Where a deployment keeps its incidents and messages, given its home."""
+    return home / "alerts"
+
+
+def outbox_of(folder: Path) -> Outbox:
+    """The outbox of a deployment, given its folder of alerts."""
+    return Outbox(folder / OUTBOX)
+
+
+def load(folder: Path) -> Kept:
+    """What is known; nothing if there is no file. A file that cannot be read is set aside with a warning."""
+    file = folder / FILE
+    try:
+        text = file.read_bytes()
+    except FileNotFoundError:
+        return Kept()
+    try:
+        kept = from_json(Kept, text)
+        if kept.version != VERSION:
+            raise ValueError(f"it is of version {kept.version}, not {VERSION}")
+    except (ValueError, RecursionError) as error:
+        set_aside(file, error)
+        return Kept()
+    return kept
+
+
+def tell(
+    folder: Path, observation: Observation, rules: Rules, now: datetime, seen: Mapping[str, str] | None = None
+) -> tuple[Message, ...]:
+    """Takes what a look has seen, and puts what is to be told into the outbox.
+
+    State, cursors and messages are one write: whenever the process dies, none is lost and none doubled.
+
+    Args:
+        folder: see :func:`alerts_folder`.
+        seen: cursors of who has looked. Others stay as they are.
+
+    Raises:
+        TimeoutError: another process holds the state for longer than 20 s. Look again later.
+        NoRoom: the disk is full. What was seen is to be observed again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    outbox = outbox_of(folder)
+    with locked(folder / LOCK, LONGEST_WAIT_S):
+        kept = load(folder)
+        outbox.put(kept.messages)
+        state, messages = advance(kept.state, observation, rules, now)
+        after = replace(kept, state=state, messages=messages, seen={**kept.seen, **(seen or {})})
+        if after != kept:
+            write_whole(folder / FILE, to_json(after))
+        outbox.put(messages)
+    return messages

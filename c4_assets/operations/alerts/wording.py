@@ -1,0 +1,144 @@
+"""What a message says of its incident, in plain words."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
+
+from c4_assets.operations.alerts.incident import Incident
+from c4_assets.operations.alerts.records import Change, Event, Message
+from c4_assets.operations.alerts.rules import Rules
+
+TITLE_CHARACTERS = 100
+
+COUNTED = {
+    Event.RUN_FAILED: ("run failed", "runs failed"),
+    Event.CHECK_FAILED: ("check failed", "checks failed"),
+    Event.IMAGES_GIVEN_UP: ("image was given up", "images were given up"),
+    Event.SENSOR_FAILED: ("tick failed", "ticks failed"),
+}
+"""What is counted of what has happened, one and several."""
+
+WAIT = frozenset({Event.DATABASE_AWAY, Event.STORE_AWAY, Event.SLURM_AWAY})
+"""Conditions whose subjects are runs that wait for their end."""
+
+WELL_AGAIN = {
+    Event.RUN_FAILED: "Runs succeed again",
+    Event.CHECK_FAILED: "Checks pass again",
+    Event.IMAGES_GIVEN_UP: "Images were scored after all",
+    Event.DATABASE_AWAY: "The imaging database answers again",
+    Event.STORE_AWAY: "The image store answers again",
+    Event.SLURM_AWAY: "Slurm answers again",
+    Event.NOTHING_IMAGED: "Imaging goes on",
+    Event.SENSOR_FAILED: "Ticks succeed again",
+    Event.DAEMON_SILENT: "Dagster's daemon is heard again",
+    Event.DISK_FILLING: "There is room again",
+    Event.ASSET_STALE: "Fresh again",
+    Event.CHANNEL_AWAY: "Messages pass again",
+}
+
+
+def message_of(incident: Incident, change: Change, rules: Rules, now: datetime) -> Message:
+    """The next message of an incident."""
+    title, lines = _WORDS[change](incident, rules.zone, now)
+    over = change is Change.RECOVERED
+    short = title if len(title) <= TITLE_CHARACTERS else title[: TITLE_CHARACTERS - 1].rstrip() + "…"
+    condition = incident.condition
+    return Message(
+        id=f"{incident.id}.{incident.sequence + 1:03d}",
+        thread=incident.id,
+        change=change,
+        event=condition.event,
+        severity=max(condition.severity, incident.worst_told or condition.severity, key=lambda each: each.rank),
+        at=now,
+        title=short,
+        lines=tuple(dict.fromkeys((*((title,) if short != title else ()), *lines))),
+        advice="" if over else condition.advice,
+        subjects=incident.subjects,
+        more=max(0, incident.count - len(incident.subjects)) if incident.subjects else 0,
+        page=condition.event.value,
+    )
+
+
+def _opened(incident: Incident, zone: tzinfo, _now: datetime) -> tuple[str, tuple[str, ...]]:
+    summary = incident.condition.summary
+    if incident.holds:
+        return summary, (f"Since {clock(incident.opened, zone)}.", *_waiting(incident))
+    if incident.count == 1:
+        return summary, (f"{clock(incident.last, zone)}.".capitalize(),)
+    return _counted(incident), (f"The last: {summary}", _span(incident, zone))
+
+
+def _grew(incident: Incident, zone: tzinfo, _now: datetime) -> tuple[str, tuple[str, ...]]:
+    summary = incident.condition.summary
+    if incident.holds:
+        return f"Worse: {summary}", (f"Since {clock(incident.opened, zone)}.", *_waiting(incident))
+    more = incident.count - incident.told_count
+    said = f"{_counted(incident)}, {more:,} of them since the last message" if more else f"Worse: {_counted(incident)}"
+    return said, (f"The last: {summary}", _span(incident, zone))
+
+
+def _repeated(incident: Incident, zone: tzinfo, now: datetime) -> tuple[str, tuple[str, ...]]:
+    lasted = duration(now - incident.opened)
+    return (
+        f"Still: {incident.condition.summary}",
+        (f"For {lasted}, since {clock(incident.opened, zone)}.", *_waiting(incident)),
+    )
+
+
+def _recovered(incident: Incident, zone: tzinfo, now: datetime) -> tuple[str, tuple[str, ...]]:
+    condition, ended = incident.condition, incident.ended or now
+    what = condition.key.partition(":")[2]
+    title = WELL_AGAIN.get(condition.event, "Well again") + (f": {what}" if what else "")
+    when = f"from {clock(incident.opened, zone)} to {clock(ended, zone)}"
+    lasted = f"Recovered after {duration(ended - incident.opened)}, {when}."
+    if not incident.holds:
+        return title, (lasted, f"{_counted(incident)}.", f"The last: {condition.summary}")
+    waited = _counted_as(incident.count, "run", "runs") + " waited."
+    return title, (lasted, *((waited,) if incident.count and condition.event in WAIT else ()))
+
+
+_WORDS: dict[Change, Callable[[Incident, tzinfo, datetime], tuple[str, tuple[str, ...]]]] = {
+    Change.OPENED: _opened,
+    Change.GREW: _grew,
+    Change.REPEATED: _repeated,
+    Change.RECOVERED: _recovered,
+}
+
+
+def _counted(incident: Incident) -> str:
+    return _counted_as(incident.count, *COUNTED.get(incident.condition.event, ("time", "times")))
+
+
+def _counted_as(count: int, one: str, several: str) -> str:
+    return f"{count:,} {one if count == 1 else several}"
+
+
+def _waiting(incident: Incident) -> tuple[str, ...]:
+    if not incident.count or incident.condition.event not in WAIT:
+        return ()
+    return (_counted_as(incident.count, "run waits for it.", "runs wait for it."),)
+
+
+def _span(incident: Incident, zone: tzinfo) -> str:
+    first, last = clock(incident.opened, zone), clock(incident.last, zone)
+    return f"On {first}." if first == last else f"Between {first} and {last}."
+
+
+def clock(moment: datetime, zone: tzinfo) -> str:
+    """A moment as operators read it: ``26 Nov 02:10 UTC``."""
+    local = moment.astimezone(zone)
+    return f"{local.day} {local:%b %H:%M %Z}".rstrip()
+
+
+def duration(span: timedelta) -> str:
+    """How long something took: ``45 s``, ``12 min``, ``7 h 40 min``, ``3 d 4 h``."""
+    seconds = max(0, round(span.total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"

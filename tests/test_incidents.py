@@ -1,0 +1,362 @@
+"""From conditions to incidents to messages, with time moved forward."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, timedelta, timezone
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from c4_assets.operations.alerts.incidents import INHIBITS, LONGEST_SPACING, State, merged, part_of
+from c4_assets.operations.alerts.records import Change, Condition, Event, Message, Observation, Severity
+from c4_assets.operations.alerts.rules import Rules
+from testing.alerts import START, Site, condition
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+DATABASE = condition(Event.DATABASE_AWAY, summary="The imaging database does not answer.")
+RUN = condition(Event.RUN_FAILED, "score_images", subjects=["2026-11-01"])
+FULL = condition(Event.DISK_FILLING, "staging", Severity.WARNING)
+
+
+def failed(*days: str) -> Condition:
+    return condition(Event.RUN_FAILED, "score_images", subjects=days)
+
+
+def test_what_holds_for_less_than_the_group_wait_is_not_told() -> None:
+    site = Site()
+    site.look(FULL)
+    site.now += timedelta(seconds=50)
+    site.look(looked_at=[FULL.key])
+    site.wait(HOUR)
+    assert site.told() == []
+    assert site.state == State()
+
+
+def test_what_holds_is_told_after_the_group_wait_and_again_when_it_is_over() -> None:
+    site = Site()
+    site.look(FULL)
+    site.wait(30 * MINUTE, FULL)
+    site.wait(30 * MINUTE)
+    opened, recovered = site.messages
+    assert (opened.change, opened.at) == (Change.OPENED, START + MINUTE)
+    assert (recovered.change, recovered.at) == (Change.RECOVERED, START + 32 * MINUTE)
+    assert opened.thread == recovered.thread
+    assert opened.id != recovered.id
+    assert opened.page == "disk-filling"
+    assert opened.advice
+    assert not recovered.advice
+    assert "Recovered after 31 min" in recovered.lines[0]
+
+
+def test_what_was_not_looked_at_has_not_ended() -> None:
+    site = Site()
+    site.look(FULL)
+    for _ in range(60):
+        site.now += MINUTE
+        site.look(looked_at=["database-away", "disk-filling", "run-failed:"])
+    assert site.told() == [("disk-filling", "opened")]
+    site.look(looked_at=["disk-filling:"])
+    site.now += MINUTE
+    site.look()
+    assert site.told()[-1] == ("disk-filling", "recovered")
+
+
+def test_a_database_that_is_away_for_eight_hours_with_200_runs_waiting_is_two_messages() -> None:
+    site = Site(now=START.replace(hour=22))
+    away = replace(condition(Event.DATABASE_AWAY, subjects=[f"2026-{n:03d}" for n in range(200)]), since=site.now)
+    day, stale = failed("2026-11-01"), condition(Event.ASSET_STALE, "db_scores")
+    idle = condition(Event.NOTHING_IMAGED, severity=Severity.WARNING)
+    for minute in range(8 * 60):
+        holds = [away, stale, idle] if minute > 60 else [away]
+        site.look(*holds, occurred=[day] if minute in (30, 200) else [])
+        site.now += MINUTE
+    site.look(stale, idle, looked_at=["database-away"])
+    site.wait(10 * MINUTE, stale)
+    site.look(recovered=["run-failed:score_images"])
+    site.wait(2 * DAY)
+    assert site.told() == [("database-away", "opened"), ("database-away", "recovered")]
+    opened, recovered = site.messages
+    assert opened.at == START.replace(hour=22) + 10 * MINUTE
+    assert (len(opened.subjects), opened.more) == (5, 195)
+    assert recovered.lines == (
+        "Recovered after 8 h, from 2 Nov 22:00 UTC to 3 Nov 06:00 UTC.",
+        "200 runs waited.",
+    )
+
+
+def test_200_runs_that_fail_one_after_the_other_are_told_within_two_minutes_and_once_more() -> None:
+    site = Site()
+    for ten in range(20):  # a batch every five seconds
+        site.look(occurred=[failed(*(f"2025-{ten:02d}-{day:02d}" for day in range(10)))])
+        site.now += timedelta(seconds=5)
+    site.wait(MINUTE)
+    [message] = site.messages
+    assert message.at <= START + 2 * MINUTE
+    assert message.title == "130 runs failed"
+    site.wait(16 * MINUTE)
+    assert [each.title for each in site.messages[1:]] == ["200 runs failed, 70 of them since the last message"]
+
+
+def test_200_failed_runs_are_one_message_within_two_minutes_that_names_five() -> None:
+    site = Site()
+    for ten in range(20):
+        site.look(occurred=[failed(*(f"2025-{ten:02d}-{day:02d}" for day in range(10)))])
+        site.now += timedelta(seconds=3)
+    site.wait(14 * MINUTE)
+    [message] = site.messages
+    assert message.title == "200 runs failed"
+    assert [subject.name for subject in message.subjects] == [f"2025-00-0{day}" for day in range(5)]
+    assert message.more == 195
+    assert message.at <= START + 2 * MINUTE
+
+
+def test_an_incident_that_grows_is_told_at_growing_distances() -> None:
+    site = Site()
+    for _ in range(24 * 60):
+        site.look(occurred=[failed(f"{site.now:%H:%M}")])
+        site.now += MINUTE
+    distances = [round((b.at - a.at) / MINUTE) for a, b in pairwise(site.messages[1:])]
+    assert distances == [30, 60, 120, 240, 480]
+
+
+def test_a_few_failures_that_become_hundreds_are_told_without_a_long_wait() -> None:
+    site = Site()
+    for _ in range(40):
+        site.look(occurred=[failed(f"{site.now:%d %H:%M}")])
+        site.now += HOUR
+    before = len(site.messages)
+    site.look(occurred=[failed(*map(str, range(1000)))])
+    site.wait(16 * MINUTE)
+    assert len(site.messages) == before + 1
+    assert "1,005" in site.messages[-1].title
+
+
+def test_what_holds_for_long_is_told_again_at_growing_distances_but_each_week() -> None:
+    site = Site()
+    site.look(FULL)
+    site.wait(60 * DAY, FULL, every=HOUR)
+    repeated = [message.at for message in site.messages if message.change is Change.REPEATED]
+    distances = [b - a for a, b in pairwise(repeated)]
+    assert distances[:3] == [DAY, 2 * DAY, 4 * DAY]
+    assert set(distances[3:]) == {LONGEST_SPACING}
+    assert site.messages[-1].title.startswith("Still: ")
+
+
+def test_what_gets_worse_is_told_at_once_and_not_when_it_gets_better() -> None:
+    site = Site()
+    worse = replace(FULL, severity=Severity.ERROR)
+    site.look(FULL)
+    site.wait(5 * MINUTE, FULL)
+    site.wait(5 * MINUTE, worse)
+    site.wait(5 * MINUTE, FULL)
+    site.wait(5 * MINUTE, worse)
+    assert site.told() == [("disk-filling", "opened"), ("disk-filling", "grew")]
+    assert site.messages[-1].severity is Severity.ERROR
+    assert site.messages[-1].title.startswith("Worse: ")
+
+
+def test_runs_are_well_again_when_each_of_their_days_is() -> None:
+    site = Site()
+    site.look(occurred=[failed("2026-11-01", "2026-11-02")])
+    site.wait(5 * MINUTE)
+    site.look(recovered=[part_of(RUN.key, "2026-11-01")])
+    site.wait(5 * MINUTE)
+    assert site.told() == [("run-failed", "opened")]
+    site.look(recovered=[part_of(RUN.key, "2026-11-02"), part_of(RUN.key, "never failed")])
+    site.wait(5 * MINUTE)
+    assert site.told() == [("run-failed", "opened"), ("run-failed", "recovered")]
+    assert site.messages[-1].title == "Runs succeed again: score_images"
+
+
+def test_a_failure_that_is_well_again_within_the_group_wait_is_not_told() -> None:
+    site = Site()
+    site.look(occurred=[RUN])
+    site.now += timedelta(seconds=30)
+    site.look(recovered=[RUN.key])
+    site.wait(HOUR)
+    assert site.told() == []
+
+
+def test_what_happened_and_is_never_well_again_is_forgotten_in_silence() -> None:
+    site = Site()
+    given_up = condition(Event.IMAGES_GIVEN_UP, subjects=["plate 7"])
+    site.look(occurred=[given_up])
+    site.wait(25 * HOUR)
+    assert site.told() == [("images-given-up", "opened")]
+    assert not site.state.incidents
+    site.look(occurred=[given_up])
+    site.wait(5 * MINUTE)
+    assert site.told() == [("images-given-up", "opened")] * 2
+
+
+def test_failures_that_outlast_the_outage_are_told_after_it() -> None:
+    site = Site()
+    site.look(DATABASE)
+    site.wait(20 * MINUTE, DATABASE)
+    site.look(DATABASE, occurred=[RUN])
+    site.wait(4 * HOUR, DATABASE)
+    site.wait(3 * HOUR)
+    assert site.told() == [("database-away", "opened"), ("database-away", "recovered"), ("run-failed", "opened")]
+    after = site.messages[2].at - site.messages[1].at
+    assert 50 * MINUTE < after <= HOUR + MINUTE
+
+
+def test_an_outage_too_short_to_be_told_silences_for_no_longer_than_it_lasted() -> None:
+    site = Site()
+    site.look(DATABASE, occurred=[RUN])
+    site.wait(2 * MINUTE, DATABASE)
+    site.wait(10 * MINUTE)
+    assert site.told() == [("run-failed", "opened")]
+    assert site.messages[0].at <= START + 8 * MINUTE
+
+
+def test_what_comes_a_little_before_its_cause_is_silenced_too() -> None:
+    site = Site()
+    site.look(occurred=[RUN])
+    site.now += timedelta(seconds=40)
+    site.look(DATABASE)
+    site.wait(2 * HOUR, DATABASE)
+    assert site.told() == [("database-away", "opened")]
+
+
+@pytest.mark.parametrize(
+    ("cause", "silent"), [(cause, event) for cause, events in INHIBITS.items() for event in sorted(events)]
+)
+def test_what_follows_from_a_cause_is_silent_while_it_holds(cause: Event, silent: Event) -> None:
+    site = Site()
+    site.look(condition(cause), condition(silent, "x"))
+    site.wait(3 * HOUR, condition(cause), condition(silent, "x"))
+    assert {message.event for message in site.messages} == {cause}
+
+
+def test_what_follows_from_nothing_is_told_beside_an_outage() -> None:
+    site = Site()
+    site.look(DATABASE, FULL)
+    site.wait(HOUR, DATABASE, FULL)
+    assert {message.event for message in site.messages} == {Event.DATABASE_AWAY, Event.DISK_FILLING}
+
+
+def test_what_comes_and_goes_is_told_no_more_than_each_quarter_of_an_hour() -> None:
+    site = Site()
+    for _ in range(100):
+        site.wait(2 * MINUTE, FULL)
+        site.wait(3 * MINUTE)
+    opened = [message.at for message in site.messages if message.change is Change.OPENED]
+    assert all(b - a >= 15 * MINUTE for a, b in pairwise(opened))
+
+
+def test_times_in_messages_are_those_of_the_sites_zone() -> None:
+    site = Site(Rules(zone=timezone(timedelta(hours=2), "EET")))
+    site.look(FULL)
+    site.wait(2 * MINUTE, FULL)
+    assert site.messages[0].lines == ("Since 2 Nov 11:00 EET.",)
+
+
+def test_a_long_summary_is_cut_in_the_title_and_whole_in_the_text() -> None:
+    site = Site()
+    summary = "The run failed: " + "x" * 200
+    site.look(occurred=[replace(RUN, summary=summary)])
+    site.wait(2 * MINUTE)
+    assert len(site.messages[0].title) == 100
+    assert site.messages[0].lines[0] == summary
+
+
+def test_several_looks_are_one() -> None:
+    one = Observation((FULL,), frozenset({"disk-filling:"}))
+    two = Observation((), frozenset({"database-away"}), (RUN,), frozenset({"x"}))
+    assert merged(one, two) == Observation(
+        (FULL,), frozenset({"disk-filling:", "database-away"}), (RUN,), frozenset({"x"})
+    )
+
+
+# What holds whatever a site observes.
+
+CAUSES = [DATABASE, condition(Event.STORE_AWAY), condition(Event.SLURM_AWAY)]
+HOLDING = [*CAUSES, FULL, replace(FULL, severity=Severity.ERROR), condition(Event.ASSET_STALE, "db_scores")]
+OCCURRED = [failed("a"), failed("b", "c"), condition(Event.IMAGES_GIVEN_UP, subjects=["plate 1"])]
+
+LOOKS = st.lists(
+    st.tuples(
+        st.sampled_from([0, 10, 30, 60, 300, 900, 3600, 20_000]),
+        st.sets(st.sampled_from(range(len(HOLDING))), max_size=4),
+        st.booleans(),
+        st.sets(st.sampled_from(range(len(OCCURRED))), max_size=2),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+def played(looks: list[tuple[int, set[int], bool, set[int], bool]]) -> tuple[Site, list[tuple[Message, set[Event]]]]:
+    """A site after these looks and a quiet fortnight, and each message with the causes that held when it was made."""
+    site = Site()
+    told: list[tuple[Message, set[Event]]] = []
+    for seconds, holding, looked, occurred, recovered in looks:
+        site.now += timedelta(seconds=seconds)
+        held = [HOLDING[index] for index in sorted(holding)]
+        messages = site.look(
+            *held,
+            looked_at=[each.key for each in HOLDING] if looked else [],
+            occurred=[OCCURRED[index] for index in sorted(occurred)],
+            recovered=[RUN.key] if recovered else [],
+        )
+        told += [(message, {each.event for each in held}) for message in messages]
+    for _ in range(15 * 24):
+        site.now += HOUR
+        told += [(message, set[Event]()) for message in site.look(looked_at=[each.key for each in HOLDING])]
+    return site, told
+
+
+@given(LOOKS)
+@settings(max_examples=300, deadline=None)
+def test_whatever_happens_each_incident_is_opened_once_first_and_recovers_once_last(
+    looks: list[tuple[int, set[int], bool, set[int], bool]],
+) -> None:
+    site, told = played(looks)
+    assert site.state == State()
+    threads: dict[str, list[Change]] = {}
+    for message, _ in told:
+        threads.setdefault(message.thread, []).append(message.change)
+    for thread, changes in threads.items():
+        assert changes[0] is Change.OPENED, thread
+        assert Counter(changes)[Change.OPENED] == 1, thread
+        assert Change.RECOVERED not in changes[:-1], thread
+        happens = thread.startswith(("run-failed", "images-given-up"))
+        assert happens or changes[-1] is Change.RECOVERED, thread
+    assert len({message.id for message, _ in told}) == len(told)
+
+
+@given(LOOKS)
+@settings(max_examples=300, deadline=None)
+def test_whatever_happens_nothing_is_told_of_what_follows_from_what_holds(
+    looks: list[tuple[int, set[int], bool, set[int], bool]],
+) -> None:
+    _, told = played(looks)
+    for message, causes in told:
+        silent = {event for cause in causes for event in INHIBITS.get(cause, ())}
+        assert message.change is Change.RECOVERED or message.event not in silent
+
+
+@given(LOOKS)
+@settings(max_examples=300, deadline=None)
+def test_whatever_happens_the_number_of_messages_is_bounded(
+    looks: list[tuple[int, set[int], bool, set[int], bool]],
+) -> None:
+    site, told = played(looks)
+    quarters = (site.now - START) / timedelta(minutes=15) + 1
+    span = sum(look[0] for look in looks) / 900 + 1
+    for key, count in Counter(message.thread.partition("@")[0] for message, _ in told).items():
+        # One that opens and recovers in each quarter of an hour, gets worse once, and the last one's end.
+        assert count <= 3 * min(span, quarters) + 12, key
+
+
+def test_the_time_zone_of_a_moment_changes_nothing() -> None:
+    here, there = Site(), Site(now=START.astimezone(timezone(timedelta(hours=5))))
+    for site in (here, there):
+        site.look(FULL)
+        site.wait(5 * MINUTE, FULL)
+    assert [m.at.astimezone(UTC) for m in here.messages] == [m.at.astimezone(UTC) for m in there.messages]
+    assert [m.lines for m in here.messages] == [m.lines for m in there.messages]
