@@ -14,9 +14,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from c4_assets.command.metrics import all_sources, told
+from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
+from c4_assets.operations.alerts.rules import Rules
+from c4_assets.operations.alerts.state import alerts_folder, tell
 from c4_assets.operations.metrics.catalogue import METRICS, Counts, Sample, as_table
 from c4_assets.operations.metrics.counted import Kept, StepTimes, Totals
 from c4_assets.operations.metrics.exposition import as_text, write_textfile
+from c4_assets.operations.metrics.messages import alert_samples
 from c4_assets.operations.metrics.sources import Source, Sources
 from c4_assets.runs import run_totals
 from c4_assets.runs.run_totals import add_ended_runs
@@ -200,6 +204,18 @@ def test_a_database_a_store_and_a_cluster_that_are_away_leave_all_else(tmp_path:
     assert found["c4_runs{status=queued}"] == 0
     assert found["c4_disk_free_bytes{place=home}"] > 0
     assert "c4_images_listed" not in found
+
+
+def test_an_open_incident_and_its_message_that_waits_are_counted(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    away = Condition("database-away", Event.DATABASE_AWAY, Severity.ERROR, "It does not answer.", since=now)
+    for minutes in (0, 60):
+        tell(alerts_folder(tmp_path), Observation(holding=(away,)), Rules(), now + timedelta(minutes=minutes))
+    found = values(as_text(alert_samples(tmp_path)))
+    assert found["c4_incidents_open{event=database-away,severity=error}"] == 1
+    assert found["c4_messages_waiting"] == 1
+    assert found["c4_oldest_message_timestamp_seconds"] == (now + timedelta(minutes=60)).timestamp()
+    assert values(as_text(alert_samples(tmp_path / "new"))) == {"c4_messages_waiting": 0}
 
 
 def test_an_exporter_makes_no_database(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from c4_assets.operations.metrics.catalogue import Sample
 from c4_assets.operations.metrics.counted import Kept
 from c4_assets.operations.metrics.disks import places, room
 from c4_assets.operations.metrics.images import HISTORY_EVERY_S, WINDOW_EVERY_S, ImageFigures, StoreProbe
+from c4_assets.operations.metrics.messages import alert_samples
 from c4_assets.operations.metrics.sources import Source, Sources
 from resources.errors import ConfigurationError
 from resources.image_store import open_image_store
@@ -131,6 +132,7 @@ def all_sources(settings: Settings) -> list[Source]:
         Source("dagster", lambda: dagster_samples(dagster.instance), up="c4_dagster_up"),
         Source("runs", lambda: total_samples(dagster.instance, kept)),
         Source("checks", lambda: check_samples(dagster.instance), every_s=WINDOW_EVERY_S),
+        Source("alerts", lambda: alert_samples(settings.home)),
         *(Source(f"disk-{place}", _room(place, folder)) for place, folder in places(settings).items()),
     ]
 

@@ -91,6 +91,10 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 height=4,
                 red_from=1,
             ),
+            Panel(
+                "Open incidents", [("sum(c4_incidents_open) or vector(0)", "")], "stat", width=4, height=4, red_from=1
+            ),
+            Panel("Messages waiting", [("c4_messages_waiting", "")], "stat", width=4, height=4, red_from=1),
         ),
     ),
     (
