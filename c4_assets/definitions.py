@@ -24,6 +24,7 @@ from c4_assets.runs.prune_runs import prune_runs, weekly_pruning
 from sensors.lost_runs import lost_runs
 from sensors.new_inspections import new_inspections
 from sensors.requested_days import requested_days
+from sensors.traces import traces
 
 defs = dg.Definitions(
     assets=[
@@ -38,7 +39,7 @@ defs = dg.Definitions(
         backlog_coverage,
     ],
     jobs=[score_images, collect_disagreements, count_backlog, prune_runs],
-    sensors=[new_inspections, requested_days, lost_runs],
+    sensors=[new_inspections, requested_days, lost_runs, *([traces] if SETTINGS.tracing.endpoint else [])],
     schedules=[settle_yesterday, weekly_ashes, daily_coverage, weekly_pruning],
     resources=resources_of(SETTINGS),
     executor=EXECUTORS[SETTINGS.runs.executor],

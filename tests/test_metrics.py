@@ -156,7 +156,7 @@ def test_a_source_that_hangs_delays_no_scrape_and_is_told_as_down_in_the_end() -
     assert len(asked) == 2, "one that hangs is not asked again meanwhile"
 
 
-def test_a_source_that_fails_takes_its_metrics_along_and_no_others_and_its_words_stay_in_the_log(
+def test_a_source_that_fails_takes_its_metrics_along_and_no_others_and_its_words_are_told_nowhere(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail() -> Iterator[Sample]:

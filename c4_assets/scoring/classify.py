@@ -18,6 +18,7 @@ from resources.archive.staging import StagedImage, Staging
 from resources.archive.unreadable import UnreadableFile
 from resources.errors import ImageError
 from resources.records import ImageOutcome, crystal_probability
+from resources.tracing import inspection_span
 
 log = logging.getLogger("c4.classify")
 
@@ -72,10 +73,15 @@ def classify_day(
         known = _Known(scored)
         try:
             staged = known.without_score(staging.read(day, inspection_id))
-            with guarded(begun, inspection_id, engine) as (its_engine, is_safe):
+            with (
+                inspection_span("classify", inspection_id) as span,
+                guarded(begun, inspection_id, engine) as (its_engine, is_safe),
+            ):
                 outcomes = [*_classify(staged, its_engine, with_thumbnails=is_safe), *known.listed_anew]
                 if outcomes:
                     archive.checkpoint(day, inspection_id, outcomes)
+                if span and outcomes:
+                    span.attributes |= {"c4.plate": outcomes[0].image.plate, "c4.images": len(outcomes)}
         except UnreadableFile as error:
             staging.discard(day, inspection_id, error)
             result.discarded += 1

@@ -19,6 +19,7 @@ from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.read_back import WrittenContent, written_contents
 from resources.imaging_database.work import pending_images
 from resources.records import Image, ImageOutcome
+from resources.tracing import inspection_span
 
 log = logging.getLogger("c4.fetch")
 
@@ -105,11 +106,12 @@ def stage_day(
                 result.left += len(wanted)
                 continue
             _wait_for_room(staging, room)
-        failed, others = _until_one_arrives(fetch_images(store, wanted))
-        if others is None:
-            not_one[inspection_id] = failed
-        else:
-            result.count(staging.write(day, inspection_id, chain(failed, others)), images[0])
+        with inspection_span("fetch", inspection_id, images[0].plate, len(wanted)):
+            failed, others = _until_one_arrives(fetch_images(store, wanted))
+            if others is None:
+                not_one[inspection_id] = failed
+            else:
+                result.count(staging.write(day, inspection_id, chain(failed, others)), images[0])
     asked_for = [row for rows in not_one.values() for row in rows if not row.image.unusable]
     if asked_for and not result.images and not result.already_staged and not _is_known(day, archives):
         require_some_file(day, asked_for, database, store)

@@ -167,9 +167,7 @@ METRICS: tuple[Metric, ...] = (
         "severity",
     ),
     _metric(ALERTS, "gauge", "c4_messages_waiting", "Messages to people that no channel has taken yet."),
-    _metric(
-        ALERTS, "gauge", "c4_oldest_message_timestamp_seconds", "When the oldest was made; absent without one."
-    ),
+    _metric(ALERTS, "gauge", "c4_oldest_message_timestamp_seconds", "When the oldest was made; absent without one."),
     _metric(HOSTS, "gauge", "c4_disk_free_bytes", "Room for C4's account on the file system of a folder.", "place"),
     _metric(HOSTS, "gauge", "c4_disk_size_bytes", "Size of that file system.", "place"),
 )
