@@ -29,6 +29,7 @@ from sensors.messages import messages
 from sensors.new_inspections import new_inspections
 from sensors.requested_days import requested_days
 from sensors.run_alerts import run_alerts
+from sensors.traces import traces
 
 defs = dg.Definitions(
     assets=[
@@ -43,7 +44,15 @@ defs = dg.Definitions(
         backlog_coverage,
     ],
     jobs=[score_images, collect_disagreements, count_backlog, prune_runs, tell_crystals, tell_digest],
-    sensors=[new_inspections, requested_days, lost_runs, run_alerts, messages, crystals_found],
+    sensors=[
+        new_inspections,
+        requested_days,
+        lost_runs,
+        run_alerts,
+        messages,
+        crystals_found,
+        *([traces] if SETTINGS.tracing.endpoint else []),
+    ],
     schedules=[settle_yesterday, weekly_ashes, daily_coverage, weekly_pruning, daily_digest],
     resources=resources_of(SETTINGS),
     executor=EXECUTORS[SETTINGS.runs.executor],

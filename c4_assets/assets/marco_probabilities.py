@@ -19,6 +19,7 @@ from c4_assets.runs.days import Events, Result, process_days
 from c4_assets.runs.metadata import (
     FACILITY,
     GROUP,
+    IMAGES_FAILED_KEY,
     IMAGES_PER_SECOND_KEY,
     IMAGES_SCORED_KEY,
     MODEL_COMPUTED_KEY,
@@ -103,7 +104,7 @@ def _classification_metadata(day: ClassifiedDay) -> dict[str, float]:
     return {
         PARTITION_ROWS_KEY: len(day.outcomes),
         IMAGES_SCORED_KEY: day.scored,
-        "images failed": day.failed,
+        IMAGES_FAILED_KEY: day.failed,
         "images whose file was replaced": day.replaced,
         "inspections": day.inspections,
         "inspections to be fetched again": day.discarded,

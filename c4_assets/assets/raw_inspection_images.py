@@ -15,6 +15,7 @@ from c4_assets.runs.days import Events, Result, days_of, process_days
 from c4_assets.runs.metadata import (
     FACILITY,
     GROUP,
+    IMAGES_FAILED_KEY,
     IMAGES_LEFT_KEY,
     IMAGES_PER_SECOND_KEY,
     IMAGES_STAGED_KEY,
@@ -87,7 +88,7 @@ def _staging_metadata(day: StagedDay) -> dict[str, float]:
     return {
         "pending images": day.pending,
         IMAGES_STAGED_KEY: day.images,
-        "images failed": day.failed,
+        IMAGES_FAILED_KEY: day.failed,
         "images staged before": day.already_staged,
         "images scored before": day.already_scored,
         IMAGES_LEFT_KEY: day.left,

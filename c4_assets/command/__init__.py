@@ -40,6 +40,7 @@ COMMANDS = {
     "alerts": ("alerts.app", "Look after messages to operators: Slack, e-mail and others."),
     "db": ("database.app", "Create, fill and check C4's tables in the imaging database."),
     "model": ("model.app", "Say which models score, and fetch their weights."),
+    "metrics": ("metrics.metrics", "Serve metrics for Prometheus (docs/metrics.md) until it is interrupted."),
     "slurm": ("slurm.app", "Look after runs on a Slurm cluster."),
 }
 """Of each command: where it is in this package, and what ``c4 --help`` says of it."""

@@ -14,6 +14,7 @@ from typing import Any, cast
 import dagster as dg
 
 from c4_assets.runs.step_failures import in_backfill
+from c4_assets.runs.traces import traced
 from resources.errors import C4Error
 from resources.executors.step_resources import BACKFILL_NICENESS
 from resources.redaction import redacted
@@ -52,9 +53,12 @@ def process_days(context: dg.AssetExecutionContext, process_day: ProcessDay) -> 
         os.nice(BACKFILL_NICENESS)
     days = days_of(context)
     if len(days) == 1:
-        yield process_day(days[0])
+        with traced(context):
+            result = process_day(days[0])
+        yield result
         return
-    done, failed = _process_each(days, process_day)
+    with traced(context):
+        done, failed = _process_each(days, process_day)
     if failed and not _is_waited_for(context, failed):
         for day, result in done.items():
             yield dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=metadata_of(result))

@@ -28,6 +28,7 @@ ROWS_WRITTEN_KEY = "rows written"
 IMAGES_GIVEN_UP_KEY = "images given up"
 """Images that nobody tries or waits for any more, and did before this run."""
 GIVEN_UP_NAMED_KEY = "images given up, named"
+IMAGES_FAILED_KEY = "images failed"
 
 
 COLUMN_DESCRIPTIONS = {

@@ -20,6 +20,7 @@ from resources.errors import ImageError
 from resources.log_context import working_on
 from resources.records import ImageOutcome, crystal_probability
 from resources.redaction import redacted
+from resources.tracing import inspection_span
 
 log = logging.getLogger("c4.classify")
 
@@ -76,11 +77,14 @@ def classify_day(
             staged = known.without_score(staging.read(day, inspection_id))
             with (
                 working_on(inspection_id=inspection_id),
+                inspection_span("classify", inspection_id) as span,
                 guarded(begun, inspection_id, engine) as (its_engine, is_safe),
             ):
                 outcomes = [*_classify(staged, its_engine, with_thumbnails=is_safe), *known.listed_anew]
                 if outcomes:
                     archive.checkpoint(day, inspection_id, outcomes)
+                if span and outcomes:
+                    span.attributes |= {"c4.plate": outcomes[0].image.plate, "c4.images": len(outcomes)}
         except UnreadableFile as error:
             staging.discard(day, inspection_id, error)
             result.discarded += 1

@@ -21,6 +21,7 @@ from resources.imaging_database.work import pending_images
 from resources.log_context import working_on
 from resources.records import Image, ImageOutcome
 from resources.redaction import redacted
+from resources.tracing import inspection_span
 
 log = logging.getLogger("c4.fetch")
 
@@ -107,7 +108,8 @@ def stage_day(
                 result.left += len(wanted)
                 continue
             _wait_for_room(staging, room)
-        with working_on(inspection_id=inspection_id):
+        of = images[0]
+        with working_on(inspection_id=inspection_id), inspection_span("fetch", inspection_id, of.plate, len(wanted)):
             failed, others = _until_one_arrives(fetch_images(store, wanted))
             if others is None:
                 not_one[inspection_id] = failed

@@ -1,4 +1,4 @@
-"""The sections ``database``, ``store``, ``runs``, ``ui`` and ``importing``."""
+"""The sections ``database``, ``store``, ``runs``, ``ui``, ``importing`` and ``tracing``."""
 
 from datetime import date
 from pathlib import Path
@@ -128,4 +128,16 @@ class Importing(Section):
         description="Names of lights and imaging profiles, as they stand in file names, that are not visible light. "
         "UV, fluorescence, SONICC and polarised light are known by their usual names.",
         examples=[["Blue488", "14"]],
+    )
+
+
+class Tracing(Section):
+    """Traces of runs for an OpenTelemetry collector (docs/metrics.md)."""
+
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S+$",
+        repr=False,
+        description="Where spans are sent: OTLP over HTTP, the address with its path. Without: nothing is traced.",
+        examples=["http://collector.facility.org:4318/v1/traces"],
     )

@@ -24,7 +24,7 @@ from resources.settings.old_variables import (
     warn_once,
 )
 from resources.settings.secret_values import secret_values, secrets_in
-from resources.settings.sections import Database, Importing, Runs, Store, Ui
+from resources.settings.sections import Database, Importing, Runs, Store, Tracing, Ui
 from resources.settings.slurm import Site
 from resources.settings.sources import (
     Found,
@@ -92,6 +92,7 @@ class Settings(BaseSettings):
         default=Alerts(), description="Messages to operators: over which channels, what of, how often."
     )
     slurm: Site | None = Field(default=None, description="The Slurm cluster, if there is one.")
+    tracing: Tracing = Field(default=Tracing(), description="Traces of runs.")
     checks: Thresholds = Field(default=Thresholds(), description="Thresholds of the data quality checks.")
     subscriptions: Subscriptions = Field(
         default=Subscriptions(), description="Mails with new crystals to those who subscribed to plates."
