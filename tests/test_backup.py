@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 from c4_assets.command import app
 from c4_assets.command.backup import places_of
 from c4_assets.deployment_home import dagster_instance
+from c4_assets.operations.backup import databases
 from c4_assets.operations.backup import snapshot as snapshots
 from c4_assets.operations.backup.databases import rows_of_dump
 from c4_assets.operations.backup.restoring import NOTE, restore
@@ -216,6 +217,7 @@ def test_a_backup_is_of_one_moment_while_others_write(facility: Facility, folder
         number = 0
         while not over.is_set():
             number += 1
+            time.sleep(0.005)
             with facility.database.writing() as connection:
                 for table in ("one", "other"):
                     connection.execute(text(f"insert into {table} values ({number})"))
@@ -226,7 +228,7 @@ def test_a_backup_is_of_one_moment_while_others_write(facility: Facility, folder
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        made = [saved(facility, folder, hours=number).folder for number in range(5)]
+        made = [saved(facility, folder, hours=number).folder for number in range(3)]
     finally:
         over.set()
         writer.join()
@@ -412,6 +414,19 @@ def test_a_database_that_does_not_answer_leaves_no_backup(facility: Facility, fo
     database.write_bytes(b"no database at all" * 100)
     with pytest.raises(Unavailable, match="cannot be copied"):
         saved(facility, folder)
+    assert backups(folder) == []
+
+
+def test_a_database_that_stays_locked_ends_the_backup_in_words(
+    facility: Facility, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facility.database.engine.dispose()
+    monkeypatch.setattr(databases, "SQLITE_WAIT_S", 0.5)
+    with closing(sqlite3.connect(facility.settings.home / "imaging.db", isolation_level=None)) as connection:
+        connection.execute("pragma journal_mode = delete")
+        connection.execute("begin exclusive")
+        with pytest.raises(Unavailable, match="locked"):
+            saved(facility, folder)
     assert backups(folder) == []
 
 

@@ -5,7 +5,8 @@ import re
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,8 +50,10 @@ def copy_sqlite(snapshot: Snapshot, name: str, file: Path) -> None:
                 closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", SQLITE_WAIT_S, uri=True)) as opened,
                 closing(sqlite3.connect(temporary)) as copy,
             ):
-                opened.execute(f"PRAGMA busy_timeout = {SQLITE_WAIT_S * 1000}")
-                opened.backup(copy)  # all pages in one transaction: with fewer at a time, each write would begin anew
+                # Once this connection has the file open, no other one that closes locks it to do away with its log.
+                opened.execute("select count(*) from sqlite_master").fetchone()
+                # All pages in one transaction: with fewer at a time, each write of others would begin it anew.
+                opened.backup(copy, progress=_patience(time.monotonic() + SQLITE_WAIT_S), sleep=0.05)
             with suppress(OSError):
                 shutil.copymode(file, temporary)
     except sqlite3.Error as error:
@@ -58,6 +61,16 @@ def copy_sqlite(snapshot: Snapshot, name: str, file: Path) -> None:
             return
         raise Unavailable(f"The SQLite file {file} cannot be copied: {error}.") from error
     snapshot.made(name, source)
+
+
+def _patience(deadline: float) -> Callable[[int, int, int], None]:
+    """Ends a copy that waits for a lock, which ``Connection.backup`` would do for ever."""
+
+    def look(status: int, _remaining: int, _total: int) -> None:
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > deadline:
+            raise sqlite3.OperationalError(f"another program has locked it for {SQLITE_WAIT_S} s")
+
+    return look
 
 
 def _stamp_of_sqlite(file: Path) -> tuple[int, ...] | None:
