@@ -14,6 +14,7 @@ class Subscriptions(Section):
         le=1,
         description="The least probability of crystals that is told. Without: the operating point of the current "
         "model, whatever it is. A drop must reach both.",
+        examples=[0.5],
     )
     days: int = Field(
         default=7,
