@@ -38,10 +38,10 @@ class _Pattern:
 
 _PATTERNS = (
     # Over ssh and http, digits before a slash are a port. A raw @ or slash in a password is against the rules of
-    # addresses, and met: up to the last @ before a slash, or else up to the first @ behind one.
+    # addresses, and met: up to the last @ before a slash, or else up to the first @ behind one. Stars are no password.
     _Pattern(
         ("://",),
-        re.compile(r"(://[^\s:/@'\"]{0,200}:)(?!\d+(?:[/\s]|$))(?:[^\s/?#'\"]{0,400}(?=@)|[^\s@'\"]{1,400}(?=@))"),
+        re.compile(r"(://[^\s:/@'\"]{0,200}:)(?!\*+@)(?!\d+(?:[/\s]|$))(?:[^\s/?#'\"]{0,400}(?=@)|[^\s@'\"]{1,400}(?=@))"),
     ),
     _Pattern(
         ("=",),
