@@ -192,6 +192,17 @@ def test_runs_are_well_again_when_each_of_their_days_is() -> None:
     assert site.messages[-1].title == "Runs succeed again: score_images"
 
 
+def test_a_run_that_was_slow_has_ended_when_it_has_and_it_is_not_said_that_runs_succeed() -> None:
+    site = Site()
+    slow = replace(condition(Event.RUN_FAILED), key="run-slow:score_images")
+    site.look(slow)
+    site.wait(5 * MINUTE, slow)
+    site.look(looked_at=["run-slow:"])
+    site.now += 2 * MINUTE
+    site.look(looked_at=["run-slow:"])
+    assert [message.title for message in site.messages] == ["Run failed.", "The run has ended: score_images"]
+
+
 def test_a_failure_that_is_well_again_within_the_group_wait_is_not_told() -> None:
     site = Site()
     site.look(occurred=[RUN])
