@@ -183,6 +183,34 @@ def test_more_runs_than_one_look_takes_are_seen_by_the_next_ones_and_none_is_los
     assert len(set(recovered)) == 1, "no success was seen before the failure that it mended"
 
 
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_storage_that_is_younger_than_the_cursor_is_watched_from_its_newest_run_on_and_that_is_said_once(
+    facility: Facility, before: int
+) -> None:
+    for _ in range(before):
+        ended(facility.instance, well=False)
+    restored = {"after": {"failed": 9000, "succeeded": 9001}, "open": {}}
+    seen, cursor = look_at_ends(facility.instance, restored, NOW)
+    assert seen == Observation(notes=(run_ends.BEGUN_AGAIN,))
+    ended(facility.instance, well=False)
+    seen, cursor = look_at_ends(facility.instance, cursor, NOW)
+    assert (len(seen.occurred), seen.notes) == (1, ())
+    ended(facility.instance, well=True)
+    seen, _ = look_at_ends(facility.instance, cursor, NOW)
+    assert (len(seen.recovered), seen.notes) == (1, ())
+
+
+def test_a_failed_run_that_is_pruned_is_no_younger_storage_and_the_next_one_is_told(facility: Facility) -> None:
+    watcher = Watcher(facility.instance)
+    pruned = ended(facility.instance, well=False)
+    ended(facility.instance, well=True)
+    watcher.look()
+    facility.instance.delete_run(pruned.run_id)
+    assert watcher.look() == Observation()
+    ended(facility.instance, well=False)
+    assert len(watcher.look().occurred) == 1
+
+
 def test_what_is_remembered_of_failed_days_does_not_grow_for_ever(
     facility: Facility, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def merged(*observations: Observation) -> Observation:
         looked_at=frozenset(key for one in observations for key in one.looked_at),
         occurred=tuple(each for one in observations for each in one.occurred),
         recovered=frozenset(key for one in observations for key in one.recovered),
+        notes=tuple(each for one in observations for each in one.notes),
     )
 
 

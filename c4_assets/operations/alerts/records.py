@@ -81,12 +81,14 @@ class Observation:
             the database is away, say, neither holds nor has ended.
         occurred: conditions that have happened since the last look, such as failed runs.
         recovered: keys of what had occurred and is well again, such as a day that was scored after all.
+        notes: sentences of the look about itself, for Dagster's UI and the log. Nobody is told.
     """
 
     holding: tuple[Condition, ...] = ()
     looked_at: frozenset[str] = frozenset()
     occurred: tuple[Condition, ...] = ()
     recovered: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 class Change(StrEnum):

@@ -28,6 +28,11 @@ BATCH = 250
 
 ENDS = {"failed": Event.RUN_FAILURE, "succeeded": Event.RUN_SUCCESS}
 
+BEGUN_AGAIN = (
+    "Dagster's storage is another one than at the last look, or an older state of it: the watch of runs begins again at "
+    "its newest run. What has ended in between is not told."
+)
+
 WILL_RETRY_TAG = "dagster/will_retry"
 """Dagster's tag of a failed run that it repeats by itself: its failure is told when the last attempt has failed."""
 
@@ -101,7 +106,8 @@ def look_at_ends(
     if "after" not in cursor:
         return Observation(), {"after": {name: _newest(instance, kind) for name, kind in ENDS.items()}, "open": {}}
     found = _Found(now, url, {key: dict(known) for key, known in cursor["open"].items()})
-    ends, after = _ends(instance, cursor["after"])
+    before = _within(instance, cursor["after"])
+    ends, after = _ends(instance, before)
     runs = (
         {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=[run_id for run_id, _ in ends]))}
         if ends
@@ -120,8 +126,20 @@ def look_at_ends(
         except Exception:  # one run that cannot be read must not hide all that come after it
             log.exception("what the checks of run %s said cannot be read", run.run_id)
     found.forget_old()
-    observation = Observation(occurred=tuple(found.occurred), recovered=frozenset(found.recovered))
+    notes = (BEGUN_AGAIN,) if max(before.values()) < max(cursor["after"].values()) else ()
+    for note in notes:
+        log.warning("%s", note)
+    observation = Observation(occurred=tuple(found.occurred), recovered=frozenset(found.recovered), notes=notes)
     return observation, {"after": after, "open": found.open}
+
+
+def _within(instance: dg.DagsterInstance, after: Mapping[str, int]) -> dict[str, int]:
+    """The cursors, none behind the newest end of its kind.
+
+    Storages number their events each for itself, and one that is younger, or was restored, has lower numbers. Where the
+    newest ends were only pruned, the cursor goes back as well, and nothing is seen twice.
+    """
+    return {name: min(after[name], _newest(instance, kind)) for name, kind in ENDS.items()}
 
 
 def _newest(instance: dg.DagsterInstance, kind: Event) -> int:
