@@ -183,6 +183,30 @@ def test_more_runs_than_one_look_takes_are_seen_by_the_next_ones_and_none_is_los
     assert len(set(recovered)) == 1, "no success was seen before the failure that it mended"
 
 
+def test_a_quiet_day_that_failed_is_well_when_a_newer_one_is_and_it_has_not_failed_again(facility: Facility) -> None:
+    def look(hours: int) -> Observation:
+        nonlocal cursor
+        seen, cursor = look_at_ends(facility.instance, cursor, NOW + timedelta(hours=hours), "", timedelta(days=14))
+        return seen
+
+    _, cursor = look_at_ends(facility.instance, {}, NOW)
+    day, before, old = ({"dagster/partition": noon(ago).date().isoformat()} for ago in (1, 2, 40))
+    ended(facility.instance, well=False, tags=before)
+    told = only(look(0).occurred)
+    ended(facility.instance, well=True, tags=day)
+    assert look(1) == Observation(), "the sensor may still ask for it"
+    ended(facility.instance, well=True, tags=old)
+    assert look(24) == Observation(), "an older day says nothing"
+    ended(facility.instance, well=True, job_name="collect_disagreements", tags=day)
+    assert look(24) == Observation(), "nor does another job"
+    ended(facility.instance, well=True, tags=day)
+    assert look(24).recovered == {told.key}
+    ended(facility.instance, well=False, tags=old)
+    look(24)
+    ended(facility.instance, well=True, tags=day)
+    assert look(48) == Observation(), "nobody asks for a day before the window"
+
+
 @pytest.mark.parametrize("before", [0, 2])
 def test_a_storage_that_is_younger_than_the_cursor_is_watched_from_its_newest_run_on_and_that_is_said_once(
     facility: Facility, before: int

@@ -19,7 +19,7 @@ from c4_assets.operations.alerts.records import Event as Told
 from c4_assets.runs.metadata import GIVEN_UP_NAMED_KEY, IMAGES_GIVEN_UP_KEY
 from c4_assets.runs.own_runs import is_of_c4
 from c4_assets.runs.watch.reasons import Reason, reason_of
-from c4_assets.runs.watch.subjects import has_step, is_of_several, name_of, partitions_of, subjects_of
+from c4_assets.runs.watch.subjects import DAY, has_step, is_of_several, name_of, partitions_of, subjects_of
 
 log = logging.getLogger("c4.watch")
 
@@ -39,12 +39,17 @@ WILL_RETRY_TAG = "dagster/will_retry"
 FORGOTTEN_AFTER = timedelta(days=30)
 """Time after which what has failed counts as settled: nobody will run that day again."""
 
+SETTLED_AFTER = timedelta(hours=12)
+"""Time for which a day of the sensor's window must not have failed again to count as well when a newer one succeeds: the
+sensor asks at every poll for a day that has pending images, and never for one that has none."""
+
 MAX_OPEN = 2000
 """Most subjects that are remembered of one thing that is wrong, the newest: a state must not grow for ever."""
 
 GIVEN_UP = str(Told.IMAGES_GIVEN_UP)
 
 STEP_IN_KEY = re.compile(r", (\w+) \(")
+JOB_IN_KEY = re.compile(f"{Told.RUN_FAILED}:(\\w+)")
 
 GIVEN_UP_ADVICE = (
     "`c4 status --failures` lists them with the reason. Put the files right, then `c4 retry` has them tried again."
@@ -58,6 +63,7 @@ class _Found:
     now: datetime
     url: str
     open: dict[str, dict[str, str]]
+    window: timedelta
     occurred: list[Condition] = field(default_factory=list[Condition])
     recovered: set[str] = field(default_factory=set[str])
 
@@ -79,6 +85,15 @@ class _Found:
             del self.open[key]
             self.recovered.add(key)
 
+    def settled(self, key: str, run: dg.DagsterRun) -> set[str]:
+        """The days of a key for which nobody has asked again, although a run of its job for a newer day succeeds."""
+        job, newest = JOB_IN_KEY.match(key), max(subjects_of(run))
+        if not job or job[1] != name_of(run) or not newest.startswith(f"{DAY} "):
+            return set()
+        first = f"{DAY} {(self.now - self.window).date().isoformat()}"
+        before = (self.now - SETTLED_AFTER).isoformat()
+        return {name for name, at in self.open[key].items() if first <= name < newest and at < before}
+
     def forget_old(self) -> None:
         before = (self.now - FORGOTTEN_AFTER).isoformat()
         for key, known in list(self.open.items()):
@@ -90,7 +105,11 @@ class _Found:
 
 
 def look_at_ends(
-    instance: dg.DagsterInstance, cursor: Mapping[str, Any], now: datetime, url: str = ""
+    instance: dg.DagsterInstance,
+    cursor: Mapping[str, Any],
+    now: datetime,
+    url: str = "",
+    window: timedelta = timedelta(0),
 ) -> tuple[Observation, dict[str, Any]]:
     """Looks at the runs of C4 that have ended since the last look, :data:`BATCH` of each kind at most.
 
@@ -99,13 +118,14 @@ def look_at_ends(
     Args:
         cursor: what the last look has returned; empty for the first one.
         url: address of Dagster's UI, for links; none without.
+        window: how far back the sensor asks for days that have pending images.
 
     Returns:
         What was observed, and the cursor for the next look.
     """
     if "after" not in cursor:
         return Observation(), {"after": {name: _newest(instance, kind) for name, kind in ENDS.items()}, "open": {}}
-    found = _Found(now, url, {key: dict(known) for key, known in cursor["open"].items()})
+    found = _Found(now, url, {key: dict(known) for key, known in cursor["open"].items()}, window)
     before = _within(instance, cursor["after"])
     ends, after = _ends(instance, before)
     runs = (
@@ -196,7 +216,7 @@ def _succeeded(run: dg.DagsterRun, found: _Found) -> None:
     for key in list(found.open):
         step = STEP_IN_KEY.search(key)
         if key.startswith(f"{Told.RUN_FAILED}:") and has_step(run, step[1] if step else ""):
-            found.closed(key, subjects)
+            found.closed(key, subjects | found.settled(key, run))
 
 
 def _judged(instance: dg.DagsterInstance, run: dg.DagsterRun, found: _Found) -> None:
