@@ -59,6 +59,7 @@ class Condition:
         summary: one sentence in plain words.
         advice: what to do about it.
         since: when it began, where that is known.
+        because_of: the event of which it is known to be a consequence. What happened during that is not told after it.
     """
 
     key: str
@@ -68,6 +69,7 @@ class Condition:
     advice: str = ""
     subjects: tuple[Subject, ...] = ()
     since: datetime | None = None
+    because_of: Event | None = None
 
 
 @dataclass(frozen=True)

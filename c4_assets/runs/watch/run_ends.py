@@ -19,6 +19,7 @@ from c4_assets.operations.alerts.records import Event as Told
 from c4_assets.runs.metadata import GIVEN_UP_NAMED_KEY, IMAGES_GIVEN_UP_KEY
 from c4_assets.runs.own_runs import is_of_c4
 from c4_assets.runs.watch.reasons import Reason, reason_of
+from c4_assets.runs.watch.services import EVENTS
 from c4_assets.runs.watch.subjects import DAY, has_step, is_of_several, name_of, partitions_of, subjects_of
 
 log = logging.getLogger("c4.watch")
@@ -29,8 +30,8 @@ BATCH = 250
 ENDS = {"failed": Event.RUN_FAILURE, "succeeded": Event.RUN_SUCCESS}
 
 BEGUN_AGAIN = (
-    "Dagster's storage is another one than at the last look, or an older state of it: the watch of runs begins again at "
-    "its newest run. What has ended in between is not told."
+    "Dagster's storage is another one than at the last look, or an older state of it: the watch of runs begins again "
+    "at its newest run. What has ended in between is not told."
 )
 
 WILL_RETRY_TAG = "dagster/will_retry"
@@ -40,8 +41,8 @@ FORGOTTEN_AFTER = timedelta(days=30)
 """Time after which what has failed counts as settled: nobody will run that day again."""
 
 SETTLED_AFTER = timedelta(hours=12)
-"""Time for which a day of the sensor's window must not have failed again to count as well when a newer one succeeds: the
-sensor asks at every poll for a day that has pending images, and never for one that has none."""
+"""Time for which a day of the sensor's window must not have failed again to count as well when a newer one succeeds.
+The sensor asks at every poll for a day that has pending images, and never for one that has none."""
 
 MAX_OPEN = 2000
 """Most subjects that are remembered of one thing that is wrong, the newest: a state must not grow for ever."""
@@ -207,6 +208,7 @@ def _failed(instance: dg.DagsterInstance, run: dg.DagsterRun, found: _Found) -> 
         summary=f"{about} failed{where}: {reason.words}",
         advice=reason.advice,
         subjects=(found.run(run),),
+        because_of=next((event for service, event in EVENTS.items() if service == reason.service), None),
     )
     found.opened(condition, subjects_of(run))
 
