@@ -16,7 +16,7 @@ from c4_assets.runs.executors import EXECUTORS
 from c4_assets.runs.jobs import schedule
 from c4_assets.runs.metadata import MODEL_COMPUTED_KEY
 from c4_assets.runs.own_runs import is_of_c4
-from c4_assets.runs.step_failures import CPU_RETRIES, translate_errors
+from c4_assets.runs.step_failures import CPU_RETRIES, WAITS, translate_errors
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.crystals import crystals_scored
 from resources.imaging_database.day_numbers import day_numbers
@@ -140,4 +140,4 @@ def daily_digest() -> dg.RunRequest | dg.SkipReason:
     """Each morning, the digest of the last 24 hours, where there is a channel for it."""
     if not has_channel(SETTINGS.alerts):
         return dg.SkipReason("No channel is set up (section alerts), so there is nobody to tell.")
-    return dg.RunRequest()
+    return dg.RunRequest(tags=WAITS)

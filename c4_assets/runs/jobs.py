@@ -10,6 +10,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from c4_assets.runs.log_lines import TICK_TAG, new_tick
 from c4_assets.runs.partitions import DAYS, WEEKS
+from c4_assets.runs.step_failures import WAITS
 from resources.redaction import without_secrets
 
 PRIORITY_RUN_TAGS = {"dagster/priority": "10", "dagster/retry_on_asset_or_op_failure": "false"}
@@ -38,7 +39,7 @@ def schedule(
 
 
 def _request(partition: str | None = None) -> dg.RunRequest:
-    return dg.RunRequest(partition_key=partition, tags={**PRIORITY_RUN_TAGS, TICK_TAG: new_tick()})
+    return dg.RunRequest(partition_key=partition, tags={**PRIORITY_RUN_TAGS, **WAITS, TICK_TAG: new_tick()})
 
 
 Tick: TypeAlias = dg.SensorResult | dg.SkipReason

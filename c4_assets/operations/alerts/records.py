@@ -59,6 +59,7 @@ class Condition:
         summary: one sentence in plain words.
         advice: what to do about it.
         since: when it began, where that is known.
+        because_of: the event of which it is known to be a consequence. What happened during that is not told after it.
     """
 
     key: str
@@ -68,6 +69,7 @@ class Condition:
     advice: str = ""
     subjects: tuple[Subject, ...] = ()
     since: datetime | None = None
+    because_of: Event | None = None
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,14 @@ class Observation:
             the database is away, say, neither holds nor has ended.
         occurred: conditions that have happened since the last look, such as failed runs.
         recovered: keys of what had occurred and is well again, such as a day that was scored after all.
+        notes: sentences of the look about itself, for Dagster's UI and the log. Nobody is told.
     """
 
     holding: tuple[Condition, ...] = ()
     looked_at: frozenset[str] = frozenset()
     occurred: tuple[Condition, ...] = ()
     recovered: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 class Change(StrEnum):

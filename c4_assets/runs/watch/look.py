@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -53,7 +53,8 @@ def look(instance: dg.DagsterInstance, settings: Settings, cursors: Cursors, now
     url = (settings.alerts.ui_url or "").rstrip("/")
 
     def ends(cursor: str) -> tuple[Observation, str]:
-        seen, after = look_at_ends(instance, json.loads(cursor or "{}"), now, url)
+        window = timedelta(days=settings.runs.window_days)
+        seen, after = look_at_ends(instance, json.loads(cursor or "{}"), now, url, window)
         return seen, json.dumps(after)
 
     def services(cursor: str) -> tuple[Observation, str]:

@@ -21,6 +21,9 @@ log = logging.getLogger("c4.watch")
 
 KEYS = "c4/outage/"
 
+SERVICE_KEY = "service that does not answer"
+"""In the metadata of a step's failure."""
+
 Place = Literal["watch", "steps"]
 """Who has met it: the watch, beside the daemon, or steps, which may run on machines that reach less."""
 

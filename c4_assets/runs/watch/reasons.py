@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType as Event
 
+from c4_assets.runs.watch.outages import SERVICE_KEY
 from resources.errors import ConfigurationError, DataError, Unavailable
 
 MAX_REASON = 500
@@ -38,11 +39,13 @@ class Reason:
         step: the step that failed first; empty where none did.
         kind: class of the error, or :data:`KILLED`: what different runs that fail for one cause have in common.
         words: the error's own message.
+        service: the service that did not answer, where the step says that it failed for it.
     """
 
     step: str
     kind: str
     words: str
+    service: str = ""
 
     @property
     def advice(self) -> str:
@@ -72,7 +75,8 @@ def _of_step(event: dg.DagsterEvent) -> Reason:
     data = event.step_failure_data
     kind, words = _innermost(data.error) if data.error else (KILLED, event.message or "")
     said = data.user_failure_data.description if data.user_failure_data else None
-    return Reason(event.step_key or "", kind, _short(said or words))
+    service = data.user_failure_data.metadata.get(SERVICE_KEY) if data.user_failure_data else None
+    return Reason(event.step_key or "", kind, _short(said or words), str(service.value) if service else "")
 
 
 def _told_beside(events: list[dg.DagsterEvent]) -> Iterator[str]:

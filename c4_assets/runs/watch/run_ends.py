@@ -19,7 +19,8 @@ from c4_assets.operations.alerts.records import Event as Told
 from c4_assets.runs.metadata import GIVEN_UP_NAMED_KEY, IMAGES_GIVEN_UP_KEY
 from c4_assets.runs.own_runs import is_of_c4
 from c4_assets.runs.watch.reasons import Reason, reason_of
-from c4_assets.runs.watch.subjects import has_step, is_of_several, name_of, partitions_of, subjects_of
+from c4_assets.runs.watch.services import EVENTS
+from c4_assets.runs.watch.subjects import DAY, has_step, is_of_several, name_of, partitions_of, subjects_of
 
 log = logging.getLogger("c4.watch")
 
@@ -28,11 +29,20 @@ BATCH = 250
 
 ENDS = {"failed": Event.RUN_FAILURE, "succeeded": Event.RUN_SUCCESS}
 
+BEGUN_AGAIN = (
+    "Dagster's storage is another one than at the last look, or an older state of it: the watch of runs begins again "
+    "at its newest run. What has ended in between is not told."
+)
+
 WILL_RETRY_TAG = "dagster/will_retry"
 """Dagster's tag of a failed run that it repeats by itself: its failure is told when the last attempt has failed."""
 
 FORGOTTEN_AFTER = timedelta(days=30)
 """Time after which what has failed counts as settled: nobody will run that day again."""
+
+SETTLED_AFTER = timedelta(hours=12)
+"""Time for which a day of the sensor's window must not have failed again to count as well when a newer one succeeds.
+The sensor asks at every poll for a day that has pending images, and never for one that has none."""
 
 MAX_OPEN = 2000
 """Most subjects that are remembered of one thing that is wrong, the newest: a state must not grow for ever."""
@@ -40,6 +50,7 @@ MAX_OPEN = 2000
 GIVEN_UP = str(Told.IMAGES_GIVEN_UP)
 
 STEP_IN_KEY = re.compile(r", (\w+) \(")
+JOB_IN_KEY = re.compile(f"{Told.RUN_FAILED}:(\\w+)")
 
 GIVEN_UP_ADVICE = (
     "`c4 status --failures` lists them with the reason. Put the files right, then `c4 retry` has them tried again."
@@ -53,6 +64,7 @@ class _Found:
     now: datetime
     url: str
     open: dict[str, dict[str, str]]
+    window: timedelta
     occurred: list[Condition] = field(default_factory=list[Condition])
     recovered: set[str] = field(default_factory=set[str])
 
@@ -74,6 +86,15 @@ class _Found:
             del self.open[key]
             self.recovered.add(key)
 
+    def settled(self, key: str, run: dg.DagsterRun) -> set[str]:
+        """The days of a key for which nobody has asked again, although a run of its job for a newer day succeeds."""
+        job, newest = JOB_IN_KEY.match(key), max(subjects_of(run))
+        if not job or job[1] != name_of(run) or not newest.startswith(f"{DAY} "):
+            return set()
+        first = f"{DAY} {(self.now - self.window).date().isoformat()}"
+        before = (self.now - SETTLED_AFTER).isoformat()
+        return {name for name, at in self.open[key].items() if first <= name < newest and at < before}
+
     def forget_old(self) -> None:
         before = (self.now - FORGOTTEN_AFTER).isoformat()
         for key, known in list(self.open.items()):
@@ -85,7 +106,11 @@ class _Found:
 
 
 def look_at_ends(
-    instance: dg.DagsterInstance, cursor: Mapping[str, Any], now: datetime, url: str = ""
+    instance: dg.DagsterInstance,
+    cursor: Mapping[str, Any],
+    now: datetime,
+    url: str = "",
+    window: timedelta = timedelta(0),
 ) -> tuple[Observation, dict[str, Any]]:
     """Looks at the runs of C4 that have ended since the last look, :data:`BATCH` of each kind at most.
 
@@ -94,14 +119,16 @@ def look_at_ends(
     Args:
         cursor: what the last look has returned; empty for the first one.
         url: address of Dagster's UI, for links; none without.
+        window: how far back the sensor asks for days that have pending images.
 
     Returns:
         What was observed, and the cursor for the next look.
     """
     if "after" not in cursor:
         return Observation(), {"after": {name: _newest(instance, kind) for name, kind in ENDS.items()}, "open": {}}
-    found = _Found(now, url, {key: dict(known) for key, known in cursor["open"].items()})
-    ends, after = _ends(instance, cursor["after"])
+    found = _Found(now, url, {key: dict(known) for key, known in cursor["open"].items()}, window)
+    before = _within(instance, cursor["after"])
+    ends, after = _ends(instance, before)
     runs = (
         {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=[run_id for run_id, _ in ends]))}
         if ends
@@ -120,8 +147,20 @@ def look_at_ends(
         except Exception:  # one run that cannot be read must not hide all that come after it
             log.exception("what the checks of run %s said cannot be read", run.run_id)
     found.forget_old()
-    observation = Observation(occurred=tuple(found.occurred), recovered=frozenset(found.recovered))
+    notes = (BEGUN_AGAIN,) if max(before.values()) < max(cursor["after"].values()) else ()
+    for note in notes:
+        log.warning("%s", note)
+    observation = Observation(occurred=tuple(found.occurred), recovered=frozenset(found.recovered), notes=notes)
     return observation, {"after": after, "open": found.open}
+
+
+def _within(instance: dg.DagsterInstance, after: Mapping[str, int]) -> dict[str, int]:
+    """The cursors, none behind the newest end of its kind.
+
+    Storages number their events each for itself, and one that is younger, or was restored, has lower numbers. Where the
+    newest ends were only pruned, the cursor goes back as well, and nothing is seen twice.
+    """
+    return {name: min(after[name], _newest(instance, kind)) for name, kind in ENDS.items()}
 
 
 def _newest(instance: dg.DagsterInstance, kind: Event) -> int:
@@ -169,6 +208,7 @@ def _failed(instance: dg.DagsterInstance, run: dg.DagsterRun, found: _Found) -> 
         summary=f"{about} failed{where}: {reason.words}",
         advice=reason.advice,
         subjects=(found.run(run),),
+        because_of=next((event for service, event in EVENTS.items() if service == reason.service), None),
     )
     found.opened(condition, subjects_of(run))
 
@@ -178,7 +218,7 @@ def _succeeded(run: dg.DagsterRun, found: _Found) -> None:
     for key in list(found.open):
         step = STEP_IN_KEY.search(key)
         if key.startswith(f"{Told.RUN_FAILED}:") and has_step(run, step[1] if step else ""):
-            found.closed(key, subjects)
+            found.closed(key, subjects | found.settled(key, run))
 
 
 def _judged(instance: dg.DagsterInstance, run: dg.DagsterRun, found: _Found) -> None:

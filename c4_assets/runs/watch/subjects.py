@@ -13,6 +13,9 @@ RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_ra
 WEEKLY_JOB = "collect_disagreements"
 WEEKLY_ASSETS = {"human_labels", "ashes_disagreements"}
 
+DAY, WEEK = "day", "week"
+"""How the name of a subject that is a partition begins."""
+
 ASSET_JOB = "__ASSET_JOB"
 """Dagster's name for the job of runs that are started by assets: those of backfills, and by hand in the UI."""
 
@@ -43,7 +46,7 @@ def is_of_several(run: dg.DagsterRun) -> bool:
 def subjects_of(run: dg.DagsterRun) -> frozenset[str]:
     """Names of what a run is about: each day, the week, or the job itself where it has no partitions."""
     selected = {key.to_user_string() for key in run.asset_selection or ()}
-    grain = "week" if run.job_name == WEEKLY_JOB or (selected and selected <= WEEKLY_ASSETS) else "day"
+    grain = WEEK if run.job_name == WEEKLY_JOB or (selected and selected <= WEEKLY_ASSETS) else DAY
     if partition := run.tags.get(PARTITION_TAG):
         return frozenset({f"{grain} {partition}"})
     if is_of_several(run):

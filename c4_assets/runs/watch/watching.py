@@ -98,4 +98,5 @@ def _said(folder: Path, observation: Observation) -> str:
         said += f": {'; '.join(incident.condition.summary for incident in open_now[:3])}"
     happened = f" {len(observation.occurred)} things have happened since the last look." if observation.occurred else ""
     queue = f" {waiting} messages wait to be sent." if waiting else ""
-    return redacted(f"{said.rstrip('.')}.{happened}{queue}"[:2000])
+    notes = "".join(f" {note}" for note in observation.notes)
+    return redacted(f"{said.rstrip('.')}.{happened}{queue}{notes}"[:2000])
