@@ -201,7 +201,7 @@ def test_an_address_of_a_heartbeat_that_does_not_answer_raises_nothing_and_is_in
     facility = make_facility(alerts={"heartbeat_url": "http://127.0.0.1:9/ping/secret-uuid"})
     with caplog.at_level(logging.DEBUG):
         assert "Nothing is wrong" in Deployment(facility, facility.settings).look()
-    assert "heartbeat was not taken" in caplog.text
+    assert "the ping to heartbeat_url was not taken" in caplog.text
     assert "secret-uuid" not in caplog.text
 
 

@@ -186,7 +186,7 @@ def told(found: Sequence[Finding]) -> str:
 def test_a_good_set_up_is_well_and_one_image_goes_through_all_of_it(place: Place) -> None:
     found = findings(look_around(patience=PATIENCE_S))
     assert exit_status(found) == 0, told(found)
-    assert {each.id for each in found if each.verdict is not PASSED} == {"dagster.daemons", "messengers"}, told(found)
+    assert {each.id for each in found if each.verdict is not PASSED} == {"dagster.daemons", "channels"}, told(found)
     seen = {each.id: each.what for each in found}
     assert "plate P1, A01.1" in seen["image.listed"]
     assert "bytes in" in seen["image.fetched"]
@@ -450,7 +450,7 @@ BROKEN: dict[Callable[[Place], None], tuple[str, Verdict, str, str]] = {
     store_not_mounted: ("store.answers", FAILED, "the image store", "is empty: mount it"),
     other_weights: ("model.weights", FAILED, "sha256 differs", "c4 model fetch marco"),
     no_weights: ("model.weights", FAILED, "the files of the model marco", "c4 model fetch marco"),
-    missing_extra: ("versions.extras", FAILED, "asyncssh, which store.url needs", "pip install 'c4[ssh]'"),
+    missing_extra: ("versions.extras", FAILED, "asyncssh, which store.url needs", "make install EXTRAS=ssh"),
     dead_daemon: ("dagster.daemons", FAILED, "SENSOR is silent for 3 hours", "c4 ui"),
     dead_run: ("dagster.runs", FAILED, "was killed", "c4 doctor --fix"),
     leaked_slot: ("dagster.pools", FAILED, "1 slots of the pool image_store", "c4 doctor --fix"),
@@ -722,13 +722,13 @@ def test_a_test_message_is_sent_when_asked_for_and_a_channel_that_refuses_it_is_
     with http_receiver() as web:
         place.set(C4_ALERTS_WEBHOOK=f"{web.url}/hook/pl4nted-secret")
         quiet = {each.id: each for each in findings(look_around(patience=PATIENCE_S))}
-        assert quiet["messengers"].what.startswith("messages go to webhook")
+        assert quiet["channels"].what.startswith("messages go to webhook")
         assert web.received == []
         sent = {each.id: each for each in findings(look_around(patience=PATIENCE_S, send_test=True))}
-        assert sent["messengers.webhook"].verdict is PASSED
+        assert sent["channels.webhook"].verdict is PASSED
         assert len(web.received) == 1
         web.answer = Answer(status=500, body=b"broken")
         refused = {each.id: each for each in findings(look_around(patience=PATIENCE_S, send_test=True))}
-    assert refused["messengers.webhook"].verdict is FAILED
-    assert "500" in refused["messengers.webhook"].fix
+    assert refused["channels.webhook"].verdict is FAILED
+    assert "500" in refused["channels.webhook"].fix
     assert "pl4nted-secret" not in as_printed(list(refused.values()))

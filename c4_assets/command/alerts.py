@@ -7,8 +7,10 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from c4_assets.command.console import print_error
+from c4_assets.command.console import console, print_error
+from c4_assets.command.findings import print_findings
 from resources.errors import ConfigurationError
+from resources.findings import Finding, Verdict
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,9 +51,11 @@ def test(
         except (ChannelAway, MessageRefused) as error:
             failed += 1
             after = error.retry_after if isinstance(error, ChannelAway) else None
-            typer.echo(f"FIX   {error}" + (f" It wants to be asked again in {after:.0f} s." if after else ""))
+            told = f"{error}" + (f" It wants to be asked again in {after:.0f} s." if after else "")
+            found = Finding(f"channels.{name}", told, Verdict.FAILED)
         else:
-            typer.echo(f"sent  {name}")
+            found = Finding(f"channels.{name}", f"{name}: sent")
+        print_findings(console, [found])
     if failed:
         raise typer.Exit(1)
 

@@ -54,8 +54,8 @@ class Condition:
     """Something that is wrong, or worth telling, as one look at the deployment has seen it.
 
     Attributes:
-        key: fingerprint of what is wrong and where, such as ``database-away`` or ``run-failed:score_images``; never of
-            one run.
+        key: fingerprint of what is wrong and where, such as ``database-away`` or
+            ``run-failed:score_images, db_scores (DataError)``; never of one run.
         summary: one sentence in plain words.
         advice: what to do about it.
         since: when it began, where that is known.

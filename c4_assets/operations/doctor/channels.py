@@ -1,4 +1,4 @@
-"""Checks of the messengers: whether anybody hears of trouble, and whether messages arrive."""
+"""Checks of the channels: whether anybody hears of trouble, and whether messages arrive."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -10,10 +10,10 @@ from c4_assets.operations.doctor.examine import Check
 from resources.errors import C4Error
 from resources.findings import Finding, Verdict
 
-SECTION = "Messengers"
+SECTION = "Channels"
 
 
-def messenger_checks(
+def channel_checks(
     channels: Callable[[], Mapping[str, Channel]],
     ways: Callable[[], Mapping[str, Way]],
     nobody: str,
@@ -27,11 +27,11 @@ def messenger_checks(
         nobody: what to do where there is none.
         test_message: makes a message that is then sent through each channel; without it nothing is sent.
     """
-    seen = Check("messengers", SECTION, "messengers", lambda: _set_up(channels, ways, nobody))
+    seen = Check("channels", SECTION, "channels", lambda: _set_up(channels, ways, nobody))
     if test_message is None:
         return [seen]
     make = test_message
-    return [seen, Check("messengers.test", SECTION, "a test message", lambda: _sent(channels(), make), ("messengers",))]
+    return [seen, Check("channels.test", SECTION, "a test message", lambda: _sent(channels(), make), ("channels",))]
 
 
 def _set_up(
@@ -40,22 +40,22 @@ def _set_up(
     try:
         names, met = list(channels()), ways()
     except C4Error as error:
-        yield Finding("messengers", "the channels of messages cannot be used", Verdict.FAILED, str(error))
+        yield Finding("channels", "the channels of messages cannot be used", Verdict.FAILED, str(error))
         return
     if not names:
-        yield Finding("messengers", "nobody hears of trouble: no channel is set up", Verdict.WARNED, nobody)
+        yield Finding("channels", "nobody hears of trouble: no channel is set up", Verdict.WARNED, nobody)
         return
     for name in names:
         way = met.get(name)
         if way and way.away_since:
             what = f"the channel {name} has taken no message since {way.away_since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-            yield Finding("messengers", what, Verdict.WARNED, f"It said: {way.error} `c4 alerts test` tries it again.")
-    yield Finding("messengers", f"messages go to {', '.join(names)} (`c4 doctor --send-test` sends one)")
+            yield Finding("channels", what, Verdict.WARNED, f"It said: {way.error} `c4 alerts test` tries it again.")
+    yield Finding("channels", f"messages go to {', '.join(names)} (`c4 doctor --send-test` sends one)")
 
 
 def _sent(channels: Mapping[str, Channel], make: Callable[[str, datetime], Message]) -> Iterator[Finding]:
     for name, channel in channels.items():
-        id_ = f"messengers.{name}"
+        id_ = f"channels.{name}"
         try:
             channel.send(make(name, datetime.now(UTC)))
         except Exception as error:  # it is away, or refuses: the other channels are tried all the same
