@@ -3,7 +3,8 @@
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -189,13 +190,21 @@ def test_nothing_imaged_is_told_from_the_databases_own_history_and_asked_for_eve
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB with 20 inodes."""
-    folder = tmp_path / "small"
+    with small_file_system(tmp_path / "small") as folder:
+        yield folder
+
+
+@contextmanager
+def small_file_system(folder: Path) -> Generator[Path]:
+    """A new folder on a file system of 1 MB with 20 inodes, until the block ends."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=20", "tmpfs", str(folder)]
     if subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode:
         unavailable("a small file system cannot be mounted: run the tests as root")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_a_disk_that_fills_is_told_by_bytes_and_by_inodes_and_well_again_with_room(
