@@ -64,7 +64,7 @@ def elsewhere(settings: Settings, **changes: Any) -> Settings:
 def test_services_that_answer_are_asked_at_intervals_and_nothing_holds(facility: Facility) -> None:
     facility.add_plate("P1", {"a.jpg": photograph(1)})
     seen, cursor = look_at_services(facility.instance, facility.settings, {}, NOW)
-    assert seen == Observation(looked_at=frozenset({"database-away", "store-away"}))
+    assert seen == Observation(looked_at=frozenset({"database-away", "store-away", "slurm-away"}))
     later = NOW + timedelta(minutes=2)
     _, after = look_at_services(facility.instance, facility.settings, cursor, later)
     assert after["database"] == later.isoformat()
@@ -112,6 +112,10 @@ def test_a_cluster_without_its_commands_is_away(facility: Facility, tmp_path: Pa
     slurm = {"folder": tmp_path, "commands": tmp_path / "empty"}
     seen, _ = look_at_services(facility.instance, elsewhere(facility.settings, slurm=slurm), {}, NOW)
     assert keys(seen) == ["slurm-away"]
+    seen, _ = look_at_services(facility.instance, facility.settings, {}, NOW)
+    assert seen.holding == (), "whoever takes Slurm out of the settings because it is away hears no more of it"
+    assert "slurm-away" in seen.looked_at
+    assert outages(facility.instance, NOW) == []
 
 
 def test_a_service_that_hangs_holds_up_a_look_for_seconds_and_is_not_asked_twice_at_once(facility: Facility) -> None:

@@ -35,6 +35,9 @@ WELL_AGAIN = {
     Event.CHANNEL_AWAY: "Messages pass again",
 }
 
+NO_LONGER = {"run-slow": "No run takes far too long any more"}
+"""The same for kinds of keys whose event says too much: a run that was slow may have ended badly."""
+
 
 def message_of(incident: Incident, change: Change, rules: Rules, now: datetime) -> Message:
     """The next message of an incident."""
@@ -86,8 +89,9 @@ def _repeated(incident: Incident, zone: tzinfo, now: datetime) -> tuple[str, tup
 
 def _recovered(incident: Incident, zone: tzinfo, now: datetime) -> tuple[str, tuple[str, ...]]:
     condition, ended = incident.condition, incident.ended or now
-    what = condition.key.partition(":")[2]
-    title = WELL_AGAIN.get(condition.event, "Well again") + (f": {what}" if what else "")
+    kind, _, what = condition.key.partition(":")
+    title = NO_LONGER.get(kind) or WELL_AGAIN.get(condition.event, "Well again")
+    title += f": {what}" if what else ""
     when = f"from {clock(incident.opened, zone)} to {clock(ended, zone)}"
     lasted = f"Recovered after {duration(ended - incident.opened)}, {when}."
     if not incident.holds:
