@@ -4,19 +4,18 @@ What Slack is sent is judged by its own models.
 """
 
 import threading
+import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import pytest
 from dagster._core.test_utils import create_test_daemon_workspace_context, freeze_time
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget, ModuleTarget
-from dagster._daemon.controller import daemon_controller_from_instance
-from dagster._daemon.freshness import FreshnessDaemon
-from dagster._daemon.sensor import execute_sensor_iteration
+from dagster._daemon import controller, freshness, sensor
 from slack_sdk.models.attachments import Attachment
 from slack_sdk.models.blocks import Block
 from sqlalchemy import text
@@ -232,14 +231,18 @@ def test_daemons_that_died_are_told_and_so_is_that_they_are_back(facility: Facil
     @contextmanager
     def daemons() -> Generator[None]:
         """Dagster's own, with their heartbeats, and nothing to do."""
-        with daemon_controller_from_instance(instance, EmptyWorkspaceTarget(), heartbeat_interval_seconds=1):
-            needed = set(instance.get_required_daemon_types())
-            for _ in range(300):
-                beats = instance.get_daemon_heartbeats()
-                if all(name in beats and beats[name].timestamp > began.timestamp() for name in needed):
-                    break
-                threading.Event().wait(0.1)
+        running: Any = cast("Any", controller).daemon_controller_from_instance(instance, EmptyWorkspaceTarget())
+        with running:
+            end = time.monotonic() + 30
+            while not all_beat_after(began):
+                assert time.monotonic() < end
+                time.sleep(0.05)
             yield
+
+    def all_beat_after(moment: datetime) -> bool:
+        beats = instance.get_daemon_heartbeats()
+        needed = instance.get_required_daemon_types()
+        return all(name in beats and beats[name].timestamp > moment.timestamp() for name in needed)
 
     with dagster_instance(facility.settings) as instance:
         facility.instance, began = instance, datetime.now(UTC)
@@ -271,8 +274,8 @@ def test_a_sensor_that_fails_and_an_asset_that_is_stale_are_told_as_dagsters_own
     def daemons_work(at: datetime) -> None:
         """One round of the daemons of sensors and of freshness, and the looks of the minutes after it."""
         with freeze_time(at):
-            list(execute_sensor_iteration(workspace, dg.get_dagster_logger(), None, None))
-            list(FreshnessDaemon().run_iteration(workspace))
+            list(cast("Any", sensor).execute_sensor_iteration(workspace, dg.get_dagster_logger(), None, None))
+            list(cast("Any", freshness).FreshnessDaemon().run_iteration(workspace))
         deployment.now = at
         deployment.look()
         deployment.let_pass(3 * MINUTES, every=MINUTES)
