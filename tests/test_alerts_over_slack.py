@@ -3,6 +3,7 @@
 What Slack is sent is judged by its own models.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -86,6 +87,17 @@ def mails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[SmtpServ
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
     with smtp_server("starttls", certificate.server_context(), {"c4": "planted"}) as server:
         yield server
+
+
+@pytest.fixture
+def dagsters_own_logging() -> Generator[None]:
+    """Dagster's daemons set up its loggers: afterwards they are as they were."""
+    loggers = [logging.getLogger(name) for name in ("dagster", "dagit", "dagster-webserver")]
+    before = [(logger, logger.handlers[:], logger.level) for logger in loggers]
+    yield
+    for logger, handlers, level in before:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
 
 
 def by_mail(server: SmtpServer) -> dict[str, Any]:
@@ -227,6 +239,7 @@ def test_a_run_that_hangs_is_told_and_so_is_that_it_has_ended(facility: Facility
     assert "No run takes far too long any more: score_images" in ended, "it may have failed"
 
 
+@pytest.mark.usefixtures("dagsters_own_logging")
 def test_daemons_that_died_are_told_and_so_is_that_they_are_back(facility: Facility, slack: Slack) -> None:
     @contextmanager
     def daemons() -> Generator[None]:
@@ -260,6 +273,7 @@ def test_daemons_that_died_are_told_and_so_is_that_they_are_back(facility: Facil
     assert "Dagster's daemon is heard again" in heard
 
 
+@pytest.mark.usefixtures("dagsters_own_logging")
 def test_a_sensor_that_fails_and_an_asset_that_is_stale_are_told_as_dagsters_own_daemons_find_them(
     facility: Facility, slack: Slack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
