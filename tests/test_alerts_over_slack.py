@@ -278,7 +278,12 @@ def test_a_sensor_that_fails_and_an_asset_that_is_stale_are_told_as_dagsters_own
 ) -> None:
     facility.add_plate("P1", {"a.jpg": photograph(1)})
     monkeypatch.setenv("C4_HOME", str(facility.settings.home))
-    began = datetime.now(UTC)
+    # Scores are due at eight, so the time of day is a fixed one.
+    began = (datetime.now(UTC) + 24 * HOURS).replace(hour=10, minute=0)
+
+    def settled(at: datetime) -> None:
+        with freeze_time(at):
+            facility.instance.report_runless_asset_event(dg.AssetMaterialization("db_scores", partition="2026-03-01"))
 
     def rename(table: str, to: str) -> None:
         with facility.database.engine.begin() as connection:
@@ -300,6 +305,7 @@ def test_a_sensor_that_fails_and_an_asset_that_is_stale_are_told_as_dagsters_own
         ) as workspace,
     ):
         facility.score()
+        settled(began)
         deployment = told(facility, slack, began)
         rename("c4_image_failures", "moved")
         daemons_work(began + MINUTES)
@@ -308,11 +314,10 @@ def test_a_sensor_that_fails_and_an_asset_that_is_stale_are_told_as_dagsters_own
         rename("moved", "c4_image_failures")
         daemons_work(began + 2 * HOURS)
         assert "Ticks succeed again" in slack.texts()[1]
-        morning = (began + 48 * HOURS).replace(hour=9)
+        morning = began + 23 * HOURS
         daemons_work(morning)
         assert "db_scores is out of date" in slack.texts()[2]
-        with freeze_time(morning + HOURS):
-            facility.instance.report_runless_asset_event(dg.AssetMaterialization("db_scores", partition="2026-03-01"))
+        settled(morning + HOURS)
         daemons_work(morning + 2 * HOURS)
         assert "Fresh again" in slack.texts()[3]
         assert len(slack.texts()) == 4
