@@ -3,7 +3,8 @@
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -63,7 +64,7 @@ def elsewhere(settings: Settings, **changes: Any) -> Settings:
 def test_services_that_answer_are_asked_at_intervals_and_nothing_holds(facility: Facility) -> None:
     facility.add_plate("P1", {"a.jpg": photograph(1)})
     seen, cursor = look_at_services(facility.instance, facility.settings, {}, NOW)
-    assert seen == Observation(looked_at=frozenset({"database-away", "store-away"}))
+    assert seen == Observation(looked_at=frozenset({"database-away", "store-away", "slurm-away"}))
     later = NOW + timedelta(minutes=2)
     _, after = look_at_services(facility.instance, facility.settings, cursor, later)
     assert after["database"] == later.isoformat()
@@ -111,6 +112,10 @@ def test_a_cluster_without_its_commands_is_away(facility: Facility, tmp_path: Pa
     slurm = {"folder": tmp_path, "commands": tmp_path / "empty"}
     seen, _ = look_at_services(facility.instance, elsewhere(facility.settings, slurm=slurm), {}, NOW)
     assert keys(seen) == ["slurm-away"]
+    seen, _ = look_at_services(facility.instance, facility.settings, {}, NOW)
+    assert seen.holding == (), "whoever takes Slurm out of the settings because it is away hears no more of it"
+    assert "slurm-away" in seen.looked_at
+    assert outages(facility.instance, NOW) == []
 
 
 def test_a_service_that_hangs_holds_up_a_look_for_seconds_and_is_not_asked_twice_at_once(facility: Facility) -> None:
@@ -189,13 +194,21 @@ def test_nothing_imaged_is_told_from_the_databases_own_history_and_asked_for_eve
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB with 20 inodes."""
-    folder = tmp_path / "small"
+    with small_file_system(tmp_path / "small") as folder:
+        yield folder
+
+
+@contextmanager
+def small_file_system(folder: Path) -> Generator[Path]:
+    """A new folder on a file system of 1 MB with 20 inodes, until the block ends."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=20", "tmpfs", str(folder)]
     if subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode:
         unavailable("a small file system cannot be mounted: run the tests as root")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_a_disk_that_fills_is_told_by_bytes_and_by_inodes_and_well_again_with_room(

@@ -14,7 +14,7 @@ from c4_assets.operations.alerts.channel import Channel
 from c4_assets.operations.alerts.deliveries import RATE, Deliveries, Way, load_deliveries
 from c4_assets.operations.alerts.plan import Plan, Step
 from c4_assets.operations.alerts.records import ChannelAway, Condition, Event, Message, Observation, Severity, Subject
-from c4_assets.operations.alerts.routing import targets
+from c4_assets.operations.alerts.routing import is_about, targets
 from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.alerts.stored import from_json, set_aside, to_json, write_whole, written_after
 from resources.atomic_write import NoRoom, full_disk_named, remove_abandoned, sync
@@ -276,7 +276,8 @@ class _Round:
         plan = self._plan()
         for message in tuple(self.messages.values()):
             refused = plan.is_refused(message)
-            if plan.is_done(message) or self._is_lost(message) or (refused and message.id in self.deliveries.done):
+            done = plan.is_done(message) or (refused and message.id in self.deliveries.done)
+            if done or self._is_lost(message) or self._is_moot(message):
                 self.outbox.finish(message)
             elif refused:
                 self.outbox.refuse(message)
@@ -294,6 +295,15 @@ class _Round:
         self.deliveries = replace(self.deliveries, pruned=now)
         with self.outbox.saved_after(self.deliveries):
             pass
+
+    def _is_moot(self, message: Message) -> bool:
+        """Whether it says that a channel is away which takes messages again, and no other is there to say it on.
+
+        It would wait for ever. That the channel was away is said by the message that it takes messages again.
+        """
+        about = [name for name in self.channels if is_about(message, name)]
+        well = all(self.deliveries.way(name).away_since is None for name in about)
+        return bool(about) and len(about) == len(self.channels) and well
 
     def _is_lost(self, message: Message) -> bool:
         if targets(message, self.rules, tuple(self.channels)) is not None:

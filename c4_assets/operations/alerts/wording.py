@@ -35,7 +35,6 @@ WELL_AGAIN = {
     Event.CHANNEL_AWAY: "Messages pass again",
 }
 
-
 ENDED = {Event.RUN_FAILED: "The run has ended"}
 """What is said instead of that where the incident is of a condition that held: a run that was slow."""
 

@@ -56,7 +56,7 @@ def met(instance: dg.DagsterInstance, service: Service, place: Place, why: str, 
 def answered(instance: dg.DagsterInstance, services: Collection[Service], place: Place) -> None:
     """Notes that services answer. It costs one look where nothing is noted."""
     keys = {f"{KEYS}{service}/{place}" for service in services}
-    if there := instance.run_storage.get_cursor_values(keys):
+    if keys and (there := instance.run_storage.get_cursor_values(keys)):
         forget_values(instance, sorted(there))
 
 

@@ -60,7 +60,12 @@ def look_at_services(
     Returns:
         What was observed, and the cursor for the next look.
     """
-    wanted = services_of(settings) if probes is None else probes
+    used = services_of(settings)
+    wanted = used if probes is None else probes
+    unused = EVENTS.keys() - used.keys()
+    # A cluster that is taken out of the settings while it is away would be away for ever: nobody asks it.
+    for place in ("watch", "steps"):
+        answered(instance, unused, place)
     away = {outage.service for outage in outages(instance, now)}
     due: dict[Service, Probe] = {
         service: probe for service, probe in wanted.items() if service in away or _is_due(service, cursor, now)
@@ -78,7 +83,7 @@ def look_at_services(
     return (
         Observation(
             holding=tuple(_condition(outage, waiting) for outage in first.values()),
-            looked_at=frozenset(str(EVENTS[service]) for service in wanted),
+            looked_at=frozenset(str(EVENTS[service]) for service in (*wanted, *unused)),
         ),
         asked,
     )
