@@ -19,10 +19,10 @@ from c4_assets.definitions import defs
 from c4_assets.operations.alerts.records import Event, Message, Severity
 from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.alerts.state import alerts_folder, outbox_of
-from c4_assets.operations.channels import open_channels
+from c4_assets.operations.channels import open_channels, operators_channels
 from c4_assets.operations.digest import Backlog, DigestFacts, Work, digest
 from c4_assets.runs.crystal_mails import pictures_of
-from c4_assets.runs.daily_digest import MOST_RUNS_READ, backlog_of, facts_of, has_channel, work_of
+from c4_assets.runs.daily_digest import MOST_RUNS_READ, backlog_of, facts_of, work_of
 from resources.archive.subscriptions import Subscriptions
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.crystals import crystals_scored
@@ -199,8 +199,11 @@ def test_reasons_are_counted_and_cut_and_the_backlogs_end_is_told() -> None:
 
 
 def test_without_a_channel_there_is_no_digest() -> None:
-    assert not has_channel(Alerts())
-    assert has_channel(Alerts.model_validate(MAIL))
+    assert operators_channels(Alerts()) == ()
+    assert operators_channels(Alerts.model_validate({"slack_token": "xoxb-1"})) == (), "it says not where to post"
+    assert operators_channels(Alerts.model_validate(MAIL)) == (), "a mail server without recipients is for subscribers"
+    mail = {"email": {**MAIL["email"], "recipients": ["op@f.org"]}, "webhook": "https://hooks.f.org/c4"}
+    assert operators_channels(Alerts.model_validate(mail)) == ("email", "webhook")
 
 
 def test_the_mail_arrives_over_smtp_with_its_pictures_and_is_ended_by_its_link(

@@ -21,6 +21,7 @@ from c4_assets.operations.alerts.rules import Route, Rules
 from c4_assets.operations.alerts.state import alerts_folder, load, outbox_of, tell
 from resources.atomic_write import NoRoom
 from resources.file_lock import locked
+from resources.settings.alerts import Alerts
 from testing.alerts import START, Listener, Site, condition
 from tests.conftest import unavailable
 
@@ -234,6 +235,29 @@ def test_several_channels_each_get_a_message_and_one_that_is_away_gets_it_later(
     post.run(HOUR)
     assert titles(slack) == ["title 1"]
     assert titles(email) == ["title 1"]
+
+
+def test_a_mail_server_for_subscribers_alone_takes_nothing_else(post: Post) -> None:
+    alerts = Alerts.model_validate(
+        {
+            "email": {"host": "localhost", "sender": "c4@facility.org"},
+            "order": ["email", "slack"],
+            "routes": [{"events": ["check-failed"], "channels": ["email"]}],
+        }
+    )
+    post.rules, slack, email = Rules.of(alerts), *post.channels
+    mail = replace(message(3), recipients=("ann@uni.org",))
+    post.outbox.put([message(1), message(2, Event.CHECK_FAILED), mail])
+    post.deliver()
+    assert (titles(slack), titles(email)) == (["title 1", "title 2"], ["title 3"])
+    slack.away = True
+    post.outbox.put([message(4)])
+    post.run(HOUR)
+    assert titles(email) == ["title 3"], "it is nobody's next channel either"
+    post.channels = [email]
+    post.outbox.put([replace(message(5), recipients=("ann@uni.org",))])
+    assert post.deliver().waiting == 1
+    assert titles(email) == ["title 3", "title 5"]
 
 
 def test_routes_choose_channels_by_event_and_by_how_bad_it_is(post: Post) -> None:

@@ -51,11 +51,11 @@ class Mailer:
 
         Raises:
             ChannelAway: it did not go out, as far as one can know.
-            MessageRefused: the server will never take it: it is too large without pictures, too.
+            MessageRefused: the server will never take it: it is too large without pictures, too; or it is for nobody.
         """
         to = message.recipients or self.settings.recipients
         if not to:
-            raise ChannelAway(f"{self.name}: nobody gets its mails. Set alerts.email.recipients.")
+            raise MessageRefused(f"{self.name}: nobody gets its mails. Set alerts.email.recipients.")
         with failures_named(self.name):
             try:
                 refused = self._send(message, to)
