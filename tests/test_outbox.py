@@ -260,6 +260,40 @@ def test_a_mail_server_for_subscribers_alone_takes_nothing_else(post: Post) -> N
     assert titles(email) == ["title 3", "title 5"]
 
 
+def to_ann(number: int, at: datetime | None = None) -> Message:
+    return replace(message(number, at=at), recipients=("ann@uni.org",))
+
+
+def test_a_full_mailbox_keeps_back_its_own_mail_alone_until_there_is_room(post: Post) -> None:
+    post.rules = Rules(routes=(Route(("email",)),))
+    email = post.channels[1]
+    email.full = frozenset({"ann@uni.org"})
+    post.outbox.put([to_ann(0), message(1), replace(message(2), recipients=("bob@uni.org",))])
+    done = post.deliver()
+    assert (titles(email), done.waiting, done.away) == (["title 1", "title 2"], 1, {})
+    asked = email.asked
+    post.run(24 * HOUR, every=5 * MINUTE)
+    assert 6 <= email.asked - asked <= 14, "each wait is twice as long"
+    email.full = frozenset()
+    post.run(4 * HOUR, every=5 * MINUTE)
+    assert titles(email) == ["title 1", "title 2", "title 0"]
+    assert post.outbox.waiting() == ()
+
+
+def test_a_mailbox_that_is_full_for_days_is_given_up_with_a_line_in_the_log(
+    post: Post, caplog: pytest.LogCaptureFixture
+) -> None:
+    email = post.channels[1]
+    email.full = frozenset({"ann@uni.org"})
+    post.outbox.put([to_ann(0)])
+    post.run(timedelta(days=4.9), every=HOUR)
+    assert len(post.outbox.waiting()) == 1
+    assert "No channel takes" not in caplog.text
+    post.run(timedelta(days=0.5), every=HOUR)
+    assert post.outbox.waiting() == ()
+    assert "No channel takes the message 'title 0'" in caplog.text
+
+
 def test_routes_choose_channels_by_event_and_by_how_bad_it_is(post: Post) -> None:
     post.rules = Rules(
         routes=(

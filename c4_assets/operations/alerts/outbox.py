@@ -13,7 +13,16 @@ from urllib.parse import quote
 from c4_assets.operations.alerts.channel import Channel
 from c4_assets.operations.alerts.deliveries import RATE, Deliveries, Way, load_deliveries
 from c4_assets.operations.alerts.plan import Plan, Step
-from c4_assets.operations.alerts.records import ChannelAway, Condition, Event, Message, Observation, Severity, Subject
+from c4_assets.operations.alerts.records import (
+    ChannelAway,
+    Condition,
+    Event,
+    Message,
+    MessagePostponed,
+    Observation,
+    Severity,
+    Subject,
+)
 from c4_assets.operations.alerts.routing import targets
 from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.alerts.stored import from_json, set_aside, to_json, write_whole, written_after
@@ -258,6 +267,12 @@ class _Round:
             failed = way.failed(str(error), next(iter(step.done)), error.retry_after, self._now())
             after = self.deliveries.with_way(step.channel, failed)
             log.warning("%s takes no messages: %s", step.channel, error)
+        except MessagePostponed as error:
+            # The channel is well. It is one person's mailbox that is not, and nobody else waits for it.
+            now = self._now()
+            after = self.deliveries.with_way(step.channel, way.sent(now))
+            after = after.with_postponed(step.channel, step.done, now)
+            log.warning("The message %r waits: %s", step.message.title, error)
         except Exception as error:
             if taken or isinstance(error, NoRoom):
                 raise

@@ -72,6 +72,8 @@ class Plan:
     def _entry(self, message: Message, channel: str, now: datetime) -> _Entry | None:
         if is_held(message, self.rules, now) or is_about(message, channel):
             return None
+        if self.deliveries.is_postponed(message.id, now):
+            return None
         wanted = targets(message, self.rules, self.names) or ()
         done = self.deliveries.done.get(message.id, ())
         serves = tuple(
