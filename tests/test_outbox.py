@@ -451,6 +451,26 @@ def test_the_only_channel_tells_once_that_it_was_away(tmp_path: Path) -> None:
         outbox.deliver([slack], Rules(), now, pause=lambda _: None, clock=lambda: 0.0)
         tell(alerts_folder(tmp_path), outbox.observation(now), Rules(), now)
     assert titles(slack) == ["title 1", "Messages pass again: slack"]
+    assert outbox.waiting() == (), "that it was away needs telling no more"
+
+
+def test_what_was_wrong_with_a_channel_is_not_told_after_it_is_well(post: Post) -> None:
+    slack, email = post.channels
+    about = condition(Event.CHANNEL_AWAY, "slack", Severity.WARNING, subjects=["slack"])
+    observed = Observation((about,), looked_at=frozenset({about.key}))
+    slack.away = email.away = True
+    post.outbox.put([message(1)])
+    post.deliver()
+    for minute in range(20):
+        tell(post.folder, observed, post.rules, START + minute * MINUTE)
+    post.run(20 * MINUTE)
+    assert {each.event for each in post.outbox.waiting()} == {Event.RUN_FAILED, Event.CHANNEL_AWAY}
+    slack.away = False
+    post.run(HOUR)
+    email.away = False
+    post.run(HOUR)
+    assert (titles(slack), titles(email)) == (["title 1"], [])
+    assert post.outbox.waiting() == ()
 
 
 def test_two_processes_do_not_deliver_at_the_same_time(post: Post) -> None:

@@ -291,7 +291,8 @@ class _Round:
         plan = self._plan()
         for message in tuple(self.messages.values()):
             refused = plan.is_refused(message)
-            if plan.is_done(message) or self._is_lost(message) or (refused and message.id in self.deliveries.done):
+            left = plan.is_done(message) or (refused and message.id in self.deliveries.done)
+            if left or plan.is_over(message, self.messages.values()) or self._is_lost(message):
                 self.outbox.finish(message)
             elif refused:
                 self.outbox.refuse(message)
