@@ -502,6 +502,26 @@ def test_what_cannot_be_read_is_set_aside_with_a_warning(
         assert f"{name} cannot be read" in caplog.text
 
 
+@pytest.mark.parametrize("garbage", [b"{", b'{"version": 99}'])
+def test_who_only_looks_leaves_what_cannot_be_read_as_it_is(
+    tmp_path: Path, garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = alerts_folder(tmp_path)
+    tell(folder, Observation((condition(Event.DISK_FILLING, "staging"),)), Rules(), START)
+    outbox = outbox_of(folder)
+    outbox.put([message(1)])
+    files = [folder / "state.json", *(folder / "outbox" / name for name in ("deliveries.json", "waiting/m0001.json"))]
+    for file in files:
+        file.write_bytes(garbage)
+    assert load(folder).state.incidents == ()
+    assert outbox.waiting() == ()
+    assert outbox.load().ways == {}
+    assert outbox.observation(START).holding == ()
+    for file in files:
+        assert file.read_bytes() == garbage
+        assert f"{file.name} cannot be read" in caplog.text
+
+
 def test_cursors_move_with_the_state_and_others_stay(tmp_path: Path) -> None:
     folder = alerts_folder(tmp_path)
     tell(folder, Observation(), Rules(), START, {"runs": "17", "ticks": "a"})

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from c4_assets.operations.alerts.stored import from_json, set_aside
+from c4_assets.operations.alerts.stored import from_json, unreadable
 
 VERSION = 1
 
@@ -178,8 +178,12 @@ def _added(before: Mapping[str, tuple[str, ...]], more: Mapping[str, Iterable[st
     return {**before, **{key: tuple(dict.fromkeys((*before.get(key, ()), *names))) for key, names in more.items()}}
 
 
-def load_deliveries(file: Path) -> Deliveries:
-    """What the outbox remembers. A file that cannot be read is set aside with a warning."""
+def load_deliveries(file: Path, as_writer: bool = False) -> Deliveries:
+    """What the outbox remembers; with a warning nothing if the file cannot be read.
+
+    Args:
+        as_writer: whether this process holds the lock: see :func:`c4_assets.operations.alerts.stored.unreadable`.
+    """
     try:
         text = file.read_bytes()
     except FileNotFoundError:
@@ -189,6 +193,6 @@ def load_deliveries(file: Path) -> Deliveries:
         if found.version != VERSION:
             raise ValueError(f"it is of version {found.version}, not {VERSION}")
     except (ValueError, RecursionError) as error:
-        set_aside(file, error)
+        unreadable(file, error, as_writer)
         return Deliveries()
     return found

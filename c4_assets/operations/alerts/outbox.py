@@ -25,7 +25,7 @@ from c4_assets.operations.alerts.records import (
 )
 from c4_assets.operations.alerts.routing import targets
 from c4_assets.operations.alerts.rules import Rules
-from c4_assets.operations.alerts.stored import from_json, set_aside, to_json, write_whole, written_after
+from c4_assets.operations.alerts.stored import from_json, to_json, unreadable, write_whole, written_after
 from resources.atomic_write import NoRoom, full_disk_named, remove_abandoned, sync
 from resources.file_lock import locked
 
@@ -103,11 +103,15 @@ class Outbox:
         write_whole(file, to_json(message))
         return True
 
-    def waiting(self) -> tuple[Message, ...]:
-        """The messages that have not left, the oldest first."""
-        return tuple(sorted(self._read(), key=lambda message: (message.at, message.id)))
+    def waiting(self, as_writer: bool = False) -> tuple[Message, ...]:
+        """The messages that have not left, the oldest first, without those that cannot be read.
 
-    def _read(self) -> Iterable[Message]:
+        Args:
+            as_writer: whether this process holds the lock: see :func:`c4_assets.operations.alerts.stored.unreadable`.
+        """
+        return tuple(sorted(self._read(as_writer), key=lambda message: (message.at, message.id)))
+
+    def _read(self, as_writer: bool) -> Iterable[Message]:
         for file in sorted(self._waiting.glob("*.json")):
             try:
                 text = file.read_bytes()
@@ -116,7 +120,7 @@ class Outbox:
             try:
                 yield from_json(Message, text)
             except (ValueError, RecursionError) as error:
-                set_aside(file, error)
+                unreadable(file, error, as_writer)
 
     def observation(self, now: datetime) -> Observation:
         """Channels that take no messages, as conditions for the next look.
@@ -157,9 +161,9 @@ class Outbox:
         except TimeoutError:
             return Delivered(waiting=sum(1 for _ in self._waiting.glob("*.json")), busy=True)
 
-    def load(self) -> Deliveries:
+    def load(self, as_writer: bool = False) -> Deliveries:
         """What is remembered of channels, and of messages that are partly sent."""
-        return load_deliveries(self._deliveries)
+        return load_deliveries(self._deliveries, as_writer)
 
     def saved_after(self, deliveries: Deliveries) -> AbstractContextManager[None]:
         """Commits what the block sends when it ends well.
@@ -211,8 +215,8 @@ class _Round:
         self.channels = {channel.name: channel for channel in channels}
         self.end = now + timedelta(seconds=seconds)
         self.paused, self.started = 0.0, clock()
-        self.messages = {message.id: message for message in outbox.waiting()}
-        self.deliveries = outbox.load().only(self.messages.keys(), self.channels.keys())
+        self.messages = {message.id: message for message in outbox.waiting(as_writer=True)}
+        self.deliveries = outbox.load(as_writer=True).only(self.messages.keys(), self.channels.keys())
         self.sent = self.refused = 0
 
     def run(self) -> Delivered:
