@@ -14,7 +14,7 @@ from c4_assets.operations.channels import operators_channels
 from c4_assets.operations.digest import CLASSIFYING, MOST_PICTURES, SPAN, Backlog, DigestFacts, Work, digest
 from c4_assets.runs.crystal_mails import pictures_of
 from c4_assets.runs.executors import EXECUTORS
-from c4_assets.runs.jobs import schedule
+from c4_assets.runs.jobs import requested_run, schedule
 from c4_assets.runs.metadata import MODEL_COMPUTED_KEY
 from c4_assets.runs.own_runs import is_of_c4
 from c4_assets.runs.step_failures import CPU_RETRIES, translate_errors
@@ -135,4 +135,4 @@ def daily_digest() -> dg.RunRequest | dg.SkipReason:
     """Each morning, the digest of the last 24 hours, where there is a channel for it."""
     if not operators_channels(SETTINGS.alerts):
         return dg.SkipReason("No channel is set up (section alerts), so there is nobody to tell.")
-    return dg.RunRequest()
+    return requested_run()
