@@ -131,8 +131,8 @@ tell_digest = dg.JobDefinition(
 
 
 @schedule(tell_digest, f"0 {SETTINGS.alerts.digest_at} * * *", SETTINGS.alerts.time_zone)
-def daily_digest() -> dg.RunRequest | dg.SkipReason:
+def daily_digest(settings: dg.ResourceParam[Settings]) -> dg.RunRequest | dg.SkipReason:
     """Each morning, the digest of the last 24 hours, where there is a channel for it."""
-    if not operators_channels(SETTINGS.alerts):
+    if not operators_channels(settings.alerts):
         return dg.SkipReason("No channel is set up (section alerts), so there is nobody to tell.")
     return requested_run()
