@@ -41,7 +41,9 @@ _PATTERNS = (
     # addresses, and met: up to the last @ before a slash, or else up to the first @ behind one. Stars are no password.
     _Pattern(
         ("://",),
-        re.compile(r"(://[^\s:/@'\"]{0,200}:)(?!\*+@)(?!\d+(?:[/\s]|$))(?:[^\s/?#'\"]{0,400}(?=@)|[^\s@'\"]{1,400}(?=@))"),
+        re.compile(
+            r"(://[^\s:/@'\"]{0,200}:)(?!\*+@)(?!\d+(?:[/\s]|$))(?:[^\s/?#'\"]{0,400}(?=@)|[^\s@'\"]{1,400}(?=@))"
+        ),
     ),
     _Pattern(
         ("=",),

@@ -42,6 +42,7 @@ class SmtpServer:
     Attributes:
         refusal: answered to each mail instead of taking it, such as ``451 Try later``.
         refused: addresses that nobody has here: 550.
+        full: addresses whose mailbox takes nothing now, and what is answered of them, such as ``452 Mailbox full``.
         silent_at_quit: whether it leaves a client without an answer when that takes its leave.
     """
 
@@ -50,6 +51,7 @@ class SmtpServer:
         self.received: list[Mail] = []
         self.refusal = ""
         self.refused: set[str] = set()
+        self.full: dict[str, str] = {}
         self.silent_at_quit = False
         self._accounts = dict(accounts)
 
@@ -59,6 +61,8 @@ class SmtpServer:
         """Called by aiosmtpd for each recipient."""
         if address in self.refused:
             return "550 5.1.1 No such user here"
+        if address in self.full:
+            return self.full[address]
         envelope.rcpt_tos.append(address)
         return "250 OK"
 

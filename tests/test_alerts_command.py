@@ -109,3 +109,5 @@ def test_open_incidents_are_listed_with_their_key_and_whether_they_were_told(hom
     shown = alerts("list").output
     assert "1 incident open." in shown
     assert "Runs fail. (run-failed:score_images, 2 times, not told yet)" in shown
+    tell(alerts_folder(home), Observation(recovered=frozenset({failed.key})), Rules(), datetime.now(UTC))
+    assert "Nothing is wrong that C4 knows of." in alerts("list").output, "it has ended, and is not yet told"

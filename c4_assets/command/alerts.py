@@ -69,7 +69,7 @@ def list_() -> None:
     settings = Settings.from_environment()
     folder = alerts_folder(settings.home)
     zone = ZoneInfo(settings.alerts.time_zone)
-    incidents = load(folder).state.incidents
+    incidents = [each for each in load(folder).state.incidents if each.ended is None]
     typer.echo(f"{_count(len(incidents), 'incident')} open." if incidents else "Nothing is wrong that C4 knows of.")
     for incident in incidents:
         typer.echo(f"  {_incident(incident, zone)}")

@@ -164,6 +164,7 @@ def _opened(settings: Settings) -> "dg.DagsterInstance":
 
 def _channel_checks(settings: Settings, send_test: bool) -> list[Check]:
     from c4_assets.command.alerts import NO_CHANNEL, opened_channels, test_message
+    from c4_assets.operations.alerts.rules import for_subscribers
     from c4_assets.operations.alerts.state import alerts_folder, outbox_of
     from c4_assets.operations.doctor.channels import channel_checks
 
@@ -172,6 +173,7 @@ def _channel_checks(settings: Settings, send_test: bool) -> list[Check]:
         lambda: outbox_of(alerts_folder(settings.home)).load().ways,
         NO_CHANNEL,
         test_message if send_test else None,
+        for_subscribers(settings.alerts),
     )
 
 

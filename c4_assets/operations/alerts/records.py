@@ -158,3 +158,10 @@ class ChannelAway(Exception):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(redacted(message))
         self.retry_after = retry_after
+
+
+class MessagePostponed(Exception):
+    """A channel is there, but the person whom a message is for takes nothing now: the mailbox is full, say.
+
+    The text names the channel, and has no secret.
+    """

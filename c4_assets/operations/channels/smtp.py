@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 
-from c4_assets.operations.alerts.records import ChannelAway, Message
+from c4_assets.operations.alerts.records import ChannelAway, Message, MessagePostponed
 from c4_assets.operations.channels.mail import compose
-from c4_assets.operations.channels.sending import TIMEOUT_S, MessageRefused, failures_named, within
+from c4_assets.operations.channels.sending import TIMEOUT_S, MessageRefused, failures_named, reason_of, within
 from c4_assets.operations.channels.words import DEFAULT_PLACE, Place, cleaned
 from resources.settings.alerts import Email
 
@@ -21,6 +21,9 @@ PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 TOO_LARGE = 552
 """What mail servers answer to a mail that is larger than they take (RFC 1870)."""
+
+GOING_DOWN = 421
+"""What a mail server may answer to anything: it is the server that takes nothing now, and no recipient."""
 
 IN_ALL_S = 30
 """Seconds for one mail in all: a server may search its pictures for malware before it takes it."""
@@ -51,11 +54,12 @@ class Mailer:
 
         Raises:
             ChannelAway: it did not go out, as far as one can know.
-            MessageRefused: the server will never take it: it is too large without pictures, too.
+            MessagePostponed: a message's own recipients take nothing now: a full mailbox, or greylisting.
+            MessageRefused: the server will never take it: it is too large without pictures, too; or it is for nobody.
         """
         to = message.recipients or self.settings.recipients
         if not to:
-            raise ChannelAway(f"{self.name}: nobody gets its mails. Set alerts.email.recipients.")
+            raise MessageRefused(f"{self.name}: nobody gets its mails. Set alerts.email.recipients.")
         with failures_named(self.name):
             try:
                 refused = self._send(message, to)
@@ -78,8 +82,11 @@ class Mailer:
         try:
             return within(self.in_all, lambda: self._hand_over(mail, to))
         except smtplib.SMTPRecipientsRefused as error:
-            if not message.recipients or any(code < 500 for code, _ in error.recipients.values()):
+            codes = {code for code, _ in error.recipients.values()}
+            if not message.recipients or GOING_DOWN in codes:
                 raise
+            if any(code < 500 for code in codes):
+                raise MessagePostponed(f"{self.name}: {reason_of(error)}.") from None
             return error.recipients.keys()
 
     def _hand_over(self, mail: EmailMessage, to: tuple[str, ...]) -> Collection[str]:

@@ -11,7 +11,7 @@ from c4_assets.operations.alerts.outbox import Delivered
 from c4_assets.operations.alerts.records import Event, Observation, Severity
 from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.alerts.state import alerts_folder, load, outbox_of, tell
-from c4_assets.operations.channels import open_channels
+from c4_assets.operations.channels import open_channels, operators_channels
 from c4_assets.runs.watch.heartbeat import beat, is_due
 from c4_assets.runs.watch.look import look
 from resources.redaction import redacted
@@ -29,8 +29,8 @@ DELIVER_S = 30
 
 
 def is_set_up(settings: Settings) -> bool:
-    """Whether anybody is to hear of anything."""
-    return bool(open_channels(settings.alerts)) or settings.alerts.heartbeat_url is not None
+    """Whether operators are to hear of anything."""
+    return bool(operators_channels(settings.alerts)) or settings.alerts.heartbeat_url is not None
 
 
 def watch(instance: dg.DagsterInstance, settings: Settings, now: datetime) -> str:
