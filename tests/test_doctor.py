@@ -736,6 +736,6 @@ def test_a_test_message_is_sent_when_asked_for_and_a_channel_that_refuses_it_is_
 
 def test_a_mail_server_without_recipients_is_no_messenger_for_operators(place: Place) -> None:
     place.set(C4_ALERTS_EMAIL__HOST="127.0.0.1", C4_ALERTS_EMAIL__PORT="9", C4_ALERTS_EMAIL__SENDER="c4@facility.org")
-    seen = [each for each in findings(look_around(patience=PATIENCE_S, send_test=True)) if "messengers" in each.id]
-    assert [(each.id, each.verdict) for each in seen] == [("messengers", WARNED)]
+    seen = [each for each in findings(look_around(patience=PATIENCE_S, send_test=True)) if "channels" in each.id]
+    assert [(each.id, each.verdict) for each in seen] == [("channels", WARNED)]
     assert "alerts.email.recipients" in seen[0].fix
