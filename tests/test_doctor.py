@@ -734,7 +734,7 @@ def test_a_test_message_is_sent_when_asked_for_and_a_channel_that_refuses_it_is_
     assert "pl4nted-secret" not in as_printed(list(refused.values()))
 
 
-def test_a_mail_server_without_recipients_is_no_messenger_for_operators(place: Place) -> None:
+def test_a_mail_server_without_recipients_is_no_channel_for_operators(place: Place) -> None:
     place.set(C4_ALERTS_EMAIL__HOST="127.0.0.1", C4_ALERTS_EMAIL__PORT="9", C4_ALERTS_EMAIL__SENDER="c4@facility.org")
     seen = [each for each in findings(look_around(patience=PATIENCE_S, send_test=True)) if "channels" in each.id]
     assert [(each.id, each.verdict) for each in seen] == [("channels", WARNED)]
