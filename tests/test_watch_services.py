@@ -29,6 +29,10 @@ from dagster._daemon.types import DaemonHeartbeat
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
 from c4_assets.operations.disks import GB, Room, severity_of
+from c4_assets.operations.metrics.catalogue import Sample
+from c4_assets.runs.instance_health import ticks
+from c4_assets.runs.metrics import dagster_samples
+from c4_assets.runs.ticking import SCHEDULES, SENSORS
 from c4_assets.runs.watch.bounded import answers_within
 from c4_assets.runs.watch.daemons import look_at_daemons, look_at_ticks
 from c4_assets.runs.watch.idle import look_at_imaging
@@ -255,9 +259,10 @@ def test_a_daemon_that_gives_no_sign_of_life_is_told(on_disk: tuple[Settings, dg
     assert look_at_daemons(instance, NOW - timedelta(minutes=25)).holding == ()
 
 
-def instigator(name: str, kind: InstigatorType, every: int = 30) -> InstigatorState:
+def instigator(name: str, kind: InstigatorType, every: int = 30, location: str = "c4") -> InstigatorState:
     """The state of a sensor or schedule that is on, as the daemon keeps it."""
-    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("c4"), "__repository__"), name)
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__")
+    origin = RemoteInstigatorOrigin(repository, name)
     is_sensor = kind is InstigatorType.SENSOR
     data = SensorInstigatorData(min_interval=every) if is_sensor else ScheduleInstigatorData(cron_schedule="0 6 * * *")
     return InstigatorState(origin, kind, InstigatorStatus.RUNNING, data)
@@ -317,6 +322,34 @@ def test_sensors_and_schedules_that_fail_or_stall_are_told_and_one_failure_of_wh
     for state in (hourly, thrice, stalled, daily):
         ticked(instance, state, timedelta(), TickStatus.SKIPPED)
     assert look_at_ticks(instance, NOW).holding == ()
+
+
+def test_what_is_left_of_a_sensor_that_was_renamed_or_moved_is_told_by_nobody_and_the_newer_one_counts(
+    tmp_path: Path,
+) -> None:
+    hour = timedelta(hours=1)
+    with dagster_instance(Settings(home=tmp_path / "home")) as instance:
+        renamed = instigator("poll_inspections", InstigatorType.SENSOR)
+        moved = instigator("new_inspections", InstigatorType.SENSOR, location="c4_assets.definitions")
+        now_here = instigator("new_inspections", InstigatorType.SENSOR)
+        for state in (renamed, moved, now_here):
+            instance.add_instigator_state(state)
+        for state in (renamed, moved):
+            for number in range(3):
+                ticked(instance, state, 48 * hour + number * timedelta(minutes=1), TickStatus.FAILURE)
+        ticked(instance, now_here, timedelta(), TickStatus.SKIPPED)
+        assert look_at_ticks(instance, NOW) == Observation(looked_at=frozenset({"sensor-failed:"}))
+        (stray,) = ticks(instance, {"new_inspections"}, NOW)
+        assert stray.what.startswith("poll_inspections has a state"), "of a rename a person is told once who asks"
+        told = [sample for sample in dagster_samples(instance) if sample.name == "c4_tick_failed"]
+        assert told == [Sample("c4_tick_failed", 0.0, ("sensor", "new_inspections"))]
+
+
+def test_the_names_of_sensors_and_schedules_are_those_of_the_code_location() -> None:
+    from c4_assets.definitions import defs
+
+    assert {each.name for each in defs.sensors or ()} == SENSORS
+    assert {each.name for each in defs.schedules or ()} == SCHEDULES
 
 
 def test_a_part_of_the_watch_that_fails_keeps_no_other_from_looking_and_is_told(
