@@ -37,7 +37,7 @@ from c4_assets.runs.watch.bounded import answers_within
 from c4_assets.runs.watch.daemons import look_at_daemons, look_at_ticks
 from c4_assets.runs.watch.idle import look_at_imaging
 from c4_assets.runs.watch.look import look, look_at_disks
-from c4_assets.runs.watch.outages import BELIEVED_FOR, outages
+from c4_assets.runs.watch.outages import BELIEVED_FOR, met_by_step, outages
 from c4_assets.runs.watch.services import look_at_services
 from resources.imaging_database.register import NewImage, register_inspection
 from resources.settings import Settings
@@ -67,7 +67,7 @@ def elsewhere(settings: Settings, **changes: Any) -> Settings:
 def test_services_that_answer_are_asked_at_intervals_and_nothing_holds(facility: Facility) -> None:
     facility.add_plate("P1", {"a.jpg": photograph(1)})
     seen, cursor = look_at_services(facility.instance, facility.settings, {}, NOW)
-    assert seen == Observation(looked_at=frozenset({"database-away", "store-away"}))
+    assert seen == Observation(looked_at=frozenset({"database-away", "store-away", "slurm-away"}))
     later = NOW + timedelta(minutes=2)
     _, after = look_at_services(facility.instance, facility.settings, cursor, later)
     assert after["database"] == later.isoformat()
@@ -117,6 +117,18 @@ def test_a_cluster_without_its_commands_is_away(facility: Facility, tmp_path: Pa
     assert keys(seen) == ["slurm-away"]
 
 
+def test_an_outage_of_a_service_that_is_no_longer_in_the_settings_ends(facility: Facility, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with_slurm = elsewhere(facility.settings, slurm={"folder": tmp_path, "commands": tmp_path / "empty"})
+    look_at_services(facility.instance, with_slurm, {}, NOW)
+    met_by_step(facility.instance, "slurm", "sbatch is not there")
+    assert len(outages(facility.instance, NOW)) == 2
+    seen, _ = look_at_services(facility.instance, facility.settings, {}, NOW)
+    assert seen.holding == ()
+    assert "slurm-away" in seen.looked_at, "so that its incident ends"
+    assert outages(facility.instance, NOW) == [], "failed runs are told again"
+
+
 def test_a_service_that_hangs_holds_up_a_look_for_seconds_and_is_not_asked_twice_at_once(facility: Facility) -> None:
     with listener(say_nothing) as port:
         hung = elsewhere(facility.settings, database={"url": f"postgresql+psycopg2://c4@127.0.0.1:{port}/lims"})
@@ -162,8 +174,6 @@ def test_what_a_backfills_step_has_met_is_told_until_a_step_meets_it_no_more(fac
 
 
 def test_a_database_that_a_step_could_not_reach_is_well_when_a_step_has_reached_it(facility: Facility) -> None:
-    from c4_assets.runs.watch.outages import met_by_step
-
     facility.add_plate("P1", {"a.jpg": photograph(1)})
     met_by_step(facility.instance, "database", "from this node there is no way")
     assert len(outages(facility.instance, datetime.now(UTC))) == 1

@@ -7,7 +7,7 @@ import dagster as dg
 from dagster import DagsterRunStatus as Status
 
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity, Subject
-from c4_assets.runs.watch.outages import Outage, answered, met, outages
+from c4_assets.runs.watch.outages import PLACES, Outage, answered, met, outages
 from c4_assets.runs.watch.probes import NAMES, PROBES, Probe, ask
 from c4_assets.runs.watch.subjects import name_of, partitions_of
 from resources.errors import Service
@@ -60,7 +60,12 @@ def look_at_services(
     Returns:
         What was observed, and the cursor for the next look.
     """
-    wanted = services_of(settings) if probes is None else probes
+    had = services_of(settings)
+    wanted = had if probes is None else probes
+    gone: list[Service] = [service for service in PROBES if service not in had]
+    if gone:
+        for place in PLACES:  # nobody asks it any more, and it would be away for ever
+            answered(instance, gone, place)
     away = {outage.service for outage in outages(instance, now)}
     due: dict[Service, Probe] = {
         service: probe for service, probe in wanted.items() if service in away or _is_due(service, cursor, now)
@@ -78,7 +83,7 @@ def look_at_services(
     return (
         Observation(
             holding=tuple(_condition(outage, waiting) for outage in first.values()),
-            looked_at=frozenset(str(EVENTS[service]) for service in wanted),
+            looked_at=frozenset(map(str, EVENTS.values())),
         ),
         asked,
     )
