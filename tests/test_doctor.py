@@ -246,7 +246,12 @@ def full_disk(place: Place) -> None:
         place.monkeypatch.setattr(os, "statvfs", of_a_file_system)
     else:
         place.stack.callback(subprocess.run, ["umount", str(folder)], check=True)
+        (folder / "images").write_bytes(b"0" * 900_000)
     place.set(C4_SCRATCH=folder)
+
+
+def logs_elsewhere(place: Place) -> None:
+    place.set(C4_LOGS_FOLDER=place.home.parent / "logs-mount")
 
 
 def no_inodes(place: Place) -> None:
@@ -453,6 +458,7 @@ BROKEN: dict[Callable[[Place], None], tuple[str, Verdict, str, str]] = {
     writable_settings: ("configuration.permissions", FAILED, "others may change it", "chmod go-w"),
     missing_folder: ("folders.scratch", FAILED, "is not there", "mkdir -p"),
     full_disk: ("folders.scratch.space", FAILED, "0.0 GB free", "Make room"),
+    logs_elsewhere: ("folders.logs", FAILED, "is not there", "mkdir -p"),
     no_inodes: ("folders.home.inodes", FAILED, "0% of inodes", "du --inodes"),
     no_locks: ("folders.home", FAILED, "home, data, scratch", "mount it with them"),
     not_upgraded: ("database.migrations", FAILED, "another release", "c4 db upgrade"),

@@ -13,9 +13,10 @@ import typer
 from c4_assets.command.console import console
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.models.active import ActiveModels
+from c4_assets.operations.disks import places
 from c4_assets.operations.metrics.catalogue import Sample
 from c4_assets.operations.metrics.counted import Kept
-from c4_assets.operations.metrics.disks import places, room
+from c4_assets.operations.metrics.disks import room
 from c4_assets.operations.metrics.images import HISTORY_EVERY_S, WINDOW_EVERY_S, ImageFigures
 from c4_assets.operations.metrics.messages import alert_samples
 from c4_assets.operations.metrics.sources import Source, Sources
