@@ -246,7 +246,12 @@ def full_disk(place: Place) -> None:
         place.monkeypatch.setattr(os, "statvfs", of_a_file_system)
     else:
         place.stack.callback(subprocess.run, ["umount", str(folder)], check=True)
+        (folder / "images").write_bytes(b"0" * 900_000)
     place.set(C4_SCRATCH=folder)
+
+
+def logs_elsewhere(place: Place) -> None:
+    place.set(C4_LOGS_FOLDER=place.home.parent / "logs-mount")
 
 
 def no_inodes(place: Place) -> None:
@@ -343,14 +348,16 @@ def state(name: str, status: InstigatorStatus = InstigatorStatus.RUNNING) -> Ins
 
 def ticked(place: Place, name: str, status: TickStatus, error: str = "", count: int = 1) -> None:
     with place.instance() as instance:
-        instance.add_instigator_state(of := state(name))
+        of = state(name)
+        if instance.get_instigator_state(of.instigator_origin_id, of.selector_id) is None:
+            instance.add_instigator_state(of)
         for number in range(count):
             tick = TickData(
                 instigator_origin_id=of.instigator_origin_id,
                 instigator_name=name,
                 instigator_type=InstigatorType.SENSOR,
                 status=status,
-                timestamp=time.time() - 60 + number,
+                timestamp=time.time() - (1 if status is TickStatus.STARTED else 60 - number),
                 selector_id=of.selector_id,
                 error=SerializableErrorInfo(error, [], "C4Error") if error else None,
             )
@@ -365,6 +372,15 @@ def stopped_sensor(place: Place) -> None:
 def failing_tick(place: Place) -> None:
     said = "The imaging database postgresql://c4:pl4nted-secret@lims/x does not answer."
     ticked(place, "new_inspections", TickStatus.FAILURE, said, 3)
+
+
+def failing_tick_while_one_is_at_work(place: Place) -> None:
+    failing_tick(place)
+    ticked(place, "new_inspections", TickStatus.STARTED)
+
+
+def one_failed_tick_of_many(place: Place) -> None:
+    ticked(place, "lost_runs", TickStatus.FAILURE, "The storage was away.")
 
 
 def renamed_sensor(place: Place) -> None:
@@ -442,6 +458,7 @@ BROKEN: dict[Callable[[Place], None], tuple[str, Verdict, str, str]] = {
     writable_settings: ("configuration.permissions", FAILED, "others may change it", "chmod go-w"),
     missing_folder: ("folders.scratch", FAILED, "is not there", "mkdir -p"),
     full_disk: ("folders.scratch.space", FAILED, "0.0 GB free", "Make room"),
+    logs_elsewhere: ("folders.logs", FAILED, "is not there", "mkdir -p"),
     no_inodes: ("folders.home.inodes", FAILED, "0% of inodes", "du --inodes"),
     no_locks: ("folders.home", FAILED, "home, data, scratch", "mount it with them"),
     not_upgraded: ("database.migrations", FAILED, "another release", "c4 db upgrade"),
@@ -457,6 +474,8 @@ BROKEN: dict[Callable[[Place], None], tuple[str, Verdict, str, str]] = {
     shut_pool: ("dagster.pools", FAILED, "imaging_database has the limit 0", "4 by default"),
     stopped_sensor: ("dagster.ticks", FAILED, "new_inspections is stopped", "Start it again"),
     failing_tick: ("dagster.ticks", FAILED, "its last 3 ticks have failed", "does not answer"),
+    failing_tick_while_one_is_at_work: ("dagster.ticks", FAILED, "its last 3 ticks have failed", "does not answer"),
+    one_failed_tick_of_many: ("dagster.ticks", WARNED, "its last tick has failed", "was away"),
     renamed_sensor: ("dagster.ticks", WARNED, "poll_inspections has a state", "was renamed"),
     lacking_yaml: ("dagster.yaml", FAILED, "lacks", "c4 config --dagster-yaml"),
     yaml_of_other_settings: ("dagster.yaml", WARNED, "other settings", "c4 doctor --fix"),
@@ -616,9 +635,9 @@ def test_each_daemon_that_lives_is_told_from_one_that_is_dead(place: Place) -> N
         needed = len(instance.get_required_daemon_types())
         assert (well.verdict, well.what) == (PASSED, f"all {needed} daemons live")
         assert needed >= 7
-        dead = list(daemons(instance, now + timedelta(minutes=6)))
+        dead = list(daemons(instance, now + timedelta(minutes=11)))
         assert [each.verdict for each in dead] == [FAILED] * needed
-        assert "is silent for 6 minutes" in dead[0].what
+        assert "is silent for 11 minutes" in dead[0].what
 
 
 def seen(*verdicts: Verdict) -> list[Finding]:

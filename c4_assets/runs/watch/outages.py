@@ -27,6 +27,8 @@ SERVICE_KEY = "service that does not answer"
 Place = Literal["watch", "steps"]
 """Who has met it: the watch, beside the daemon, or steps, which may run on machines that reach less."""
 
+PLACES: tuple[Place, ...] = ("watch", "steps")
+
 BELIEVED_FOR = timedelta(minutes=15)
 """Time for which a note of a step is believed: a step that waits looks again after five minutes at most."""
 

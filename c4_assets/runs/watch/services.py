@@ -7,7 +7,7 @@ import dagster as dg
 from dagster import DagsterRunStatus as Status
 
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity, Subject
-from c4_assets.runs.watch.outages import Outage, answered, met, outages
+from c4_assets.runs.watch.outages import PLACES, Outage, answered, met, outages
 from c4_assets.runs.watch.probes import NAMES, PROBES, Probe, ask
 from c4_assets.runs.watch.subjects import name_of, partitions_of
 from resources.errors import Service
@@ -60,12 +60,12 @@ def look_at_services(
     Returns:
         What was observed, and the cursor for the next look.
     """
-    used = services_of(settings)
-    wanted = used if probes is None else probes
-    unused = EVENTS.keys() - used.keys()
+    had = services_of(settings)
+    wanted = had if probes is None else probes
     # A cluster that is taken out of the settings while it is away would be away for ever: nobody asks it.
-    for place in ("watch", "steps"):
-        answered(instance, unused, place)
+    if gone := [service for service in EVENTS if service not in had]:
+        for place in PLACES:
+            answered(instance, gone, place)
     away = {outage.service for outage in outages(instance, now)}
     due: dict[Service, Probe] = {
         service: probe for service, probe in wanted.items() if service in away or _is_due(service, cursor, now)
@@ -83,7 +83,7 @@ def look_at_services(
     return (
         Observation(
             holding=tuple(_condition(outage, waiting) for outage in first.values()),
-            looked_at=frozenset(str(EVENTS[service]) for service in (*wanted, *unused)),
+            looked_at=frozenset(str(EVENTS[service]) for service in (*wanted, *gone)),
         ),
         asked,
     )
