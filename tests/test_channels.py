@@ -446,6 +446,15 @@ def test_a_mail_that_is_too_large_goes_out_without_its_pictures() -> None:
         assert len(server.received) == 1
 
 
+def test_a_mail_that_is_too_large_takes_no_longer_than_another_one() -> None:
+    with smtp_server(largest=30_000) as server:
+        server.thinks_s = 1
+        mailer = Mailer("email", email_settings(server), in_all=1.5)
+        assert "did not answer in time" in str(away(mailer, message(pictures=(Picture("A1.jpg", b"x" * 40_000),)))), (
+            "each of its two sends takes a second"
+        )
+
+
 def test_what_is_too_large_for_a_web_server_is_refused_and_its_channel_is_not_away(web: HttpReceiver) -> None:
     web.answer = Answer(413)
     with pytest.raises(MessageRefused, match="too large"):

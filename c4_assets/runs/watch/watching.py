@@ -24,8 +24,8 @@ SEEN = "watch/"
 
 HEARTBEAT = "heartbeat"
 
-DELIVER_S = 30
-"""No send begins later than so long after a round of deliveries: a tick may take a minute."""
+DELIVER_S = 15
+"""No send begins later than so long after its round of deliveries: a tick may take a minute, and a mail half of it."""
 
 
 def is_set_up(settings: Settings) -> bool:
