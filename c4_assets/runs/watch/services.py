@@ -63,7 +63,8 @@ def look_at_services(
     had = services_of(settings)
     wanted = had if probes is None else probes
     # A cluster that is taken out of the settings while it is away would be away for ever: nobody asks it.
-    if gone := [service for service in EVENTS if service not in had]:
+    gone: list[Service] = [service for service in EVENTS if service not in had]
+    if gone:
         for place in PLACES:
             answered(instance, gone, place)
     away = {outage.service for outage in outages(instance, now)}
