@@ -228,7 +228,7 @@ def test_a_run_that_hangs_is_told_and_so_is_that_it_has_ended(facility: Facility
         run.start()
         try:
             assert begun.wait(30)
-            deployment.let_pass(4 * HOURS, every=HOURS)
+            deployment.let_pass(5 * HOURS, every=HOURS)
         finally:
             over.set()
             run.join(60)
