@@ -228,7 +228,7 @@ def test_a_run_that_hangs_is_told_and_so_is_that_it_has_ended(facility: Facility
         run.start()
         try:
             assert begun.wait(30)
-            deployment.let_pass(4 * HOURS, every=HOURS)
+            deployment.let_pass(5 * HOURS, every=HOURS)
         finally:
             over.set()
             run.join(60)
@@ -355,19 +355,19 @@ def test_of_an_hour_in_which_slack_answers_500_each_message_arrives_once(facilit
     outbox = outbox_of(alerts_folder(facility.settings.home))
     slack.broken = True
     fails(facility, ConfigurationError("the share is another one"))
-    deployment.let_pass(20 * MINUTES)
+    deployment.let_pass(20 * MINUTES, every=MINUTES)
     fails(facility, DataError("the plate has no wells"))
-    deployment.let_pass(20 * MINUTES)
+    deployment.let_pass(20 * MINUTES, every=MINUTES)
     moved = facility.images.with_name("moved")
     facility.images.rename(moved)
-    deployment.let_pass(20 * MINUTES)
+    deployment.let_pass(20 * MINUTES, every=MINUTES)
     waiting = {message.title for message in outbox.waiting()}
     (of_slack,) = [title for title in waiting if "The channel slack takes no messages" in title]
     assert len(waiting) == 4, "and three things"
     assert len(slack.receiver.received) > 3, "it was asked again and again"
     assert slack.taken == []
     slack.broken = False
-    deployment.let_pass(20 * MINUTES)
+    deployment.let_pass(20 * MINUTES, every=MINUTES)
     # That it is away makes no sense on Slack itself: it goes with the message that it takes messages again.
     expected = waiting - {of_slack} | {"Messages pass again: slack"}
     first_lines = [each.splitlines()[0] for each in slack.texts()]
