@@ -6,7 +6,7 @@ import dagster as dg
 
 from c4_assets.runs.jobs import sensor
 from c4_assets.runs.watch.watching import NOT_SET_UP, deliver, is_set_up
-from resources.redaction import redacted
+from resources.redaction import beginning
 from resources.settings import Settings
 
 INTERVAL_S = 15
@@ -19,4 +19,4 @@ def messages(_context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Se
         return dg.SkipReason(NOT_SET_UP)
     done = deliver(settings, datetime.now(UTC))
     away = "".join(f" {name} takes no messages: {done.errors.get(name, '')}" for name in done.away)
-    return dg.SkipReason(redacted(f"{done.sent} messages were sent, {done.waiting} wait.{away}"[:2000]))
+    return dg.SkipReason(beginning(f"{done.sent} messages were sent, {done.waiting} wait.{away}", 2000))

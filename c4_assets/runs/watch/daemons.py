@@ -13,6 +13,7 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick,
 
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity, Subject
 from c4_assets.runs.own_runs import CODE_LOCATION_MODULE, CODE_LOCATION_NAME
+from resources.redaction import beginning
 
 SILENT_AFTER = timedelta(minutes=10)
 """Silence of a daemon that is told. They beat every 30 s; a busy one was seen to take minutes."""
@@ -78,7 +79,7 @@ def _trouble(instance: dg.DagsterInstance, state: InstigatorState, now: datetime
     every = _interval(state)
     if failed and (len(failed) >= FAILURES_BORNE or not is_sensor or every >= OFTEN):
         error = failed[0].error
-        why = " ".join(error.message.split())[:500] if error else "it was ended"
+        why = beginning(" ".join(error.message.split()), 500) if error else "it was ended"
         times = f", {len(failed)} times in a row" if len(failed) > 1 else ""
         words = f"The {kind} {state.name} failed{times}: {why}"
         since = datetime.fromtimestamp(failed[-1].timestamp, UTC)

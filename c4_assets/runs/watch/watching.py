@@ -14,7 +14,7 @@ from c4_assets.operations.alerts.state import alerts_folder, load, outbox_of, te
 from c4_assets.operations.channels import open_channels
 from c4_assets.runs.watch.heartbeat import beat, is_due
 from c4_assets.runs.watch.look import look
-from resources.redaction import redacted
+from resources.redaction import beginning
 from resources.settings import Settings
 
 NOT_SET_UP = "No alerts are set up: the section alerts of the settings names no channel and no heartbeat_url."
@@ -98,4 +98,4 @@ def _said(folder: Path, observation: Observation) -> str:
         said += f": {'; '.join(incident.condition.summary for incident in open_now[:3])}"
     happened = f" {len(observation.occurred)} things have happened since the last look." if observation.occurred else ""
     queue = f" {waiting} messages wait to be sent." if waiting else ""
-    return redacted(f"{said.rstrip('.')}.{happened}{queue}"[:2000])
+    return beginning(f"{said.rstrip('.')}.{happened}{queue}", 2000)
