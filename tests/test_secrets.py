@@ -354,7 +354,10 @@ def printed_by(trouble: Trouble, *call: str, seen: tuple[int, ...] = (0, 1)) -> 
     before, output, code = trouble.printed.tell(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(output):
         for name, value in variables.items():
-            patch.delenv(name, raising=False) if value is None else patch.setenv(name, value)
+            if value is None:
+                patch.delenv(name, raising=False)
+            else:
+                patch.setenv(name, value)
         patch.setattr("os._exit", sys.exit)  # `c4 doctor` does not wait for its threads
         patch.setattr(sys, "argv", ["c4", *arguments])
         try:
@@ -533,7 +536,7 @@ def pages(trouble: Trouble) -> str:
             answers |= {f"events of {run_id}": ask(EVENTS, run=run_id) for run_id in run_ids}
     assert '"RepositoryLocation"' in answers["location"], answers["location"]
     assert "library:" in str(answers) + str(shown)
-    for name in ("instance",):
+    for name in ("ticks", "instance"):
         assert HIDDEN in answers[name], f"nothing was taken out of {name}: {answers[name]}"
     return "\n".join([*shown, *answers.values()])
 
