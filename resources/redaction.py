@@ -190,6 +190,11 @@ def redacted(text: str) -> str:
     return registered.redactor.redacted(text)
 
 
+def beginning(text: str, characters: int) -> str:
+    """The first characters of a text without secrets. Secrets are taken out first: half of one is not recognised."""
+    return redacted(text)[:characters]
+
+
 class SecretsTakenOut(Exception):
     """Stands for an error that held a secret, or whose causes did: its text is theirs, with the lines they are from."""
 

@@ -7,7 +7,7 @@ import dagster as dg
 from c4_assets.operations.channels import open_channels
 from c4_assets.runs.jobs import sensor
 from c4_assets.runs.watch.watching import deliver
-from resources.redaction import redacted
+from resources.redaction import beginning
 from resources.settings import Settings
 
 INTERVAL_S = 15
@@ -20,4 +20,4 @@ def messages(_context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Se
         return dg.SkipReason("No channel is set up (section alerts), so nothing is sent.")
     done = deliver(settings, datetime.now(UTC))
     away = "".join(f" {name} takes no messages: {done.errors.get(name, '')}" for name in done.away)
-    return dg.SkipReason(redacted(f"{done.sent} messages were sent, {done.waiting} wait.{away}"[:2000]))
+    return dg.SkipReason(beginning(f"{done.sent} messages were sent, {done.waiting} wait.{away}", 2000))

@@ -17,6 +17,7 @@ from c4_assets.runs.lost_runs import end_lost_runs, find_lost_runs, free_slots
 from c4_assets.runs.pools import POOLS
 from c4_assets.runs.ticking import SILENT_AFTER, Ticking, all_kept, in_use
 from resources.findings import Finding, Verdict
+from resources.redaction import beginning
 
 SECTION = "Dagster"
 
@@ -144,7 +145,7 @@ def _why(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     said = next((line for line in lines if "environment variable" in line), lines[0])
     said = said[said.find("You have attempted") :] if "You have attempted" in said else said
-    return f"{said[:300].rstrip('.')}. See runs.dagster_storage, and dagster.yaml there."
+    return f"{beginning(said, 300).rstrip('.')}. See runs.dagster_storage, and dagster.yaml there."
 
 
 def daemons(instance: dg.DagsterInstance, now: datetime) -> Iterator[Finding]:

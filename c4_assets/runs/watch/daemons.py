@@ -10,6 +10,7 @@ import dagster as dg
 
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity, Subject
 from c4_assets.runs.ticking import SILENT_AFTER, Ticking, all_kept, in_use
+from resources.redaction import beginning
 
 LATE_AFTER = 4
 """Intervals without a tick after which a sensor has stalled; :data:`SILENT_AFTER` at least."""
@@ -56,7 +57,7 @@ def _trouble(of: Ticking, now: datetime, url: str) -> Condition | None:
     kind, where = ("sensor", "sensors") if of.is_sensor else ("schedule", "schedules")
     if of.is_failing:
         error = failed[0].error
-        why = " ".join(error.message.split())[:500] if error else "it was ended"
+        why = beginning(" ".join(error.message.split()), 500) if error else "it was ended"
         times = f", {len(failed)} times in a row" if len(failed) > 1 else ""
         words = f"The {kind} {state.name} failed{times}: {why}"
         since = datetime.fromtimestamp(failed[-1].timestamp, UTC)

@@ -9,6 +9,7 @@ from dagster import DagsterEventType as Event
 
 from c4_assets.runs.watch.outages import SERVICE_KEY
 from resources.errors import ConfigurationError, DataError, Unavailable
+from resources.redaction import redacted
 
 MAX_REASON = 500
 
@@ -100,5 +101,5 @@ def _innermost(error: Any) -> tuple[str, str]:
 
 
 def _short(words: str) -> str:
-    one_line = " ".join(words.split())
+    one_line = redacted(" ".join(words.split()))  # before it is cut
     return one_line if len(one_line) <= MAX_REASON else f"{one_line[: MAX_REASON - 1]}…"

@@ -14,7 +14,7 @@ from c4_assets.operations.alerts.state import alerts_folder, load, outbox_of, te
 from c4_assets.operations.channels import open_channels, operators_channels
 from c4_assets.runs.watch.heartbeat import beat, is_due
 from c4_assets.runs.watch.look import look
-from resources.redaction import redacted
+from resources.redaction import beginning
 from resources.settings import Settings
 
 NOT_SET_UP = "No alerts are set up: the section alerts of the settings names no channel and no heartbeat_url."
@@ -99,4 +99,4 @@ def _said(folder: Path, observation: Observation) -> str:
     happened = f" {len(observation.occurred)} things have happened since the last look." if observation.occurred else ""
     queue = f" {waiting} messages wait to be sent." if waiting else ""
     notes = "".join(f" {note}" for note in observation.notes)
-    return redacted(f"{said.rstrip('.')}.{happened}{queue}{notes}"[:2000])
+    return beginning(f"{said.rstrip('.')}.{happened}{queue}{notes}", 2000)
