@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus as Status
 
+from c4_assets.operations.alerts import ends
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
 from c4_assets.runs.lost_runs import end_lost_runs
 from c4_assets.runs.watch import run_ends
@@ -186,7 +187,7 @@ def test_more_runs_than_one_look_takes_are_seen_by_the_next_ones_and_none_is_los
 def test_what_is_remembered_of_failed_days_does_not_grow_for_ever(
     facility: Facility, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_ends, "MAX_OPEN", 3)
+    monkeypatch.setattr(ends, "MAX_OPEN", 3)
     watcher = Watcher(facility.instance)
     for number in range(6):
         ended(facility.instance, well=False, tags={"dagster/partition": noon(number).date().isoformat()})

@@ -11,6 +11,7 @@ import dagster as dg
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 
+from c4_assets.operations.alerts.conditions import FAILED_TICK_KEYS, ticks_failed, ticks_wrong
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity, Subject
 from c4_assets.runs.own_runs import CODE_LOCATION_MODULE, CODE_LOCATION_NAME
 
@@ -27,7 +28,6 @@ LATE_AFTER = 4
 """Intervals without a tick after which a sensor has stalled; :data:`SILENT_AFTER` at least."""
 
 SILENT_KEY = str(Event.DAEMON_SILENT)
-FAILED_KEYS = f"{Event.SENSOR_FAILED}:"
 
 
 def look_at_daemons(instance: dg.DagsterInstance, now: datetime) -> Observation:
@@ -61,7 +61,7 @@ def look_at_ticks(instance: dg.DagsterInstance, now: datetime, url: str = "") ->
         for state in instance.all_instigator_state()
         if state.is_running and _is_of_c4(state) and (condition := _trouble(instance, state, now, url))
     ]
-    return Observation(holding=tuple(holding), looked_at=frozenset({FAILED_KEYS}))
+    return Observation(holding=tuple(holding), looked_at=frozenset({FAILED_TICK_KEYS}))
 
 
 def _is_of_c4(state: InstigatorState) -> bool:
@@ -76,26 +76,15 @@ def _trouble(instance: dg.DagsterInstance, state: InstigatorState, now: datetime
     is_sensor = state.instigator_type is InstigatorType.SENSOR
     kind, where = ("sensor", "sensors") if is_sensor else ("schedule", "schedules")
     every = _interval(state)
+    link = f"{url}/locations/{state.origin.location_name}/{where}/{state.name}" if url else ""
     if failed and (len(failed) >= FAILURES_BORNE or not is_sensor or every >= OFTEN):
         error = failed[0].error
         why = " ".join(error.message.split())[:500] if error else "it was ended"
-        times = f", {len(failed)} times in a row" if len(failed) > 1 else ""
-        words = f"The {kind} {state.name} failed{times}: {why}"
-        since = datetime.fromtimestamp(failed[-1].timestamp, UTC)
-    elif is_sensor and (since := _stalled_since(ticks, every, now)):
+        return ticks_failed(kind, state.name, len(failed), why, datetime.fromtimestamp(failed[-1].timestamp, UTC), link)
+    if is_sensor and (since := _stalled_since(ticks, every, now)):
         words = f"The sensor {state.name} has not looked for {_minutes(now - since)}."
-    else:
-        return None
-    link = f"{url}/locations/{state.origin.location_name}/{where}/{state.name}" if url else ""
-    return Condition(
-        key=f"{FAILED_KEYS}{state.name}",
-        event=Event.SENSOR_FAILED,
-        severity=Severity.ERROR,
-        summary=words,
-        advice="Its page in Dagster's UI shows each tick with its error. It is tried again by itself.",
-        subjects=(Subject(state.name, link),),
-        since=since,
-    )
+        return ticks_wrong(state.name, words, since, link)
+    return None
 
 
 def _failed_in_a_row(ended: Sequence[InstigatorTick]) -> list[InstigatorTick]:
