@@ -285,7 +285,9 @@ def table(got: list[tuple[datetime, str, Message]]) -> str:
         "| --- | --- | --- | --- |",
     ]
     for when, channel, message in alerts:
-        parts = [f"**{message.title}**", *message.lines]
+        cut = message.title.endswith("…")  # then the first line is the whole sentence
+        title, *others = message.lines if cut else (message.title, *message.lines)
+        parts = [f"**{title}**", *others]
         parts += [f"*What to do:* {message.advice}"] if message.advice else []
         text = " · ".join(parts).replace("|", "\\|")
         lines.append(f"| {when.day} Oct {when:%H:%M} | {channel} | {message.severity}, {message.change} | {text} |")

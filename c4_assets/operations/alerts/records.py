@@ -54,7 +54,7 @@ class Condition:
     """Something that is wrong, or worth telling, as one look at the deployment has seen it.
 
     Attributes:
-        key: fingerprint of what is wrong and where, such as ``database-away`` or ``run-failed:score_images``; never of
+        key: fingerprint of what is wrong and where, such as ``database-away`` or ``disk-filling:staging``; never of
             one run.
         summary: one sentence in plain words.
         advice: what to do about it.
