@@ -28,6 +28,14 @@ EXTRA_OF = {
 """Names to import, and the extra that brings them."""
 
 
+def how_to_install(*extras: str) -> str:
+    """How extras are added to C4's environment, from a checkout or from its wheel. No registry is asked for C4."""
+    named = " ".join(extras)
+    quoted = f'"{named}"' if len(extras) > 1 else named
+    wheel = f"'c4-….whl[{','.join(extras)}]'"
+    return f"make install EXTRAS={quoted} in C4's checkout, or uv pip install {wheel} with C4's wheel"
+
+
 @contextmanager
 def naming_extras() -> Generator[None]:
     """Turns the failed import of a package that is not installed into an error that names the extra with it.
@@ -42,6 +50,5 @@ def naming_extras() -> Generator[None]:
         if package not in EXTRA_OF:
             raise
         raise ConfigurationError(
-            f"{package} is not installed on this machine: pip install 'c4[{EXTRA_OF[package]}]' into C4's environment "
-            f"(from a checkout: make install EXTRAS={EXTRA_OF[package]})."
+            f"{package} is not installed on this machine: {how_to_install(EXTRA_OF[package])}."
         ) from error

@@ -38,10 +38,12 @@ class _Pattern:
 
 _PATTERNS = (
     # Over ssh and http, digits before a slash are a port. A raw @ or slash in a password is against the rules of
-    # addresses, and met: up to the last @ before a slash, or else up to the first @ behind one.
+    # addresses, and met: up to the last @ before a slash, or else up to the first @ behind one. Stars are no password.
     _Pattern(
         ("://",),
-        re.compile(r"(://[^\s:/@'\"]{0,200}:)(?!\d+(?:[/\s]|$))(?:[^\s/?#'\"]{0,400}(?=@)|[^\s@'\"]{1,400}(?=@))"),
+        re.compile(
+            r"(://[^\s:/@'\"]{0,200}:)(?!\*+@)(?!\d+(?:[/\s]|$))(?:[^\s/?#'\"]{0,400}(?=@)|[^\s@'\"]{1,400}(?=@))"
+        ),
     ),
     _Pattern(
         ("=",),
@@ -186,6 +188,11 @@ def register_secrets(values: Iterable[str]) -> None:
 def redacted(text: str) -> str:
     """The text with stars in place of the deployment's secrets, and of what is a secret by its looks."""
     return registered.redactor.redacted(text)
+
+
+def beginning(text: str, characters: int) -> str:
+    """The first characters of a text without secrets. Secrets are taken out first: half of one is not recognised."""
+    return redacted(text)[:characters]
 
 
 class SecretsTakenOut(Exception):

@@ -1,4 +1,4 @@
-"""Sends traces of ended runs: a thin sensor over ``c4_assets/runs/traces.py``, there only where traces are on."""
+"""Sends traces of ended runs: a thin sensor over ``c4_assets/runs/traces.py``, idle where traces are off."""
 
 from datetime import UTC, datetime
 

@@ -10,6 +10,7 @@ from c4_assets.operations.alerts.records import (
     Condition,
     Event,
     Message,
+    MessagePostponed,
     Observation,
     Severity,
     Subject,
@@ -85,6 +86,7 @@ class Listener:
     retry_after: float | None = None
     refuses: frozenset[Event] = frozenset()
     chokes_on: frozenset[str] = frozenset()
+    full: frozenset[str] = frozenset()
     got: list[Message] = field(default_factory=list[Message])
     asked: int = 0
 
@@ -92,6 +94,8 @@ class Listener:
         self.asked += 1
         if self.away or message.title in self.chokes_on:
             raise ChannelAway(f"{self.name} answered 500", self.retry_after)
+        if self.full.intersection(message.recipients):
+            raise MessagePostponed(f"{self.name}: mailbox full")
         if message.event in self.refuses:
             raise ValueError("invalid_blocks")
         self.got.append(message)

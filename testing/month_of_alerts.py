@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from c4_assets.operations.alerts import ends
 from c4_assets.operations.alerts.conditions import (
     EVENTS,
     FAILED_TICK_KEYS,
@@ -23,7 +24,6 @@ from c4_assets.operations.alerts.conditions import (
     service_away,
     ticks_failed,
 )
-from c4_assets.operations.alerts.ends import Ends
 from c4_assets.operations.alerts.incidents import State, advance, merged
 from c4_assets.operations.alerts.outbox import Outbox
 from c4_assets.operations.alerts.reasons import KILLED, Reason
@@ -37,6 +37,7 @@ from resources.errors import ConfigurationError, Service, Unavailable
 from resources.imaging_database.day_numbers import DayNumbers
 from resources.imaging_database.faults import NOT_ALLOWED, UNREACHABLE, Fault
 from resources.settings.alerts import Alerts
+from resources.settings.sections import Runs
 
 PAGE = Path(__file__).parents[1] / "docs" / "alerts.md"
 BEGIN, END = "<!-- the month, written by testing/month_of_alerts.py -->", "<!-- end of the month -->"
@@ -48,6 +49,8 @@ LOOK = MINUTE
 """Between two looks. The sensor looks every half minute."""
 
 RULES = Rules.of(Alerts(quiet_hours="22:00-07:00", time_zone="Europe/London", order=("slack", "email")))
+
+WINDOW = Runs().window_days * DAY
 
 
 def at(day: int, hour: int, minute: int = 0) -> datetime:
@@ -122,7 +125,7 @@ class Run:
 
     @property
     def subjects(self) -> frozenset[str]:
-        return frozenset({f"{'week' if self.job == 'collect_disagreements' else 'day'} {self.partition}"})
+        return frozenset({f"{ends.WEEK if self.job == 'collect_disagreements' else ends.DAY} {self.partition}"})
 
     def has_step(self, step: str) -> bool:
         """Whether it has done a step, as a run of its job has that ends well."""
@@ -133,7 +136,10 @@ FETCHING, LABELS = "raw_inspection_images", "human_labels"
 
 
 def _nights() -> Iterator[Run]:
-    """The run that settles the day before is killed four times. Then it is mended, and the days are run by hand."""
+    """The run that settles the day before is killed four times. Then it is mended, and the days are run by hand.
+
+    Nothing of those days is pending, so that the sensor does not ask for them again.
+    """
     words = (
         "The process 4711 on c4 that worked on this run was killed. What it had finished stays, and its slots of the "
         "pools are free again. Days with pending images are asked for again: by Dagster, by the sensor, or with "
@@ -154,16 +160,29 @@ def _weeks() -> Iterator[Run]:
 
 
 def _during_the_outages() -> Iterator[Run]:
-    """What fails for want of a service, and is run by the first poll after it is back."""
-    yield Run(at(7, 7, 3), "score_images", "2026-10-06", Reason(FETCHING, Unavailable.__name__, DATABASE_SAYS))
-    yield Run(at(7, 8, 25), "score_images", "2026-10-06")
-    for hour in range(13):
-        why = Reason(FETCHING, Unavailable.__name__, STORE_SAYS)
+    """What fails for want of a service, and is run by the first poll after it is back.
+
+    A run of the sensor is at work when the database goes away. That of the morning's schedule waits for the database.
+    """
+    why = Reason(FETCHING, Unavailable.__name__, DATABASE_SAYS, "database")
+    yield Run(at(6, 23, 53), "score_images", "2026-10-06", why)
+    yield Run(at(7, 7, 35), "score_images", "2026-10-06")
+    why = Reason(FETCHING, Unavailable.__name__, STORE_SAYS, "store")
+    for hour in range(14):
         yield Run(at(17, 14, 25) + hour * HOUR, "score_images", "2026-10-17", why)
-    yield Run(at(18, 4, 5), "score_images", "2026-10-17")
+    yield Run(at(18, 4, 25), "score_images", "2026-10-17")
 
 
-RUNS = (*_nights(), *_weeks(), *_during_the_outages())
+def _polls() -> Iterator[Run]:
+    """What each hourly poll asks for while the imager works and services answer: the day's new images are scored."""
+    for hour in range((LAST - FIRST) // HOUR):
+        ended = FIRST + hour * HOUR + 25 * MINUTE
+        hindered = any(outage.holds(ended) for outage in OUTAGES)
+        if not hindered and not STANDS_STILL[0] <= ended - HOUR < STANDS_STILL[1]:
+            yield Run(ended, "score_images", f"{(ended - HOUR).astimezone(ZONE):%Y-%m-%d}")
+
+
+RUNS = (*_nights(), *_weeks(), *_during_the_outages(), *_polls())
 
 
 def _imaged() -> list[datetime]:
@@ -225,13 +244,13 @@ class Facility:
 
     def _ends(self, now: datetime) -> Observation:
         """Runs that have ended since the last look, as :mod:`c4_assets.runs.watch.run_ends` tells of them."""
-        found = Ends(now, self._open)
+        found = ends.Ends(now, self._open, WINDOW)
         for run in self._runs.get(now, ()):
             if run.reason:
                 subject = run_subject(run.job, run.partition)
                 found.opened(run_failed(run.job, run.partition, run.reason, subject), run.subjects)
             else:
-                found.succeeded(run.subjects, run.has_step)
+                found.succeeded(run.job, run.subjects, run.has_step)
         if plate := PLATES.get(now):
             found.occurred.append(
                 images_given_up(192, f"{now - DAY:%Y-%m-%d}", given_up_named(plate, "A1", 1, DAMAGED))

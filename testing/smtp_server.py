@@ -42,6 +42,8 @@ class SmtpServer:
     Attributes:
         refusal: answered to each mail instead of taking it, such as ``451 Try later``.
         refused: addresses that nobody has here: 550.
+        full: addresses whose mailbox takes nothing now, and what is answered of them, such as ``452 Mailbox full``.
+        thinks_s: seconds until it answers to a greeting.
         silent_at_quit: whether it leaves a client without an answer when that takes its leave.
     """
 
@@ -50,8 +52,18 @@ class SmtpServer:
         self.received: list[Mail] = []
         self.refusal = ""
         self.refused: set[str] = set()
+        self.full: dict[str, str] = {}
+        self.thinks_s = 0.0
         self.silent_at_quit = False
         self._accounts = dict(accounts)
+
+    async def handle_EHLO(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        """Called by aiosmtpd when a client greets."""
+        await asyncio.sleep(self.thinks_s)
+        session.host_name = hostname
+        return responses
 
     async def handle_RCPT(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -59,6 +71,8 @@ class SmtpServer:
         """Called by aiosmtpd for each recipient."""
         if address in self.refused:
             return "550 5.1.1 No such user here"
+        if address in self.full:
+            return self.full[address]
         envelope.rcpt_tos.append(address)
         return "250 OK"
 

@@ -59,10 +59,10 @@ def test_a_test_message_goes_through_each_channel_and_each_is_named(
 ) -> None:
     monkeypatch.setenv("C4_ALERTS_WEBHOOK", f"{slack.url}/hook")
     done = alerts("test")
-    assert (done.exit_code, done.output) == (0, "sent  slack\nsent  webhook\n")
+    assert (done.exit_code, done.output) == (0, "✓ slack: sent\n✓ webhook: sent\n")
     assert [request.path for request in slack.received] == ["/services/planted-4711-secret", "/hook"]
     assert slack.received[1].json["event"] == "test"
-    assert alerts("test", "--channel", "webhook").output == "sent  webhook\n"
+    assert alerts("test", "--channel", "webhook").output == "✓ webhook: sent\n"
     wrong = alerts("test", "--channel", "email")
     assert str(wrong.exception) == "There is no channel email. Those that are set up: slack, webhook."
 
@@ -71,7 +71,7 @@ def test_a_channel_that_is_away_is_told_with_the_reason_and_without_its_secret(s
     slack.answer = too_many(30)
     done = alerts("test")
     assert done.exit_code == 1
-    assert done.output == "FIX   slack: it answered 429 rate_limited. It wants to be asked again in 30 s.\n"
+    assert done.output == "✗ slack: it answered 429 rate_limited. It wants to be asked again in 30 s.\n"
 
 
 def test_waiting_messages_are_listed_and_sent_and_go_out_once(slack: HttpReceiver, home: Path) -> None:
@@ -109,3 +109,5 @@ def test_open_incidents_are_listed_with_their_key_and_whether_they_were_told(hom
     shown = alerts("list").output
     assert "1 incident open." in shown
     assert "Runs fail. (run-failed:score_images, 2 times, not told yet)" in shown
+    tell(alerts_folder(home), Observation(recovered=frozenset({failed.key})), Rules(), datetime.now(UTC))
+    assert "Nothing is wrong that C4 knows of." in alerts("list").output, "it has ended, and is not yet told"

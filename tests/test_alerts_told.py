@@ -1,8 +1,12 @@
 """From a real cause to a real listener: what the two sensors of alerts see, tell and send."""
 
 import logging
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,8 +41,8 @@ def operators() -> Iterator[HttpReceiver]:
 class Deployment:
     """A facility whose two sensors tick, with the clock in our hands."""
 
-    def __init__(self, facility: Facility, settings: Settings) -> None:
-        self.facility, self.settings, self.now = facility, settings, START
+    def __init__(self, facility: Facility, settings: Settings, now: datetime = START) -> None:
+        self.facility, self.settings, self.now = facility, settings, now
         self.look()
 
     def look(self) -> str:
@@ -170,7 +174,7 @@ def beats(operators: HttpReceiver) -> list[str]:
     return [request.path for request in operators.received if request.path.startswith("/ping")]
 
 
-def test_the_heartbeat_is_heard_every_five_minutes_says_when_something_is_wrong_and_ends_with_the_daemon(
+def test_the_heartbeat_is_heard_every_five_minutes_and_says_when_something_is_wrong(
     make_facility: Callable[..., Facility], operators: HttpReceiver
 ) -> None:
     facility = make_facility(alerts={"heartbeat_url": f"{operators.url}/ping/1?create=1"})
@@ -185,14 +189,35 @@ def test_the_heartbeat_is_heard_every_five_minutes_says_when_something_is_wrong_
     moved.rename(facility.images)
     deployment.let_pass(MINUTES)
     assert beats(operators)[-1] == "/ping/1?create=1", "at once"
-    heard = len(beats(operators))
-    deployment.now += 10 * MINUTES  # nobody looks: the daemon is dead
-    assert len(beats(operators)) == heard
     operators.answer = HANG_UP
     deployment.let_pass(2 * MINUTES)
     operators.answer = Answer(200)
     deployment.let_pass(MINUTES)
     assert beats(operators)[-1] == "/ping/1?create=1", "one that was not taken is tried by the next look"
+
+
+def test_a_heartbeat_is_heard_in_each_interval_until_its_process_is_killed_and_then_never_again(
+    facility: Facility, operators: HttpReceiver, tmp_path: Path
+) -> None:
+    interval, root = 1.0, Path(__file__).parents[1]
+    facility.add_plate("P1", {"a.jpg": photograph(1)})
+    command = [sys.executable, "-m", "testing.watching", str(facility.settings.home), f"{operators.url}/ping/1"]
+    with (tmp_path / "log").open("wb") as log:
+        daemon = subprocess.Popen([*command, str(interval)], cwd=root, stdout=log, stderr=log)
+    try:
+        heard = [request.at for request in operators.wait_for(6, seconds=60)]
+        gaps = [later - earlier for earlier, later in pairwise(heard)]
+        assert min(gaps) > 0.5 * interval, "not with each look"
+        assert max(gaps) < 3 * interval, "one in each interval, and some time for a look"
+        assert daemon.poll() is None
+    finally:
+        daemon.kill()
+        daemon.wait(10)
+    time.sleep(0.5)  # what was on its way may still arrive
+    alive = len(operators.received)
+    time.sleep(4 * interval)
+    assert len(operators.received) == alive
+    assert set(beats(operators)) == {"/ping/1"}
 
 
 def test_an_address_of_a_heartbeat_that_does_not_answer_raises_nothing_and_is_in_no_message(
@@ -201,7 +226,7 @@ def test_an_address_of_a_heartbeat_that_does_not_answer_raises_nothing_and_is_in
     facility = make_facility(alerts={"heartbeat_url": "http://127.0.0.1:9/ping/secret-uuid"})
     with caplog.at_level(logging.DEBUG):
         assert "Nothing is wrong" in Deployment(facility, facility.settings).look()
-    assert "heartbeat was not taken" in caplog.text
+    assert "the ping to heartbeat_url was not taken" in caplog.text
     assert "secret-uuid" not in caplog.text
 
 

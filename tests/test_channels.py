@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from c4_assets.operations.alerts.channel import Channel
-from c4_assets.operations.alerts.records import Change, ChannelAway, Message, Picture
+from c4_assets.operations.alerts.records import Change, ChannelAway, Message, MessagePostponed, Picture
 from c4_assets.operations.channels import open_channels
 from c4_assets.operations.channels.apprise_channel import AppriseChannel
 from c4_assets.operations.channels.sending import MessageRefused
@@ -403,6 +403,17 @@ def test_a_recipient_who_is_unknown_costs_the_others_nothing(caplog: pytest.LogC
     assert "refuses 1 of 2 recipients" in caplog.text
 
 
+def test_a_full_mailbox_of_a_subscriber_postpones_their_mail_and_a_server_that_goes_down_is_away() -> None:
+    with smtp_server() as server:
+        server.full = {"ann@uni.org": "452 4.2.2 Mailbox full", "bob@uni.org": "421 4.3.2 Shutting down"}
+        mailer = Mailer("email", email_settings(server))
+        with pytest.raises(MessagePostponed, match=r"452 .*Mailbox full"):
+            mailer.send(message(recipients=("ann@uni.org",)))
+        away(mailer, message(recipients=("bob@uni.org",)))
+        server.full = dict.fromkeys(["operators@facility.org", "night@facility.org"], "450 Greylisted")
+        assert "450 Greylisted" in str(away(mailer)), "operators' own mail goes to the next channel"
+
+
 def test_a_mail_server_that_is_busy_silent_or_gone_is_away() -> None:
     with smtp_server() as server:
         server.refusal = "451 4.7.1 Greylisted, try later"
@@ -435,6 +446,15 @@ def test_a_mail_that_is_too_large_goes_out_without_its_pictures() -> None:
         assert len(server.received) == 1
 
 
+def test_a_mail_that_is_too_large_takes_no_longer_than_another_one() -> None:
+    with smtp_server(largest=30_000) as server:
+        server.thinks_s = 1
+        mailer = Mailer("email", email_settings(server), in_all=1.5)
+        assert "did not answer in time" in str(away(mailer, message(pictures=(Picture("A1.jpg", b"x" * 40_000),)))), (
+            "each of its two sends takes a second"
+        )
+
+
 def test_what_is_too_large_for_a_web_server_is_refused_and_its_channel_is_not_away(web: HttpReceiver) -> None:
     web.answer = Answer(413)
     with pytest.raises(MessageRefused, match="too large"):
@@ -442,7 +462,8 @@ def test_what_is_too_large_for_a_web_server_is_refused_and_its_channel_is_not_aw
 
 
 def test_nobody_to_write_to_is_said() -> None:
-    assert "alerts.email.recipients" in str(away(Mailer("email", email_settings(recipients=[]))))
+    with pytest.raises(MessageRefused, match=r"alerts\.email\.recipients"):
+        Mailer("email", email_settings(recipients=[])).send(message())
 
 
 def test_channels_are_those_that_the_settings_name_in_their_order(tmp_path: Path) -> None:

@@ -19,14 +19,17 @@ from c4_assets.definitions import defs
 from c4_assets.operations.alerts.records import Event, Message, Severity
 from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.alerts.state import alerts_folder, outbox_of
-from c4_assets.operations.channels import open_channels
+from c4_assets.operations.channels import open_channels, operators_channels
 from c4_assets.operations.digest import Backlog, DigestFacts, Work, digest
 from c4_assets.runs.crystal_mails import pictures_of
-from c4_assets.runs.daily_digest import MOST_RUNS_READ, backlog_of, facts_of, has_channel, work_of
+from c4_assets.runs.daily_digest import MOST_RUNS_READ, backlog_of, daily_digest, facts_of, work_of
+from c4_assets.runs.jobs import PRIORITY_RUN_TAGS
+from c4_assets.runs.log_lines import TICK_TAG
 from resources.archive.subscriptions import Subscriptions
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.crystals import crystals_scored
 from resources.imaging_database.day_numbers import DayNumbers
+from resources.settings import Settings
 from resources.settings.alerts import Alerts
 from sensors.crystals_found import crystals_found
 from testing.smtp_server import smtp_server
@@ -117,6 +120,20 @@ def test_the_sensor_says_why_it_asks_for_nothing(subscribed: Facility, facility:
     assert "No mail server" in str(asked(facility))
 
 
+def test_what_mails_and_the_digest_ask_for_overtakes_backfills_and_names_its_tick(
+    subscribed: Facility, make_facility: Callable[..., Facility]
+) -> None:
+    subscribed.score()
+    answer = asked(subscribed)
+    assert isinstance(answer, dg.SensorResult)
+    facility = make_facility(alerts={"webhook": "https://hooks.f.org/c4"})
+    digest_asked = daily_digest(dg.build_schedule_context(resources={"settings": facility.settings}))
+    assert isinstance(digest_asked, dg.RunRequest)
+    for request in (*(answer.run_requests or ()), digest_asked):
+        assert PRIORITY_RUN_TAGS.items() <= request.tags.items()
+        assert request.tags[TICK_TAG]
+
+
 def test_the_digest_tells_of_the_last_24_hours_and_comes_once_a_day(make_facility: Callable[..., Facility]) -> None:
     facility = make_facility(alerts=MAIL, runs={"max_attempts": 1})
     files: dict[str, bytes | None] = {f"{seed}.jpg": photograph(seed) for seed in range(24)}
@@ -199,8 +216,13 @@ def test_reasons_are_counted_and_cut_and_the_backlogs_end_is_told() -> None:
 
 
 def test_without_a_channel_there_is_no_digest() -> None:
-    assert not has_channel(Alerts())
-    assert has_channel(Alerts.model_validate(MAIL))
+    nobody = daily_digest(dg.build_schedule_context(resources={"settings": Settings()}))
+    assert "nobody to tell" in str(nobody)
+    assert operators_channels(Alerts()) == ()
+    assert operators_channels(Alerts.model_validate({"slack_token": "xoxb-1"})) == (), "it says not where to post"
+    assert operators_channels(Alerts.model_validate(MAIL)) == (), "a mail server without recipients is for subscribers"
+    mail = {"email": {**MAIL["email"], "recipients": ["op@f.org"]}, "webhook": "https://hooks.f.org/c4"}
+    assert operators_channels(Alerts.model_validate(mail)) == ("email", "webhook")
 
 
 def test_the_mail_arrives_over_smtp_with_its_pictures_and_is_ended_by_its_link(

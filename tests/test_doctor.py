@@ -186,7 +186,7 @@ def told(found: Sequence[Finding]) -> str:
 def test_a_good_set_up_is_well_and_one_image_goes_through_all_of_it(place: Place) -> None:
     found = findings(look_around(patience=PATIENCE_S))
     assert exit_status(found) == 0, told(found)
-    assert {each.id for each in found if each.verdict is not PASSED} == {"dagster.daemons", "messengers"}, told(found)
+    assert {each.id for each in found if each.verdict is not PASSED} == {"dagster.daemons", "channels"}, told(found)
     seen = {each.id: each.what for each in found}
     assert "plate P1, A01.1" in seen["image.listed"]
     assert "bytes in" in seen["image.fetched"]
@@ -246,7 +246,12 @@ def full_disk(place: Place) -> None:
         place.monkeypatch.setattr(os, "statvfs", of_a_file_system)
     else:
         place.stack.callback(subprocess.run, ["umount", str(folder)], check=True)
+        (folder / "images").write_bytes(b"0" * 900_000)
     place.set(C4_SCRATCH=folder)
+
+
+def logs_elsewhere(place: Place) -> None:
+    place.set(C4_LOGS_FOLDER=place.home.parent / "logs-mount")
 
 
 def no_inodes(place: Place) -> None:
@@ -343,14 +348,16 @@ def state(name: str, status: InstigatorStatus = InstigatorStatus.RUNNING) -> Ins
 
 def ticked(place: Place, name: str, status: TickStatus, error: str = "", count: int = 1) -> None:
     with place.instance() as instance:
-        instance.add_instigator_state(of := state(name))
+        of = state(name)
+        if instance.get_instigator_state(of.instigator_origin_id, of.selector_id) is None:
+            instance.add_instigator_state(of)
         for number in range(count):
             tick = TickData(
                 instigator_origin_id=of.instigator_origin_id,
                 instigator_name=name,
                 instigator_type=InstigatorType.SENSOR,
                 status=status,
-                timestamp=time.time() - 60 + number,
+                timestamp=time.time() - (1 if status is TickStatus.STARTED else 60 - number),
                 selector_id=of.selector_id,
                 error=SerializableErrorInfo(error, [], "C4Error") if error else None,
             )
@@ -365,6 +372,15 @@ def stopped_sensor(place: Place) -> None:
 def failing_tick(place: Place) -> None:
     said = "The imaging database postgresql://c4:pl4nted-secret@lims/x does not answer."
     ticked(place, "new_inspections", TickStatus.FAILURE, said, 3)
+
+
+def failing_tick_while_one_is_at_work(place: Place) -> None:
+    failing_tick(place)
+    ticked(place, "new_inspections", TickStatus.STARTED)
+
+
+def one_failed_tick_of_many(place: Place) -> None:
+    ticked(place, "lost_runs", TickStatus.FAILURE, "The storage was away.")
 
 
 def renamed_sensor(place: Place) -> None:
@@ -442,6 +458,7 @@ BROKEN: dict[Callable[[Place], None], tuple[str, Verdict, str, str]] = {
     writable_settings: ("configuration.permissions", FAILED, "others may change it", "chmod go-w"),
     missing_folder: ("folders.scratch", FAILED, "is not there", "mkdir -p"),
     full_disk: ("folders.scratch.space", FAILED, "0.0 GB free", "Make room"),
+    logs_elsewhere: ("folders.logs", FAILED, "is not there", "mkdir -p"),
     no_inodes: ("folders.home.inodes", FAILED, "0% of inodes", "du --inodes"),
     no_locks: ("folders.home", FAILED, "home, data, scratch", "mount it with them"),
     not_upgraded: ("database.migrations", FAILED, "another release", "c4 db upgrade"),
@@ -450,13 +467,15 @@ BROKEN: dict[Callable[[Place], None], tuple[str, Verdict, str, str]] = {
     store_not_mounted: ("store.answers", FAILED, "the image store", "is empty: mount it"),
     other_weights: ("model.weights", FAILED, "sha256 differs", "c4 model fetch marco"),
     no_weights: ("model.weights", FAILED, "the files of the model marco", "c4 model fetch marco"),
-    missing_extra: ("versions.extras", FAILED, "asyncssh, which store.url needs", "pip install 'c4[ssh]'"),
+    missing_extra: ("versions.extras", FAILED, "asyncssh, which store.url needs", "make install EXTRAS=ssh"),
     dead_daemon: ("dagster.daemons", FAILED, "SENSOR is silent for 3 hours", "c4 ui"),
     dead_run: ("dagster.runs", FAILED, "was killed", "c4 doctor --fix"),
     leaked_slot: ("dagster.pools", FAILED, "1 slots of the pool image_store", "c4 doctor --fix"),
     shut_pool: ("dagster.pools", FAILED, "imaging_database has the limit 0", "4 by default"),
     stopped_sensor: ("dagster.ticks", FAILED, "new_inspections is stopped", "Start it again"),
     failing_tick: ("dagster.ticks", FAILED, "its last 3 ticks have failed", "does not answer"),
+    failing_tick_while_one_is_at_work: ("dagster.ticks", FAILED, "its last 3 ticks have failed", "does not answer"),
+    one_failed_tick_of_many: ("dagster.ticks", WARNED, "its last tick has failed", "was away"),
     renamed_sensor: ("dagster.ticks", WARNED, "poll_inspections has a state", "was renamed"),
     lacking_yaml: ("dagster.yaml", FAILED, "lacks", "c4 config --dagster-yaml"),
     yaml_of_other_settings: ("dagster.yaml", WARNED, "other settings", "c4 doctor --fix"),
@@ -616,9 +635,9 @@ def test_each_daemon_that_lives_is_told_from_one_that_is_dead(place: Place) -> N
         needed = len(instance.get_required_daemon_types())
         assert (well.verdict, well.what) == (PASSED, f"all {needed} daemons live")
         assert needed >= 7
-        dead = list(daemons(instance, now + timedelta(minutes=6)))
+        dead = list(daemons(instance, now + timedelta(minutes=11)))
         assert [each.verdict for each in dead] == [FAILED] * needed
-        assert "is silent for 6 minutes" in dead[0].what
+        assert "is silent for 11 minutes" in dead[0].what
 
 
 def seen(*verdicts: Verdict) -> list[Finding]:
@@ -722,13 +741,20 @@ def test_a_test_message_is_sent_when_asked_for_and_a_channel_that_refuses_it_is_
     with http_receiver() as web:
         place.set(C4_ALERTS_WEBHOOK=f"{web.url}/hook/pl4nted-secret")
         quiet = {each.id: each for each in findings(look_around(patience=PATIENCE_S))}
-        assert quiet["messengers"].what.startswith("messages go to webhook")
+        assert quiet["channels"].what.startswith("messages go to webhook")
         assert web.received == []
         sent = {each.id: each for each in findings(look_around(patience=PATIENCE_S, send_test=True))}
-        assert sent["messengers.webhook"].verdict is PASSED
+        assert sent["channels.webhook"].verdict is PASSED
         assert len(web.received) == 1
         web.answer = Answer(status=500, body=b"broken")
         refused = {each.id: each for each in findings(look_around(patience=PATIENCE_S, send_test=True))}
-    assert refused["messengers.webhook"].verdict is FAILED
-    assert "500" in refused["messengers.webhook"].fix
+    assert refused["channels.webhook"].verdict is FAILED
+    assert "500" in refused["channels.webhook"].fix
     assert "pl4nted-secret" not in as_printed(list(refused.values()))
+
+
+def test_a_mail_server_without_recipients_is_no_channel_for_operators(place: Place) -> None:
+    place.set(C4_ALERTS_EMAIL__HOST="127.0.0.1", C4_ALERTS_EMAIL__PORT="9", C4_ALERTS_EMAIL__SENDER="c4@facility.org")
+    seen = [each for each in findings(look_around(patience=PATIENCE_S, send_test=True)) if "channels" in each.id]
+    assert [(each.id, each.verdict) for each in seen] == [("channels", WARNED)]
+    assert "alerts.email.recipients" in seen[0].fix

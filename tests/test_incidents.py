@@ -192,6 +192,17 @@ def test_runs_are_well_again_when_each_of_their_days_is() -> None:
     assert site.messages[-1].title == "Runs succeed again: score_images"
 
 
+def test_a_run_that_was_slow_has_ended_when_it_has_and_it_is_not_said_that_runs_succeed() -> None:
+    site = Site()
+    slow = replace(condition(Event.RUN_FAILED), key="run-slow:score_images")
+    site.look(slow)
+    site.wait(5 * MINUTE, slow)
+    site.look(looked_at=["run-slow:"])
+    site.now += 2 * MINUTE
+    site.look(looked_at=["run-slow:"])
+    assert [message.title for message in site.messages] == ["Run failed.", "The run has ended: score_images"]
+
+
 def test_a_failure_that_is_well_again_within_the_group_wait_is_not_told() -> None:
     site = Site()
     site.look(occurred=[RUN])
@@ -223,6 +234,43 @@ def test_failures_that_outlast_the_outage_are_told_after_it() -> None:
     assert site.told() == [("database-away", "opened"), ("database-away", "recovered"), ("run-failed", "opened")]
     after = site.messages[2].at - site.messages[1].at
     assert 50 * MINUTE < after <= HOUR + MINUTE
+
+
+MORNING = ("score_images", "count_backlog", "tell_digest")
+
+
+def test_the_runs_of_a_morning_that_failed_for_a_nights_outage_are_never_told_and_it_is_two_messages() -> None:
+    site = Site(now=START.replace(hour=2))
+    for job in MORNING:
+        site.wait(2 * HOUR, DATABASE, every=5 * MINUTE)
+        run = replace(condition(Event.RUN_FAILED, job, subjects=["2026-11-01"]), because_of=Event.DATABASE_AWAY)
+        site.look(DATABASE, occurred=[run])
+    site.wait(2 * HOUR, DATABASE, every=5 * MINUTE)
+    site.wait(20 * HOUR)
+    assert site.state == State()
+    site.look(recovered=[f"run-failed:{job}" for job in MORNING])
+    site.wait(2 * HOUR)
+    assert site.told() == [("database-away", "opened"), ("database-away", "recovered")]
+
+
+@pytest.mark.parametrize("other", [None, Event.STORE_AWAY])
+def test_what_failed_for_another_reason_as_well_is_told_after_the_outage(other: Event | None) -> None:
+    site = Site()
+    for cause in (Event.DATABASE_AWAY, other):
+        site.look(DATABASE, occurred=[replace(RUN, because_of=cause)])
+        site.wait(HOUR, DATABASE)
+    site.wait(2 * HOUR)
+    assert site.told()[-1] == ("run-failed", "opened")
+
+
+def test_what_fails_for_a_service_after_its_outage_is_told() -> None:
+    site = Site()
+    site.look(DATABASE)
+    site.wait(HOUR, DATABASE)
+    site.wait(5 * MINUTE)
+    site.look(occurred=[replace(RUN, because_of=Event.DATABASE_AWAY)])
+    site.wait(2 * HOUR)
+    assert site.told()[-1] == ("run-failed", "opened")
 
 
 def test_an_outage_too_short_to_be_told_silences_for_no_longer_than_it_lasted() -> None:

@@ -25,6 +25,7 @@ from c4_assets.operations.metrics.sources import Source, Sources
 from c4_assets.runs import run_totals
 from c4_assets.runs.run_totals import add_ended_runs
 from resources.errors import ConfigurationError
+from resources.imaging_database.register import NewImage, register_inspection
 from resources.settings import Settings
 from testing.dagster_types import ephemeral_instance
 from testing.programs import path_of
@@ -204,6 +205,13 @@ def test_a_database_a_store_and_a_cluster_that_are_away_leave_all_else(tmp_path:
     assert found["c4_runs{status=queued}"] == 0
     assert found["c4_disk_free_bytes{place=home}"] > 0
     assert "c4_images_listed" not in found
+
+
+def test_the_store_of_a_deployment_without_an_image_is_not_told_as_away(facility: Facility) -> None:
+    facility.images.rmdir()
+    assert read(facility)["c4_store_up"] == 1, "nobody needs it yet, and the watch says the same"
+    register_inspection(facility.database, "P1", noon(1), None, [NewImage("A01", 1, "P1/a.jpg")])
+    assert read(facility)["c4_store_up"] == 0
 
 
 def test_an_open_incident_and_its_message_that_waits_are_counted(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from c4_assets.operations.alerts.rules import Route, Rules
 from c4_assets.operations.alerts.state import alerts_folder, load, outbox_of, tell
 from resources.atomic_write import NoRoom
 from resources.file_lock import locked
+from resources.settings.alerts import Alerts
 from testing.alerts import START, Listener, Site, condition
 from tests.conftest import unavailable
 
@@ -236,6 +237,63 @@ def test_several_channels_each_get_a_message_and_one_that_is_away_gets_it_later(
     assert titles(email) == ["title 1"]
 
 
+def test_a_mail_server_for_subscribers_alone_takes_nothing_else(post: Post) -> None:
+    alerts = Alerts.model_validate(
+        {
+            "email": {"host": "localhost", "sender": "c4@facility.org"},
+            "order": ["email", "slack"],
+            "routes": [{"events": ["check-failed"], "channels": ["email"]}],
+        }
+    )
+    post.rules, slack, email = Rules.of(alerts), *post.channels
+    mail = replace(message(3), recipients=("ann@uni.org",))
+    post.outbox.put([message(1), message(2, Event.CHECK_FAILED), mail])
+    post.deliver()
+    assert (titles(slack), titles(email)) == (["title 1", "title 2"], ["title 3"])
+    slack.away = True
+    post.outbox.put([message(4)])
+    post.run(HOUR)
+    assert titles(email) == ["title 3"], "it is nobody's next channel either"
+    post.channels = [email]
+    post.outbox.put([replace(message(5), recipients=("ann@uni.org",))])
+    assert post.deliver().waiting == 1
+    assert titles(email) == ["title 3", "title 5"]
+
+
+def to_ann(number: int, at: datetime | None = None) -> Message:
+    return replace(message(number, at=at), recipients=("ann@uni.org",))
+
+
+def test_a_full_mailbox_keeps_back_its_own_mail_alone_until_there_is_room(post: Post) -> None:
+    post.rules = Rules(routes=(Route(("email",)),))
+    email = post.channels[1]
+    email.full = frozenset({"ann@uni.org"})
+    post.outbox.put([to_ann(0), message(1), replace(message(2), recipients=("bob@uni.org",))])
+    done = post.deliver()
+    assert (titles(email), done.waiting, done.away) == (["title 1", "title 2"], 1, {})
+    asked = email.asked
+    post.run(24 * HOUR, every=5 * MINUTE)
+    assert 6 <= email.asked - asked <= 14, "each wait is twice as long"
+    email.full = frozenset()
+    post.run(4 * HOUR, every=5 * MINUTE)
+    assert titles(email) == ["title 1", "title 2", "title 0"]
+    assert post.outbox.waiting() == ()
+
+
+def test_a_mailbox_that_is_full_for_days_is_given_up_with_a_line_in_the_log(
+    post: Post, caplog: pytest.LogCaptureFixture
+) -> None:
+    email = post.channels[1]
+    email.full = frozenset({"ann@uni.org"})
+    post.outbox.put([to_ann(0)])
+    post.run(timedelta(days=4.9), every=HOUR)
+    assert len(post.outbox.waiting()) == 1
+    assert "No channel takes" not in caplog.text
+    post.run(timedelta(days=0.5), every=HOUR)
+    assert post.outbox.waiting() == ()
+    assert "No channel takes the message 'title 0'" in caplog.text
+
+
 def test_routes_choose_channels_by_event_and_by_how_bad_it_is(post: Post) -> None:
     post.rules = Rules(
         routes=(
@@ -393,6 +451,26 @@ def test_the_only_channel_tells_once_that_it_was_away(tmp_path: Path) -> None:
         outbox.deliver([slack], Rules(), now, pause=lambda _: None, clock=lambda: 0.0)
         tell(alerts_folder(tmp_path), outbox.observation(now), Rules(), now)
     assert titles(slack) == ["title 1", "Messages pass again: slack"]
+    assert outbox.waiting() == (), "that it was away needs telling no more"
+
+
+def test_what_was_wrong_with_a_channel_is_not_told_after_it_is_well(post: Post) -> None:
+    slack, email = post.channels
+    about = condition(Event.CHANNEL_AWAY, "slack", Severity.WARNING, subjects=["slack"])
+    observed = Observation((about,), looked_at=frozenset({about.key}))
+    slack.away = email.away = True
+    post.outbox.put([message(1)])
+    post.deliver()
+    for minute in range(20):
+        tell(post.folder, observed, post.rules, START + minute * MINUTE)
+    post.run(20 * MINUTE)
+    assert {each.event for each in post.outbox.waiting()} == {Event.RUN_FAILED, Event.CHANNEL_AWAY}
+    slack.away = False
+    post.run(HOUR)
+    email.away = False
+    post.run(HOUR)
+    assert (titles(slack), titles(email)) == (["title 1"], [])
+    assert post.outbox.waiting() == ()
 
 
 def test_two_processes_do_not_deliver_at_the_same_time(post: Post) -> None:
@@ -422,6 +500,26 @@ def test_what_cannot_be_read_is_set_aside_with_a_warning(
     assert [each.change for each in slack.got] == [Change.OPENED, Change.OPENED]
     for name in ("state.json", "deliveries.json", "odd.json"):
         assert f"{name} cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("garbage", [b"{", b'{"version": 99}'])
+def test_who_only_looks_leaves_what_cannot_be_read_as_it_is(
+    tmp_path: Path, garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = alerts_folder(tmp_path)
+    tell(folder, Observation((condition(Event.DISK_FILLING, "staging"),)), Rules(), START)
+    outbox = outbox_of(folder)
+    outbox.put([message(1)])
+    files = [folder / "state.json", *(folder / "outbox" / name for name in ("deliveries.json", "waiting/m0001.json"))]
+    for file in files:
+        file.write_bytes(garbage)
+    assert load(folder).state.incidents == ()
+    assert outbox.waiting() == ()
+    assert outbox.load().ways == {}
+    assert outbox.observation(START).holding == ()
+    for file in files:
+        assert file.read_bytes() == garbage
+        assert f"{file.name} cannot be read" in caplog.text
 
 
 def test_cursors_move_with_the_state_and_others_stay(tmp_path: Path) -> None:

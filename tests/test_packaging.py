@@ -65,7 +65,7 @@ def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it() -> N
     for module, extra in EXTRA_OF.items():
         with pytest.raises(ConfigurationError, match=re.escape(f"{module} is not installed")) as told, naming_extras():
             raise ModuleNotFoundError(name=f"{module}.part")
-        assert f"pip install 'c4[{extra}]'" in str(told.value)
+        assert f"make install EXTRAS={extra} " in str(told.value)
 
 
 def test_a_missing_module_that_no_extra_brings_stays_an_error_of_its_own() -> None:
@@ -168,7 +168,7 @@ def test_the_lean_base_names_the_extra_that_a_command_lacks(
 ) -> None:
     told = run(base / "c4", *arguments, home=tmp_path, C4_MODELS=str(models), **variables)
     assert told.returncode == 1
-    assert f"pip install 'c4[{extra}]'" in told.stderr
+    assert f"make install EXTRAS={extra} " in told.stderr
     assert "Traceback" not in told.stderr
 
 
@@ -198,4 +198,4 @@ def test_an_image_that_only_tensorflow_reads_costs_that_image(
     assert done.returncode == 0, done.stderr
     usual, odd = sorted(json.loads(scores.read_text()), key=lambda row: row["error"] is not None)
     assert usual["error"] is None
-    assert "pip install 'c4[tensorflow]'" in odd["error"]
+    assert "make install EXTRAS=tensorflow " in odd["error"]

@@ -303,7 +303,8 @@ def test_a_backfill_of_old_days_is_paused_resumed_and_ends(
 
     with dagster_instance(demo) as instance:
         wait_until(lambda: backfills(instance)[0].state == "paused", 200, "the paused backfill's runs to end")
-    assert "Resumed as" in c4(demo_home, "backlog", "resume", models=models).stdout
+    resumed = c4(demo_home, "backlog", "resume", models=models).stdout
+    assert "Resumed as" in resumed or "Nothing is left of it" in resumed, "its only run had begun before the pause"
     scorer = ActiveModels(demo, ImagingDatabase.of(demo)).current.version.name
     last = date(2015, 12, 31)
     wait_until(

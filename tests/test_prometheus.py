@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from c4_assets.operations.alerts.records import Event
+from c4_assets.operations.disks import ERROR_BYTES, ERROR_SHARE, GB, WARNING_BYTES, WARNING_SHARE
 from c4_assets.operations.metrics.catalogue import METRICS
 from c4_assets.operations.metrics.dashboard import FILE, ROWS, as_text, dashboard
+from c4_assets.runs.ticking import SILENT_AFTER
 from testing.programs import path_of
 from testing.prometheus import Prometheus, exporter, prometheus
 from tests.conftest import c4, photograph
@@ -51,7 +52,17 @@ def test_every_rule_says_how_bad_it_is_and_where_the_handbook_tells_what_to_do()
     for rule in rules():
         assert rule["labels"]["severity"] in ("warning", "error"), rule["alert"]
         page = Path(rule["annotations"]["page"])
-        assert page == Path("docs/metrics.md") or (page.parent == Path("docs/handbook") and Event(page.stem)), rule
+        assert page == Path("docs/metrics.md") or page.parent == Path("docs/handbook"), rule
+        assert (DEPLOY.parents[1] / page).is_file(), rule
+
+
+def test_rules_take_for_little_room_and_for_silence_what_c4_itself_does() -> None:
+    expression = {rule["alert"]: rule["expr"] for rule in rules()}
+    little = "(c4_disk_free_bytes < {} * c4_disk_size_bytes and c4_disk_free_bytes < {}e9)"
+    assert little.format(WARNING_SHARE, WARNING_BYTES // GB) in expression["C4DiskFilling"]
+    assert little.format(ERROR_SHARE, WARNING_BYTES // GB) in expression["C4DiskFull"]
+    assert f"c4_disk_free_bytes < {ERROR_BYTES // GB}e9" in expression["C4DiskFull"]
+    assert expression["C4DaemonSilent"].endswith(f"> {SILENT_AFTER.total_seconds():.0f}")
 
 
 def test_every_rule_has_a_test_in_which_it_fires() -> None:

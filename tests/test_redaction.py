@@ -110,3 +110,8 @@ def test_a_short_password_hides_no_words_but_is_taken_out_of_addresses() -> None
 def test_passwords_are_found_in_addresses() -> None:
     assert passwords_in("postgresql://c4:p%40ss@lims/imaging?sslpassword=key") == ("p%40ss", "key", "p@ss")
     assert passwords_in("ssh://c4@host:22/images") == passwords_in("/images") == ()
+
+
+def test_an_address_whose_password_is_hidden_already_stays_as_it_is() -> None:
+    shown = "postgresql+psycopg2://c4:***@lims.facility.org/imaging does not answer"
+    assert redacted(shown) == shown

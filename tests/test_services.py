@@ -186,6 +186,7 @@ def test_units_name_folders_of_the_settings_and_no_secret(tmp_path: Path) -> Non
     variables = {
         "C4_DATA": "/shared/c4",
         "C4_SCRATCH": "/scratch/c4",
+        "C4_LOGS_FOLDER": "/var/log/c4",
         "C4_DATABASE_URL": "sqlite:////var/lib/imaging/i.db",
         "C4_UI_PASSWORD": "open-sesame",
     }
@@ -193,7 +194,7 @@ def test_units_name_folders_of_the_settings_and_no_secret(tmp_path: Path) -> Non
     assert set(units) == {"c4.target", "c4-code.service", "c4-daemon.service", "c4-webserver.service"}
     for text in units.values():
         assert "open-sesame" not in text
-    writable = f"ReadWritePaths=/scratch/c4 /shared/c4 {tmp_path / 'home'} /var/lib/imaging\n"
+    writable = f"ReadWritePaths=/scratch/c4 /shared/c4 {tmp_path / 'home'} /var/lib/imaging /var/log/c4\n"
     assert "".join(sorted(writable)) == "".join(sorted(re.findall(r"ReadWritePaths=.*\n", units["c4-code.service"])[0]))
     assert "KillMode=process" in units["c4-code.service"]
     assert "KillMode=mixed" in units["c4-daemon.service"]

@@ -110,7 +110,7 @@ def requested_by(instance: dg.DagsterInstance, run_id: str) -> str:
             selector_id=origin.get_selector().get_id(),
         )
     )
-    instance.add_run_tags(run_id, {"dagster/tick": str(tick.tick_id)})
+    instance.add_run_tags(run_id, {"dagster/tick": str(tick.tick_id), "c4/tick": "5f0c9a1e77b2"})
     return str(tick.tick_id)
 
 
@@ -132,6 +132,7 @@ def test_a_run_is_one_trace_from_its_tick_to_its_inspections(kept: Facility, mon
     (run,) = (span for span in spans.values() if not span.parent_span_id)
     assert run.name == "run score_images"
     assert attributes(run)["c4.status"] == "success"
+    assert attributes(run)["c4.correlation"] == "5f0c9a1e77b2", "as the lines of the run in the log"
     (link,) = run.links
     assert (link.trace_id, link.span_id) == (asked.trace_id, asked.span_id)
     steps = {span.name: span for span in spans.values() if span.parent_span_id == run.span_id}

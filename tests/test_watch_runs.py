@@ -12,15 +12,21 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus as Status
 
+from c4_assets.definitions import defs
 from c4_assets.operations.alerts import ends
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
+from c4_assets.runs import step_failures
+from c4_assets.runs.daily_digest import daily_digest
+from c4_assets.runs.jobs import daily_coverage, settle_yesterday, weekly_ashes
 from c4_assets.runs.lost_runs import end_lost_runs
+from c4_assets.runs.step_failures import waits_for_services
 from c4_assets.runs.watch import run_ends
 from c4_assets.runs.watch.run_ends import look_at_ends
 from c4_assets.runs.watch.slow_runs import look_at_slow_runs
-from resources.errors import ConfigurationError
+from resources.errors import ConfigurationError, Unavailable, outages_of
+from testing.always import always
 from testing.dagster_types import ephemeral_instance, job_without_steps
-from tests.conftest import Facility, noon, photograph
+from tests.conftest import QUIET, Facility, noon, photograph, replace_resources
 
 DAY = noon(1).date().isoformat()
 NOW = datetime.now(UTC)
@@ -88,6 +94,53 @@ def test_what_failed_before_alerts_were_set_up_is_no_news(facility: Facility) ->
     facility.resources["image_store"] = Fails(ConfigurationError("no"))
     facility.score(raise_on_error=False)
     assert Watcher(facility.instance).look() == Observation()
+
+
+class AnswersLater:
+    """An image store that does not answer a number of times."""
+
+    def __init__(self, store: Any, times: int) -> None:
+        self._store, self._times = store, times
+
+    def fetch(self, paths: Sequence[str]) -> Iterator[Any]:
+        self._times -= 1
+        if self._times >= 0:
+            with outages_of("store"):
+                raise Unavailable("the share does not answer")
+        return self._store.fetch(paths)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_run_of_a_schedule_waits_for_a_service_and_one_of_the_sensor_fails_and_is_told_because_of_it(
+    facility: Facility, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_failures, "RETRY_DELAY_S", 0.01)
+    facility.add_plate("P1", {"a.jpg": photograph(1)})
+    watcher = Watcher(facility.instance)
+    store = facility.resources["image_store"]
+    facility.resources["image_store"] = AnswersLater(store, 6)
+    facility.score(raise_on_error=False)
+    told = only(watcher.look().occurred)
+    assert (told.event, told.because_of) == (Event.RUN_FAILED, Event.STORE_AWAY)
+    facility.resources["image_store"] = AnswersLater(store, 6)
+    request = settle_yesterday(dg.build_schedule_context(scheduled_execution_time=noon(0)))
+    assert isinstance(request, dg.RunRequest)
+    job = replace_resources(defs, facility.resources).resolve_job_def("score_images")
+    tags = dict(request.tags)
+    assert job.execute_in_process(
+        partition_key=request.partition_key, instance=facility.instance, run_config=QUIET, tags=tags
+    ).success
+    assert watcher.look() == Observation(recovered=frozenset({told.key}))
+
+
+def test_the_runs_of_all_schedules_of_the_morning_wait_for_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("c4_assets.runs.daily_digest.has_channel", always(True))
+    for schedule in (settle_yesterday, daily_coverage, weekly_ashes, daily_digest):
+        request = schedule(dg.build_schedule_context(scheduled_execution_time=noon(0)))
+        assert isinstance(request, dg.RunRequest)
+        assert waits_for_services(request.tags)
 
 
 def test_days_of_one_reason_are_one_incident_that_ends_when_the_last_of_them_is_scored(facility: Facility) -> None:
@@ -182,6 +235,58 @@ def test_more_runs_than_one_look_takes_are_seen_by_the_next_ones_and_none_is_los
         recovered += seen.recovered
     assert len(names) == len(set(names)) == 25
     assert len(set(recovered)) == 1, "no success was seen before the failure that it mended"
+
+
+def test_a_quiet_day_that_failed_is_well_when_a_newer_one_is_and_it_has_not_failed_again(facility: Facility) -> None:
+    def look(hours: int) -> Observation:
+        nonlocal cursor
+        seen, cursor = look_at_ends(facility.instance, cursor, NOW + timedelta(hours=hours), "", timedelta(days=14))
+        return seen
+
+    _, cursor = look_at_ends(facility.instance, {}, NOW)
+    day, before, old = ({"dagster/partition": noon(ago).date().isoformat()} for ago in (1, 2, 40))
+    ended(facility.instance, well=False, tags=before)
+    told = only(look(0).occurred)
+    ended(facility.instance, well=True, tags=day)
+    assert look(1) == Observation(), "the sensor may still ask for it"
+    ended(facility.instance, well=True, tags=old)
+    assert look(24) == Observation(), "an older day says nothing"
+    ended(facility.instance, well=True, job_name="collect_disagreements", tags=day)
+    assert look(24) == Observation(), "nor does another job"
+    ended(facility.instance, well=True, tags=day)
+    assert look(24).recovered == {told.key}
+    ended(facility.instance, well=False, tags=old)
+    look(24)
+    ended(facility.instance, well=True, tags=day)
+    assert look(48) == Observation(), "nobody asks for a day before the window"
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_storage_that_is_younger_than_the_cursor_is_watched_from_its_newest_run_on_and_that_is_said_once(
+    facility: Facility, before: int
+) -> None:
+    for _ in range(before):
+        ended(facility.instance, well=False)
+    restored = {"after": {"failed": 9000, "succeeded": 9001}, "open": {}}
+    seen, cursor = look_at_ends(facility.instance, restored, NOW)
+    assert seen == Observation(notes=(run_ends.BEGUN_AGAIN,))
+    ended(facility.instance, well=False)
+    seen, cursor = look_at_ends(facility.instance, cursor, NOW)
+    assert (len(seen.occurred), seen.notes) == (1, ())
+    ended(facility.instance, well=True)
+    seen, _ = look_at_ends(facility.instance, cursor, NOW)
+    assert (len(seen.recovered), seen.notes) == (1, ())
+
+
+def test_a_failed_run_that_is_pruned_is_no_younger_storage_and_the_next_one_is_told(facility: Facility) -> None:
+    watcher = Watcher(facility.instance)
+    pruned = ended(facility.instance, well=False)
+    ended(facility.instance, well=True)
+    watcher.look()
+    facility.instance.delete_run(pruned.run_id)
+    assert watcher.look() == Observation()
+    ended(facility.instance, well=False)
+    assert len(watcher.look().occurred) == 1
 
 
 def test_what_is_remembered_of_failed_days_does_not_grow_for_ever(

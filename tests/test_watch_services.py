@@ -3,7 +3,8 @@
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -29,11 +30,15 @@ from dagster._daemon.types import DaemonHeartbeat
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
 from c4_assets.operations.disks import GB, Room, severity_of
+from c4_assets.operations.metrics.catalogue import Sample
+from c4_assets.runs.instance_health import ticks
+from c4_assets.runs.metrics import dagster_samples
+from c4_assets.runs.ticking import SCHEDULES, SENSORS
 from c4_assets.runs.watch.bounded import answers_within
 from c4_assets.runs.watch.daemons import look_at_daemons, look_at_ticks
 from c4_assets.runs.watch.idle import look_at_imaging
 from c4_assets.runs.watch.look import look, look_at_disks
-from c4_assets.runs.watch.outages import BELIEVED_FOR, outages
+from c4_assets.runs.watch.outages import BELIEVED_FOR, met_by_step, outages
 from c4_assets.runs.watch.services import look_at_services
 from resources.imaging_database.register import NewImage, register_inspection
 from resources.settings import Settings
@@ -63,7 +68,7 @@ def elsewhere(settings: Settings, **changes: Any) -> Settings:
 def test_services_that_answer_are_asked_at_intervals_and_nothing_holds(facility: Facility) -> None:
     facility.add_plate("P1", {"a.jpg": photograph(1)})
     seen, cursor = look_at_services(facility.instance, facility.settings, {}, NOW)
-    assert seen == Observation(looked_at=frozenset({"database-away", "store-away"}))
+    assert seen == Observation(looked_at=frozenset({"database-away", "store-away", "slurm-away"}))
     later = NOW + timedelta(minutes=2)
     _, after = look_at_services(facility.instance, facility.settings, cursor, later)
     assert after["database"] == later.isoformat()
@@ -111,6 +116,22 @@ def test_a_cluster_without_its_commands_is_away(facility: Facility, tmp_path: Pa
     slurm = {"folder": tmp_path, "commands": tmp_path / "empty"}
     seen, _ = look_at_services(facility.instance, elsewhere(facility.settings, slurm=slurm), {}, NOW)
     assert keys(seen) == ["slurm-away"]
+    seen, _ = look_at_services(facility.instance, facility.settings, {}, NOW)
+    assert seen.holding == (), "whoever takes Slurm out of the settings because it is away hears no more of it"
+    assert "slurm-away" in seen.looked_at
+    assert outages(facility.instance, NOW) == []
+
+
+def test_an_outage_of_a_service_that_is_no_longer_in_the_settings_ends(facility: Facility, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with_slurm = elsewhere(facility.settings, slurm={"folder": tmp_path, "commands": tmp_path / "empty"})
+    look_at_services(facility.instance, with_slurm, {}, NOW)
+    met_by_step(facility.instance, "slurm", "sbatch is not there")
+    assert len(outages(facility.instance, NOW)) == 2
+    seen, _ = look_at_services(facility.instance, facility.settings, {}, NOW)
+    assert seen.holding == ()
+    assert "slurm-away" in seen.looked_at, "so that its incident ends"
+    assert outages(facility.instance, NOW) == [], "failed runs are told again"
 
 
 def test_a_service_that_hangs_holds_up_a_look_for_seconds_and_is_not_asked_twice_at_once(facility: Facility) -> None:
@@ -158,8 +179,6 @@ def test_what_a_backfills_step_has_met_is_told_until_a_step_meets_it_no_more(fac
 
 
 def test_a_database_that_a_step_could_not_reach_is_well_when_a_step_has_reached_it(facility: Facility) -> None:
-    from c4_assets.runs.watch.outages import met_by_step
-
     facility.add_plate("P1", {"a.jpg": photograph(1)})
     met_by_step(facility.instance, "database", "from this node there is no way")
     assert len(outages(facility.instance, datetime.now(UTC))) == 1
@@ -189,13 +208,21 @@ def test_nothing_imaged_is_told_from_the_databases_own_history_and_asked_for_eve
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB with 20 inodes."""
-    folder = tmp_path / "small"
+    with small_file_system(tmp_path / "small") as folder:
+        yield folder
+
+
+@contextmanager
+def small_file_system(folder: Path) -> Generator[Path]:
+    """A new folder on a file system of 1 MB with 20 inodes, until the block ends."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=20", "tmpfs", str(folder)]
     if subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode:
         unavailable("a small file system cannot be mounted: run the tests as root")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_a_disk_that_fills_is_told_by_bytes_and_by_inodes_and_well_again_with_room(
@@ -255,9 +282,10 @@ def test_a_daemon_that_gives_no_sign_of_life_is_told(on_disk: tuple[Settings, dg
     assert look_at_daemons(instance, NOW - timedelta(minutes=25)).holding == ()
 
 
-def instigator(name: str, kind: InstigatorType, every: int = 30) -> InstigatorState:
+def instigator(name: str, kind: InstigatorType, every: int = 30, location: str = "c4") -> InstigatorState:
     """The state of a sensor or schedule that is on, as the daemon keeps it."""
-    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("c4"), "__repository__"), name)
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__")
+    origin = RemoteInstigatorOrigin(repository, name)
     is_sensor = kind is InstigatorType.SENSOR
     data = SensorInstigatorData(min_interval=every) if is_sensor else ScheduleInstigatorData(cron_schedule="0 6 * * *")
     return InstigatorState(origin, kind, InstigatorStatus.RUNNING, data)
@@ -317,6 +345,34 @@ def test_sensors_and_schedules_that_fail_or_stall_are_told_and_one_failure_of_wh
     for state in (hourly, thrice, stalled, daily):
         ticked(instance, state, timedelta(), TickStatus.SKIPPED)
     assert look_at_ticks(instance, NOW).holding == ()
+
+
+def test_what_is_left_of_a_sensor_that_was_renamed_or_moved_is_told_by_nobody_and_the_newer_one_counts(
+    tmp_path: Path,
+) -> None:
+    hour = timedelta(hours=1)
+    with dagster_instance(Settings(home=tmp_path / "home")) as instance:
+        renamed = instigator("poll_inspections", InstigatorType.SENSOR)
+        moved = instigator("new_inspections", InstigatorType.SENSOR, location="c4_assets.definitions")
+        now_here = instigator("new_inspections", InstigatorType.SENSOR)
+        for state in (renamed, moved, now_here):
+            instance.add_instigator_state(state)
+        for state in (renamed, moved):
+            for number in range(3):
+                ticked(instance, state, 48 * hour + number * timedelta(minutes=1), TickStatus.FAILURE)
+        ticked(instance, now_here, timedelta(), TickStatus.SKIPPED)
+        assert look_at_ticks(instance, NOW) == Observation(looked_at=frozenset({"sensor-failed:"}))
+        (stray,) = ticks(instance, {"new_inspections"}, NOW)
+        assert stray.what.startswith("poll_inspections has a state"), "of a rename a person is told once who asks"
+        told = [sample for sample in dagster_samples(instance) if sample.name == "c4_tick_failed"]
+        assert told == [Sample("c4_tick_failed", 0.0, ("sensor", "new_inspections"))]
+
+
+def test_the_names_of_sensors_and_schedules_are_those_of_the_code_location() -> None:
+    from c4_assets.definitions import defs
+
+    assert {each.name for each in defs.sensors or ()} == SENSORS
+    assert {each.name for each in defs.schedules or ()} == SCHEDULES
 
 
 def test_a_part_of_the_watch_that_fails_keeps_no_other_from_looking_and_is_told(

@@ -7,8 +7,10 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from c4_assets.command.console import print_error
+from c4_assets.command.console import console, print_error
+from c4_assets.command.findings import print_findings
 from resources.errors import ConfigurationError
+from resources.findings import Finding, Verdict
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,9 +51,11 @@ def test(
         except (ChannelAway, MessageRefused) as error:
             failed += 1
             after = error.retry_after if isinstance(error, ChannelAway) else None
-            typer.echo(f"FIX   {error}" + (f" It wants to be asked again in {after:.0f} s." if after else ""))
+            told = f"{error}" + (f" It wants to be asked again in {after:.0f} s." if after else "")
+            found = Finding(f"channels.{name}", told, Verdict.FAILED)
         else:
-            typer.echo(f"sent  {name}")
+            found = Finding(f"channels.{name}", f"{name}: sent")
+        print_findings(console, [found])
     if failed:
         raise typer.Exit(1)
 
@@ -65,7 +69,7 @@ def list_() -> None:
     settings = Settings.from_environment()
     folder = alerts_folder(settings.home)
     zone = ZoneInfo(settings.alerts.time_zone)
-    incidents = load(folder).state.incidents
+    incidents = [each for each in load(folder).state.incidents if each.ended is None]
     typer.echo(f"{_count(len(incidents), 'incident')} open." if incidents else "Nothing is wrong that C4 knows of.")
     for incident in incidents:
         typer.echo(f"  {_incident(incident, zone)}")

@@ -42,7 +42,7 @@ def doctor(
         bool, typer.Option("--fix", help="Mend what is safe to mend, say what was done, and look again.")
     ] = False,
     nodes: Annotated[bool, typer.Option("--nodes", help="Also look from compute nodes, by small Slurm jobs.")] = False,
-    send_test: Annotated[bool, typer.Option("--send-test", help="Send a test message through each messenger.")] = False,
+    send_test: Annotated[bool, typer.Option("--send-test", help="Send a test message through each channel.")] = False,
     patience: Annotated[float, typer.Option(min=0.1, help="Seconds that one check may take.")] = EACH_S,
 ) -> None:
     """Say whether the set-up is well, and what to do where it is not.
@@ -109,7 +109,7 @@ def look_around(
     settings, problem = read_settings()
     checks = [*configuration_checks(settings, problem), *version_checks(settings)]
     if settings is not None:
-        checks += [*_checks_of(settings, patience), *_messenger_checks(settings, send_test)]
+        checks += [*_checks_of(settings, patience), *_channel_checks(settings, send_test)]
     checks = [replace(check, patience=patience) for check in checks]
     examined = examine(checks, left() if left else patience * TOGETHER_S / EACH_S)
     if nodes and settings is not None and settings.slurm is not None:
@@ -162,16 +162,18 @@ def _opened(settings: Settings) -> "dg.DagsterInstance":
     return dg.DagsterInstance.from_config(str(settings.dagster_home))
 
 
-def _messenger_checks(settings: Settings, send_test: bool) -> list[Check]:
+def _channel_checks(settings: Settings, send_test: bool) -> list[Check]:
     from c4_assets.command.alerts import NO_CHANNEL, opened_channels, test_message
+    from c4_assets.operations.alerts.rules import for_subscribers
     from c4_assets.operations.alerts.state import alerts_folder, outbox_of
-    from c4_assets.operations.doctor.messengers import messenger_checks
+    from c4_assets.operations.doctor.channels import channel_checks
 
-    return messenger_checks(
+    return channel_checks(
         lambda: opened_channels(settings),
         lambda: outbox_of(alerts_folder(settings.home)).load().ways,
         NO_CHANNEL,
         test_message if send_test else None,
+        for_subscribers(settings.alerts),
     )
 
 

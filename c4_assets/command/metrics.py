@@ -13,14 +13,14 @@ import typer
 from c4_assets.command.console import console
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.models.active import ActiveModels
+from c4_assets.operations.disks import places
 from c4_assets.operations.metrics.catalogue import Sample
 from c4_assets.operations.metrics.counted import Kept
-from c4_assets.operations.metrics.disks import places, room
-from c4_assets.operations.metrics.images import HISTORY_EVERY_S, WINDOW_EVERY_S, ImageFigures, StoreProbe
+from c4_assets.operations.metrics.disks import room
+from c4_assets.operations.metrics.images import HISTORY_EVERY_S, WINDOW_EVERY_S, ImageFigures
 from c4_assets.operations.metrics.messages import alert_samples
 from c4_assets.operations.metrics.sources import Source, Sources
 from resources.errors import ConfigurationError
-from resources.image_store import open_image_store
 from resources.imaging_database import ImagingDatabase
 from resources.settings import Settings
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 PROBE_EVERY_S = 60.0
 """How often the image store and Slurm are asked whether they are there: each time is a connection of its own."""
+
+SSH_PROBE_EVERY_S = 300.0
+"""The same over ssh, where each question is a login, which the host writes into a log."""
 
 ANSWER_S = 10
 """Longest wait for an answer of the imaging database to a quick question, in seconds."""
@@ -115,20 +118,30 @@ def all_sources(settings: Settings) -> list[Source]:
     """What a deployment's metrics come from."""
     from c4_assets.runs.metrics import check_samples, dagster_samples
     from c4_assets.runs.run_totals import total_samples
+    from c4_assets.runs.watch.probes import slurm_answers, store_answers
 
     patient = ImagingDatabase.of(settings)
     quick = settings.model_copy(update={"timeout_seconds": min(ANSWER_S, settings.timeout_seconds)})
     database, kept = ImagingDatabase.of(quick), Kept(settings.home)
     models = ActiveModels(settings, database)
     figures = ImageFigures(settings, database, patient, lambda: models.peek()[0].version.name, kept)
-    store = StoreProbe(database, lambda: open_image_store(settings.store.url, quick.ssh))
+    by_ssh = settings.store.url.startswith(("ssh://", "sftp://"))
     dagster = _Dagster(settings)
     return [
         Source("database", figures.newest, up="c4_database_up"),
         Source("images", figures.by_state, WINDOW_EVERY_S),
         Source(HISTORY, figures.count_history, RETRY_HISTORY_S, longest_s=HISTORY_EVERY_S),
-        Source("store", store.ask, PROBE_EVERY_S, up="c4_store_up"),
-        *([Source("slurm", partial(_slurm, settings), PROBE_EVERY_S, up="c4_slurm_up")] if settings.slurm else []),
+        Source(
+            "store",
+            partial(_asked, store_answers, settings),
+            SSH_PROBE_EVERY_S if by_ssh else PROBE_EVERY_S,
+            up="c4_store_up",
+        ),
+        *(
+            [Source("slurm", partial(_asked, slurm_answers, settings), PROBE_EVERY_S, up="c4_slurm_up")]
+            if settings.slurm
+            else []
+        ),
         Source("dagster", lambda: dagster_samples(dagster.instance), up="c4_dagster_up"),
         Source("runs", lambda: total_samples(dagster.instance, kept)),
         Source("checks", lambda: check_samples(dagster.instance), every_s=WINDOW_EVERY_S),
@@ -141,17 +154,11 @@ def _room(place: str, folder: Path) -> Callable[[], Iterator[Sample]]:
     return lambda: room(place, folder)
 
 
-def _slurm(settings: Settings) -> Iterator[Sample]:
-    """Raises:
-    C4Error: Slurm does not name its partitions.
-    """
-    from resources.executors.slurm.client import SlurmClient
-    from resources.executors.slurm.site import open_transport
+def _asked(probe: Callable[[Settings], None], settings: Settings) -> Iterator[Sample]:
+    """Asks a service, and tells nothing itself.
 
-    if settings.slurm:
-        client = SlurmClient(open_transport(settings.slurm))
-        try:
-            client.partitions()
-        finally:
-            client.transport.close()
+    Raises:
+        C4Error: it does not answer.
+    """
+    probe(settings)
     return iter(())

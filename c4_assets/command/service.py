@@ -162,6 +162,7 @@ def writable(settings: Settings) -> list[Path]:
         settings.data_docs,
         settings.models,
         settings.staging.parent,
+        settings.logs.folder,
     ]
     folders += [settings.dagster_home, *([settings.slurm.folder] if settings.slurm else [])]
     url = ImagingDatabase.of(settings).engine.url

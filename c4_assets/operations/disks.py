@@ -1,4 +1,7 @@
-"""Folders whose disk is filling: bytes, and inodes, of which a disk may run out first."""
+"""Folders whose disk is filling: bytes, and inodes, of which a disk may run out first.
+
+What is little is said here, for the watch and for ``c4 doctor``; deploy/prometheus/rules.yaml says the same of bytes.
+"""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -6,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from c4_assets.operations.alerts.records import Condition, Event, Severity, Subject
+from resources.settings import Settings
 
 GB = 10**9
 
@@ -30,6 +34,27 @@ class Room:
     inodes_free: int = 0
     device: int = 0
 
+    @property
+    def share(self) -> float:
+        """Of its bytes, the free ones."""
+        return self.bytes_free / self.bytes if self.bytes else 1.0
+
+    @property
+    def inodes_share(self) -> float:
+        """Of its inodes, the free ones."""
+        return self.inodes_free / self.inodes if self.inodes else 1.0
+
+
+def places(settings: Settings) -> Mapping[str, Path]:
+    """The folders whose disks may fill, by the names that alerts and metrics give them."""
+    return {
+        "home": settings.home,
+        "archive": settings.archive,
+        "staging": settings.staging,
+        "dagster_home": settings.dagster_home,
+        "logs": settings.logs.folder,
+    }
+
 
 def room_of(folder: Path) -> Room:
     """The room on the disk of a folder, or of the nearest folder above it that is there.
@@ -45,8 +70,7 @@ def room_of(folder: Path) -> Room:
 
 def severity_of(room: Room) -> Severity | None:
     """How bad it is; ``None`` where there is room."""
-    share = room.bytes_free / room.bytes if room.bytes else 1.0
-    inodes = room.inodes_free / room.inodes if room.inodes else 1.0
+    share, inodes = room.share, room.inodes_share
     little = room.bytes_free < WARNING_BYTES
     if (little and share < ERROR_SHARE) or (room.bytes_free < ERROR_BYTES and share < 0.5) or inodes < ERROR_INODES:
         return Severity.ERROR
@@ -63,11 +87,9 @@ def filling(rooms: Mapping[str, tuple[Path, Room]]) -> Iterable[Condition]:
         severity = severity_of(room)
         if severity is None:
             continue
-        share = room.bytes_free / room.bytes if room.bytes else 0.0
-        inodes = room.inodes_free / room.inodes if room.inodes else 1.0
-        what = f"{room.bytes_free / GB:.1f} GB ({share:.0%})"
-        if inodes < WARNING_INODES:
-            what = f"{room.inodes_free:,} inodes ({inodes:.0%})"
+        what = f"{room.bytes_free / GB:.1f} GB ({room.share:.0%})"
+        if room.inodes_share < WARNING_INODES:
+            what = f"{room.inodes_free:,} inodes ({room.inodes_share:.0%})"
         yield Condition(
             key=f"{Event.DISK_FILLING}:{name}",
             event=Event.DISK_FILLING,

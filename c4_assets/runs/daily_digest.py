@@ -10,10 +10,11 @@ from dagster import DagsterRunStatus as Status
 from c4_assets.deployment import SETTINGS
 from c4_assets.models.active import ActiveModels
 from c4_assets.operations.alerts.state import alerts_folder, outbox_of
+from c4_assets.operations.channels import operators_channels
 from c4_assets.operations.digest import CLASSIFYING, MOST_PICTURES, SPAN, Backlog, DigestFacts, Work, digest
 from c4_assets.runs.crystal_mails import pictures_of
 from c4_assets.runs.executors import EXECUTORS
-from c4_assets.runs.jobs import schedule
+from c4_assets.runs.jobs import requested_run, schedule
 from c4_assets.runs.metadata import MODEL_COMPUTED_KEY
 from c4_assets.runs.own_runs import is_of_c4
 from c4_assets.runs.step_failures import CPU_RETRIES, translate_errors
@@ -23,17 +24,11 @@ from resources.imaging_database.day_numbers import day_numbers
 from resources.imaging_database.work import pending_of_all
 from resources.records import ImageState
 from resources.settings import Settings
-from resources.settings.alerts import Alerts
 
 MOST_RUNS_READ = 500
 """Of a day: hourly runs are 24 or some more, and a backfill's as many as its daemon starts."""
 
 ENDED = [Status.SUCCESS, Status.FAILURE, Status.CANCELED]
-
-
-def has_channel(alerts: Alerts) -> bool:
-    """Whether there is anybody to tell."""
-    return any((alerts.slack_webhook, alerts.slack_token, alerts.email, alerts.webhook, alerts.apprise))
 
 
 def work_of(instance: dg.DagsterInstance, since: datetime, until: datetime) -> Work:
@@ -136,8 +131,8 @@ tell_digest = dg.JobDefinition(
 
 
 @schedule(tell_digest, f"0 {SETTINGS.alerts.digest_at} * * *", SETTINGS.alerts.time_zone)
-def daily_digest() -> dg.RunRequest | dg.SkipReason:
+def daily_digest(settings: dg.ResourceParam[Settings]) -> dg.RunRequest | dg.SkipReason:
     """Each morning, the digest of the last 24 hours, where there is a channel for it."""
-    if not has_channel(SETTINGS.alerts):
+    if not operators_channels(settings.alerts):
         return dg.SkipReason("No channel is set up (section alerts), so there is nobody to tell.")
-    return dg.RunRequest()
+    return requested_run()

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import yaml
@@ -15,25 +14,21 @@ import yaml
 from c4_assets.operations.doctor.examine import Check
 from c4_assets.runs.dagster_yaml import is_the_sites_own, missing_keys, put_dagster_yaml
 from c4_assets.runs.lost_runs import end_lost_runs, find_lost_runs, free_slots
-from c4_assets.runs.own_runs import CODE_LOCATION_MODULE, CODE_LOCATION_NAME
 from c4_assets.runs.pools import POOLS
+from c4_assets.runs.ticking import SILENT_AFTER, Ticking, all_kept, in_use
 from resources.findings import Finding, Verdict
-
-if TYPE_CHECKING:
-    from dagster._core.scheduler.instigation import InstigatorState
+from resources.redaction import beginning
 
 SECTION = "Dagster"
-
-SILENT_AFTER = timedelta(minutes=5)
-"""Daemons give a sign every half minute; five minutes are more than any of their turns takes."""
 
 FREED_AFTER = timedelta(minutes=5)
 """Run monitoring frees the slots of an ended run after one minute, at its next turn."""
 
-TICKS_READ = 10
-
 RENAMED_WITHIN = timedelta(days=30)
 """A sensor's state that nothing has used for longer than this is of no interest any more."""
+
+BOTH_WITHIN = timedelta(days=1)
+"""Two code locations have both a sensor that ticks if both states were used within this time."""
 
 STORAGE = "dagster.storage"
 
@@ -150,7 +145,7 @@ def _why(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     said = next((line for line in lines if "environment variable" in line), lines[0])
     said = said[said.find("You have attempted") :] if "You have attempted" in said else said
-    return f"{said[:300].rstrip('.')}. See runs.dagster_storage, and dagster.yaml there."
+    return f"{beginning(said, 300).rstrip('.')}. See runs.dagster_storage, and dagster.yaml there."
 
 
 def daemons(instance: dg.DagsterInstance, now: datetime) -> Iterator[Finding]:
@@ -187,45 +182,36 @@ def _ago(seconds: float) -> str:
 def ticks(instance: dg.DagsterInstance, known: Collection[str], now: datetime) -> Iterator[Finding]:
     """Which sensors and schedules are stopped or fail, and which have a state that is of no use any more."""
     id_ = "dagster.ticks"
-    states = [state for state in instance.all_instigator_state() if _is_of_c4(state)]
-    trouble = list(_strays(instance, states, known, now))
-    for state in states:
-        if state.name not in known:
-            continue
-        kind = state.instigator_type.value.lower()
-        if not state.is_running:
-            fix = f"Start it again: in the UI, Automation, the switch of {state.name}. Or say who stopped it, and why."
-            trouble.append(Finding(id_, f"the {kind} {state.name} is stopped", Verdict.FAILED, fix))
-            continue
-        last = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=TICKS_READ)
-        failed = 0
-        while failed < len(last) and last[failed].status.value == "FAILURE":
-            failed += 1
-        if failed:
-            error = last[0].error
+    kept = list(all_kept(instance))
+    trouble = list(_strays(kept, known, now))
+    used = in_use(kept, known)
+    for each in used:
+        name, kind = each.state.name, each.state.instigator_type.value.lower()
+        if not each.state.is_running:
+            fix = f"Start it again: in the UI, Automation, the switch of {name}. Or say who stopped it, and why."
+            trouble.append(Finding(id_, f"the {kind} {name} is stopped", Verdict.FAILED, fix))
+        elif failed := each.failed_in_a_row:
+            error = failed[0].error
             said = next(iter(error.message.strip().splitlines()), "") if error else "no reason is kept"
-            often = "its last tick has" if failed == 1 else f"its last {failed} ticks have"
-            what = f"the {kind} {state.name} fails: {often} failed"
-            trouble.append(Finding(id_, what, Verdict.FAILED, f"It says: {said}"))
+            often = "its last tick has" if len(failed) == 1 else f"its last {len(failed)} ticks have"
+            verdict = Verdict.FAILED if each.is_failing else Verdict.WARNED
+            trouble.append(Finding(id_, f"the {kind} {name} fails: {often} failed", verdict, f"It says: {said}"))
     yield from trouble
     if not trouble:
-        yield Finding(id_, f"no sensor or schedule is stopped or fails ({len(states)} have run)")
+        yield Finding(id_, f"no sensor or schedule is stopped or fails ({len(used)} have run)")
 
 
-def _strays(
-    instance: dg.DagsterInstance, states: Sequence["InstigatorState"], known: Collection[str], now: datetime
-) -> Iterator[Finding]:
+def _strays(kept: Sequence[Ticking], known: Collection[str], now: datetime) -> Iterator[Finding]:
     """States that a renamed sensor, or a renamed code location, has left: whoever took over has begun anew."""
     places: dict[str, set[str]] = defaultdict(set)
-    for state in states:
-        last = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
-        used = last and now.timestamp() - last[0].timestamp < RENAMED_WITHIN.total_seconds()
-        if used and state.name not in known:
-            what = f"{state.name} has a state, and this release has no sensor or schedule of that name"
+    for each in kept:
+        name, ago = each.state.name, timedelta(seconds=now.timestamp() - each.last)
+        if name not in known and ago < RENAMED_WITHIN:
+            what = f"{name} has a state, and this release has no sensor or schedule of that name"
             fix = "It was renamed: see in the UI, Automation, that what took its place is on. Its cursor began anew."
             yield Finding("dagster.ticks", what, Verdict.WARNED, fix)
-        elif used:
-            places[state.name].add(state.selector.location_name)
+        elif name in known and ago < BOTH_WITHIN:
+            places[name].add(each.state.selector.location_name)
     for name, locations in places.items():
         if len(locations) > 1:
             what = f"{name} has a state in each of the code locations {' and '.join(sorted(locations))}"
@@ -233,10 +219,6 @@ def _strays(
                 "Both ask for runs: let every service load the same workspace.yaml, and stop the one that is not meant."
             )
             yield Finding("dagster.ticks", what, Verdict.WARNED, fix)
-
-
-def _is_of_c4(state: "InstigatorState") -> bool:
-    return state.selector.location_name in (CODE_LOCATION_NAME, CODE_LOCATION_MODULE)
 
 
 def leaked_slots(instance: dg.DagsterInstance, now: datetime) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from c4_assets.runs.log_lines import TICK_TAG, new_tick
 from c4_assets.runs.partitions import DAYS, WEEKS
+from c4_assets.runs.step_failures import WAITS
 from resources.redaction import without_secrets
 
 PRIORITY_RUN_TAGS = {"dagster/priority": "10", "dagster/retry_on_asset_or_op_failure": "false"}
@@ -37,8 +38,9 @@ def schedule(
     )
 
 
-def _request(partition: str | None = None) -> dg.RunRequest:
-    return dg.RunRequest(partition_key=partition, tags={**PRIORITY_RUN_TAGS, TICK_TAG: new_tick()})
+def requested_run(partition: str | None = None) -> dg.RunRequest:
+    """A scheduled run, with the tick that asks for it. Nobody asks for it again, so it waits for services."""
+    return dg.RunRequest(partition_key=partition, tags={**PRIORITY_RUN_TAGS, **WAITS, TICK_TAG: new_tick()})
 
 
 Tick: TypeAlias = dg.SensorResult | dg.SkipReason
@@ -86,7 +88,7 @@ def settle_yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     If nothing is new, the run scores nothing and takes seconds.
     """
     yesterday = context.scheduled_execution_time - timedelta(days=1)
-    return _request(DAYS.get_partition_key_for_timestamp(yesterday.timestamp()))
+    return requested_run(DAYS.get_partition_key_for_timestamp(yesterday.timestamp()))
 
 
 count_backlog = _asset_job("count_backlog", ["backlog_coverage"], "Counts how much of history is scored.")
@@ -95,11 +97,11 @@ count_backlog = _asset_job("count_backlog", ["backlog_coverage"], "Counts how mu
 @schedule(count_backlog, "0 7 * * *")
 def daily_coverage() -> dg.RunRequest:
     """In the morning, how far history is scored, so that Dagster plots it over time."""
-    return _request()
+    return requested_run()
 
 
 @schedule(collect_disagreements, "0 5 * * 1")
 def weekly_ashes(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """On Monday morning, runs Ashes for the week that has just ended."""
     last_week = context.scheduled_execution_time - timedelta(weeks=1)
-    return _request(WEEKS.get_partition_key_for_timestamp(last_week.timestamp()))
+    return requested_run(WEEKS.get_partition_key_for_timestamp(last_week.timestamp()))

@@ -6,6 +6,7 @@ import dagster as dg
 
 from c4_assets.checks.catalogue import CHECKS
 from c4_assets.operations.metrics.catalogue import Sample
+from c4_assets.runs.ticking import all_kept, in_use
 
 
 def dagster_samples(instance: dg.DagsterInstance) -> Iterator[Sample]:
@@ -28,21 +29,11 @@ def _pools(instance: dg.DagsterInstance) -> Iterator[Sample]:
 
 
 def _ticks(instance: dg.DagsterInstance) -> Iterator[Sample]:
-    newest: dict[tuple[str, str], tuple[float, bool]] = {}
-    for state in instance.all_instigator_state():
-        kind = state.instigator_type.value.lower()
-        if kind not in ("sensor", "schedule"):
-            continue
-        # The newest tick may still be going on: what it was before says whether things work.
-        for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=2):
-            if tick.is_completed:
-                # A sensor that was moved to another code location has a state of each: the newer one counts.
-                key, found = (kind, state.instigator_name), (tick.timestamp, tick.is_failure)
-                newest[key] = max(newest.get(key, found), found)
-                break
-    for key, (at, failed) in newest.items():
-        yield Sample("c4_tick_timestamp_seconds", at, key)
-        yield Sample("c4_tick_failed", float(failed), key)
+    for each in in_use(all_kept(instance)):
+        if each.ended:
+            key = (each.state.instigator_type.value.lower(), each.state.name)
+            yield Sample("c4_tick_timestamp_seconds", each.ended[0].timestamp, key)
+            yield Sample("c4_tick_failed", float(each.ended[0].is_failure), key)
 
 
 def check_samples(instance: dg.DagsterInstance) -> Iterator[Sample]:

@@ -21,6 +21,7 @@ from c4_assets.runs.metadata import (
 from c4_assets.runs.pools import POOLS
 from c4_assets.runs.step_failures import BACKFILL_TAG
 from resources.archive.staging import Staging
+from resources.redaction import beginning
 from resources.settings import Settings
 
 OBSERVED_PERIOD = timedelta(hours=1)
@@ -227,7 +228,7 @@ def _trouble(event: dg.DagsterEvent) -> str:
         return ""
     error = event.step_retry_data.error
     cause = error.cause or error if error else None
-    return cause.message.strip().splitlines()[0][:300] if cause and cause.message.strip() else ""
+    return beginning(cause.message.strip().splitlines()[0], 300) if cause and cause.message.strip() else ""
 
 
 def _sum(one: StepTimes, other: StepTimes) -> StepTimes:

@@ -14,12 +14,14 @@ from dagster import DagsterEventType as Event
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from c4_assets.deployment import SETTINGS
+from c4_assets.runs.log_lines import ids_of_run
 from c4_assets.runs.own_runs import is_of_c4
 from resources import tracing
 from resources.tracing import Span, Step, run_place, step_place, tick_place
 
-TICK_TAG = "dagster/tick"
-"""Dagster's tag of a run that a sensor or schedule has asked for."""
+TICK_NUMBER_TAG = "dagster/tick"
+"""Dagster's tag of a run that a sensor or schedule has asked for: the number of the tick. C4's own tag of it is
+:data:`c4_assets.runs.log_lines.TICK_TAG`."""
 
 SHOWN_TAGS = {
     "dagster/partition": "c4.day",
@@ -67,9 +69,10 @@ def run_spans(instance: dg.DagsterInstance, record: dg.RunRecord) -> Iterator[Sp
     whole = Span(f"run {run.job_name}", run_place(run.run_id), record.create_timestamp.timestamp(), ended)
     whole.attributes |= {"c4.run_id": run.run_id, "c4.status": run.status.value.lower()}
     whole.attributes |= {name: run.tags[tag] for tag, name in SHOWN_TAGS.items() if tag in run.tags}
+    whole.attributes["c4.correlation"] = str(ids_of_run(run.run_id, run.job_name, run.tags)["correlation"])
     if record.start_time:
         whole.attributes["c4.seconds_queued"] = round(record.start_time - whole.start, 3)
-    if tick := run.tags.get(TICK_TAG):
+    if tick := run.tags.get(TICK_NUMBER_TAG):
         whole.links = (tick_place(tick),)
     if run.status is not dg.DagsterRunStatus.SUCCESS:
         whole.error = run.status.value.lower()

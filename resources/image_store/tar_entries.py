@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from resources.errors import C4Error
 from resources.image_store.base import MAX_IMAGE_BYTES
 from resources.image_store.tar_stream import ArrivingTar, encoded
+from resources.redaction import beginning
 
 BLOCK_BYTES = tarfile.BLOCKSIZE
 
@@ -78,8 +79,9 @@ def entries(tar: ArrivingTar, names: Sequence[str]) -> Iterator[Entry]:
         tar.greeting = archive.skip_greeting()
     except NoTar as error:
         tar.finish()
-        said = str(error).strip().splitlines()
-        raise NoTar(f"it prints «{said[0][:80]}»; {tar.exit_message}" if said else tar.exit_message) from error
+        lines = str(error).strip().splitlines()
+        said = f"it prints «{beginning(lines[0], 80)}»; " if lines else ""
+        raise NoTar(f"{said}{tar.exit_message}") from error
     longest = max(len(encoded(name)) for name in names) + len("/\0")
     at, held, changes = -1, None, 0
     while (header := archive.header(longest)) is not None:

@@ -45,13 +45,3 @@ def oldest_due(
     )
     with database.reading("metrics") as connection:
         return connection.scalar(query)
-
-
-def newest_path(database: ImagingDatabase) -> str | None:
-    """The path of an image of the newest inspection that has one among the last few; ``None`` without any."""
-    newest = (
-        select(inspections.c.id).where(is_dated()).order_by(inspections.c.imaged_at.desc()).limit(5).subquery("newest")
-    )
-    query = select(images.c.path).join(newest, newest.c.id == images.c.inspection_id).limit(1)
-    with database.reading("metrics") as connection:
-        return connection.scalar(query)

@@ -1,9 +1,11 @@
 """The newest image of the database, for who wants to see that one comes through."""
 
+from datetime import UTC, datetime
+
 from sqlalchemy import func, not_, select
 
 from resources.imaging_database.database import ImagingDatabase
-from resources.imaging_database.listed import IMAGE_COLUMNS, image_of, is_numbered, is_undated, with_plates
+from resources.imaging_database.listed import IMAGE_COLUMNS, image_of, is_dated, is_numbered, is_undated, with_plates
 from resources.imaging_database.schema import images, inspections, scores
 from resources.records import Image
 
@@ -38,3 +40,18 @@ def newest_image(database: ImagingDatabase, scorer_version: str) -> Image | None
             if row := connection.execute(columns).first():
                 return image_of(row)
     return None
+
+
+def newest_path(database: ImagingDatabase) -> str | None:
+    """Where an image of the newest inspection is; ``None`` if there is none."""
+    newest = select(func.max(inspections.c.imaged_at)).where(is_dated(), inspections.c.imaged_at <= datetime.now(UTC))
+    with database.reading("watch") as connection:
+        imaged_at = connection.scalar(newest)
+        if imaged_at is None:
+            return None
+        of_newest = (
+            select(func.min(images.c.path))
+            .join(inspections, inspections.c.id == images.c.inspection_id)
+            .where(inspections.c.imaged_at == imaged_at)
+        )
+        return connection.scalar(of_newest)

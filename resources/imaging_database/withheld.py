@@ -22,6 +22,7 @@ from resources.imaging_database.schema import (
     plates,
 )
 from resources.imaging_database.statements import among, insert_absent
+from resources.redaction import beginning
 
 MAX_REASON_LENGTH = 1000
 """Characters of a reason that are kept."""
@@ -197,7 +198,7 @@ def _row(
         "inspection_id": finding.inspection_id,
         "scorer_version": version,
         "check_name": finding.check,
-        "reason": finding.reason[:MAX_REASON_LENGTH],
+        "reason": beginning(finding.reason, MAX_REASON_LENGTH),
         "images": finding.images,
         "withheld_at": now,
         "plate": plate,

@@ -191,8 +191,8 @@ class Alerts(Section):
     )
     heartbeat_url: WebAddress = Field(
         default=None,
-        description="Address that is asked for (GET) every five minutes while all is well, such as a check of "
-        "Healthchecks, which tells people when nobody asks any more: a dead host sends no message.",
+        description="Address that is asked for (GET) every five minutes while all is well, such as a monitor "
+        "of Healthchecks, which tells people when nobody asks any more: a dead host sends no message.",
     )
     ui_url: str | None = Field(
         default=None,

@@ -35,6 +35,7 @@ from c4_assets.models.decoding import (
 from c4_assets.models.engine import Decode
 from c4_assets.models.marco.network import tensorflow
 from resources.errors import ImageError
+from resources.extras import how_to_install
 
 PREPROCESSING = "central-square-599-legacy-bilinear-camera-depth"
 """The preprocessing of models that are added by this release."""
@@ -97,7 +98,7 @@ def _decoded_by_tensorflow(data: bytes) -> NDArray[np.uint8]:
     if find_spec("tensorflow") is None:
         raise ImageError(
             "the JPEG data is damaged or cut off, or of an odd kind that only TensorFlow's decoder reads; copy the "
-            "image again from the imager, or install TensorFlow (pip install 'c4[tensorflow]'), then `c4 retry`"
+            f"image again from the imager, or add TensorFlow ({how_to_install('tensorflow')}), then `c4 retry`"
         )
     tf = tensorflow()
     damaged = "the JPEG data is damaged or cut off; copy the image again from the imager"

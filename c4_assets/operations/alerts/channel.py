@@ -21,6 +21,7 @@ class Channel(Protocol):
 
         Raises:
             ChannelAway: the channel takes no message now. The outbox asks it again later.
+            MessagePostponed: those whom it is for take nothing now. The outbox tries this message again later.
             Exception: the channel will never take this message. The outbox gives it to the next channel.
         """
         ...

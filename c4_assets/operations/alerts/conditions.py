@@ -40,6 +40,7 @@ GIVEN_UP_ADVICE = (
 )
 
 _STEP_IN_KEY = re.compile(r", (\w+) \(")
+_JOB_IN_KEY = re.compile(f"{FAILED_RUN_KEYS}(\\w+)")
 
 
 def service_away(
@@ -98,6 +99,7 @@ def run_failed(job: str, partitions: str, reason: Reason, subject: Subject) -> C
         summary=f"{_about(job, partitions, ' of ')} failed{where}: {reason.words}",
         advice=reason.advice,
         subjects=(subject,),
+        because_of=next((event for service, event in EVENTS.items() if service == reason.service), None),
     )
 
 
@@ -105,6 +107,12 @@ def step_of(key: str) -> str:
     """The step in the key of a failed run; empty where no step failed."""
     found = _STEP_IN_KEY.search(key)
     return found[1] if found else ""
+
+
+def job_of(key: str) -> str | None:
+    """The job in the key of a failed run; ``None`` in other keys."""
+    found = _JOB_IN_KEY.match(key)
+    return found[1] if found else None
 
 
 def images_given_up(count: int, day: str, first: str, url: str = "") -> Condition:

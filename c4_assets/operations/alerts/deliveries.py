@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from c4_assets.operations.alerts.stored import from_json, set_aside
+from c4_assets.operations.alerts.stored import from_json, unreadable
 
 VERSION = 1
 
@@ -18,6 +18,12 @@ LONGEST_RETRY_AFTER = timedelta(hours=1)
 RATE = timedelta(seconds=1)
 """Between two messages on a channel: Slack takes one a second."""
 
+
+FIRST_POSTPONED, LONGEST_POSTPONED = timedelta(minutes=5), timedelta(hours=4)
+"""Before a message is tried again whose recipients take nothing now: twice as long each time."""
+
+POSTPONED_FOR = timedelta(days=5)
+"""After so long it is given up, as mail servers do."""
 
 ASIDE = (3, 12)
 """After three failures, and each twelve further ones, a channel is tried with the second message that waits for it."""
@@ -81,6 +87,21 @@ class Way:
 
 
 @dataclass(frozen=True)
+class Postponed:
+    """A message whose recipients take nothing now.
+
+    Attributes:
+        since: when that was first so.
+        tries: how often it was tried.
+        next_try: when it is tried again.
+    """
+
+    since: datetime
+    tries: int
+    next_try: datetime
+
+
+@dataclass(frozen=True)
 class Deliveries:
     """What the outbox remembers.
 
@@ -89,6 +110,7 @@ class Deliveries:
         done: channels that need no longer get a message, by the message's id.
         refused: channels that will never take a message, by its id.
         strikes: how often a channel took another message after one that it did not take, by that one's id.
+        postponed: messages that wait for those whom they are for, by their ids.
         pruned: when old marks of sent messages were last removed.
     """
 
@@ -97,6 +119,7 @@ class Deliveries:
     done: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     strikes: Mapping[str, int] = field(default_factory=dict[str, int])
+    postponed: Mapping[str, Postponed] = field(default_factory=dict[str, Postponed])
     pruned: datetime | None = None
 
     def way(self, name: str) -> Way:
@@ -115,6 +138,24 @@ class Deliveries:
         """With channels that will never take certain messages."""
         return replace(self, refused=_added(self.refused, refused))
 
+    def with_postponed(self, channel: str, messages: Iterable[str], now: datetime) -> "Deliveries":
+        """After those whom messages are for took nothing. What they do not take for days is refused."""
+        after = self
+        for message in messages:
+            before = self.postponed.get(message, Postponed(now, 0, now))
+            wait = min(FIRST_POSTPONED * 2 ** min(before.tries, 16), LONGEST_POSTPONED)
+            entry = Postponed(before.since, before.tries + 1, now + wait)
+            after = replace(after, postponed={**after.postponed, message: entry})
+            if now >= before.since + POSTPONED_FOR:
+                after = after.with_refused({message: (channel,)})
+        return after
+
+    def is_postponed(self, message: str, now: datetime) -> bool:
+        """Whether it is not yet time to try a message again."""
+        entry = self.postponed.get(message)
+        # A clock that was put back must not hold it for longer than it can have been told to wait.
+        return entry is not None and now < entry.next_try <= now + LONGEST_POSTPONED
+
     def with_strike(self, channel: str, message: str) -> "Deliveries":
         """After a channel took another message than this one. It is refused when that has happened often."""
         strikes = self.strikes.get(message, 0) + 1
@@ -129,6 +170,7 @@ class Deliveries:
             done={id_: channels for id_, channels in self.done.items() if id_ in messages},
             refused={id_: channels for id_, channels in self.refused.items() if id_ in messages},
             strikes={id_: count for id_, count in self.strikes.items() if id_ in messages},
+            postponed={id_: entry for id_, entry in self.postponed.items() if id_ in messages},
         )
 
 
@@ -136,8 +178,12 @@ def _added(before: Mapping[str, tuple[str, ...]], more: Mapping[str, Iterable[st
     return {**before, **{key: tuple(dict.fromkeys((*before.get(key, ()), *names))) for key, names in more.items()}}
 
 
-def load_deliveries(file: Path) -> Deliveries:
-    """What the outbox remembers. A file that cannot be read is set aside with a warning."""
+def load_deliveries(file: Path, as_writer: bool = False) -> Deliveries:
+    """What the outbox remembers; with a warning nothing if the file cannot be read.
+
+    Args:
+        as_writer: whether this process holds the lock: see :func:`c4_assets.operations.alerts.stored.unreadable`.
+    """
     try:
         text = file.read_bytes()
     except FileNotFoundError:
@@ -147,6 +193,6 @@ def load_deliveries(file: Path) -> Deliveries:
         if found.version != VERSION:
             raise ValueError(f"it is of version {found.version}, not {VERSION}")
     except (ValueError, RecursionError) as error:
-        set_aside(file, error)
+        unreadable(file, error, as_writer)
         return Deliveries()
     return found

@@ -81,9 +81,10 @@ class Incident:
         named = {subject.name: subject for subject in (*self.subjects, *condition.subjects)}
         times = max(1, len(condition.subjects))
         worst = max(self.condition.severity, condition.severity, key=lambda each: each.rank)
+        cause = condition.because_of if condition.because_of == self.condition.because_of else None
         return replace(
             self,
-            condition=replace(condition, subjects=(), severity=worst),
+            condition=replace(condition, subjects=(), severity=worst, because_of=cause),
             last=now,
             count=self.count + times,
             subjects=tuple(named.values())[:NAMED],

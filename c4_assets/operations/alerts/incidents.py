@@ -3,7 +3,7 @@
 The words are those of Prometheus' Alertmanager: *group wait*, *group interval*, *repeat interval*, *inhibition*.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -87,6 +87,7 @@ def merged(*observations: Observation) -> Observation:
         looked_at=frozenset(key for one in observations for key in one.looked_at),
         occurred=tuple(each for one in observations for each in one.occurred),
         recovered=frozenset(key for one in observations for key in one.recovered),
+        notes=tuple(each for one in observations for each in one.notes),
     )
 
 
@@ -108,6 +109,7 @@ def advance(state: State, observation: Observation, rules: Rules, now: datetime)
     kept: list[Incident] = []
     messages: list[Message] = []
     ended, told = dict(state.ended), dict(state.told)
+    over: set[Event] = set()
     for incident in incidents.values():
         change = _change(incident, incident.condition.event in silent, told, rules, now)
         if change:
@@ -120,14 +122,23 @@ def advance(state: State, observation: Observation, rules: Rules, now: datetime)
             told[after.key] = after.told
         if after.condition.event in INHIBITS and after.ended:
             ended[after.condition.event] = _settling(after, after.ended, rules)
+            over |= {after.condition.event} if after.told else set()
     return (
         State(
-            tuple(kept),
+            tuple(incident for incident in kept if not _went_with(incident, over)),
             {event: each for event, each in ended.items() if now < each.silent_until},
             {key: at for key, at in told.items() if now < at + rules.group_interval},
         ),
         tuple(messages),
     )
+
+
+def _went_with(incident: Incident, over: Collection[Event]) -> bool:
+    """Whether all of an incident of which nobody knows has happened because of a cause that was told and is over.
+
+    What failed is asked for again, by the sensor or by Dagster; what fails from now on is a new incident.
+    """
+    return not incident.holds and incident.told is None and incident.condition.because_of in over
 
 
 def _ended(incidents: Iterable[Incident], observation: Observation, now: datetime) -> dict[str, Incident]:

@@ -13,10 +13,19 @@ from urllib.parse import quote
 from c4_assets.operations.alerts.channel import Channel
 from c4_assets.operations.alerts.deliveries import RATE, Deliveries, Way, load_deliveries
 from c4_assets.operations.alerts.plan import Plan, Step
-from c4_assets.operations.alerts.records import ChannelAway, Condition, Event, Message, Observation, Severity, Subject
+from c4_assets.operations.alerts.records import (
+    ChannelAway,
+    Condition,
+    Event,
+    Message,
+    MessagePostponed,
+    Observation,
+    Severity,
+    Subject,
+)
 from c4_assets.operations.alerts.routing import targets
 from c4_assets.operations.alerts.rules import Rules
-from c4_assets.operations.alerts.stored import from_json, set_aside, to_json, write_whole, written_after
+from c4_assets.operations.alerts.stored import from_json, to_json, unreadable, write_whole, written_after
 from resources.atomic_write import NoRoom, full_disk_named, remove_abandoned, sync
 from resources.file_lock import locked
 
@@ -94,11 +103,15 @@ class Outbox:
         write_whole(file, to_json(message))
         return True
 
-    def waiting(self) -> tuple[Message, ...]:
-        """The messages that have not left, the oldest first."""
-        return tuple(sorted(self._read(), key=lambda message: (message.at, message.id)))
+    def waiting(self, as_writer: bool = False) -> tuple[Message, ...]:
+        """The messages that have not left, the oldest first, without those that cannot be read.
 
-    def _read(self) -> Iterable[Message]:
+        Args:
+            as_writer: whether this process holds the lock: see :func:`c4_assets.operations.alerts.stored.unreadable`.
+        """
+        return tuple(sorted(self._read(as_writer), key=lambda message: (message.at, message.id)))
+
+    def _read(self, as_writer: bool) -> Iterable[Message]:
         for file in sorted(self._waiting.glob("*.json")):
             try:
                 text = file.read_bytes()
@@ -107,7 +120,7 @@ class Outbox:
             try:
                 yield from_json(Message, text)
             except (ValueError, RecursionError) as error:
-                set_aside(file, error)
+                unreadable(file, error, as_writer)
 
     def observation(self, now: datetime) -> Observation:
         """Channels that take no messages, as conditions for the next look.
@@ -148,9 +161,9 @@ class Outbox:
         except TimeoutError:
             return Delivered(waiting=sum(1 for _ in self._waiting.glob("*.json")), busy=True)
 
-    def load(self) -> Deliveries:
+    def load(self, as_writer: bool = False) -> Deliveries:
         """What is remembered of channels, and of messages that are partly sent."""
-        return load_deliveries(self._deliveries)
+        return load_deliveries(self._deliveries, as_writer)
 
     def saved_after(self, deliveries: Deliveries) -> AbstractContextManager[None]:
         """Commits what the block sends when it ends well.
@@ -202,8 +215,8 @@ class _Round:
         self.channels = {channel.name: channel for channel in channels}
         self.end = now + timedelta(seconds=seconds)
         self.paused, self.started = 0.0, clock()
-        self.messages = {message.id: message for message in outbox.waiting()}
-        self.deliveries = outbox.load().only(self.messages.keys(), self.channels.keys())
+        self.messages = {message.id: message for message in outbox.waiting(as_writer=True)}
+        self.deliveries = outbox.load(as_writer=True).only(self.messages.keys(), self.channels.keys())
         self.sent = self.refused = 0
 
     def run(self) -> Delivered:
@@ -258,6 +271,12 @@ class _Round:
             failed = way.failed(str(error), next(iter(step.done)), error.retry_after, self._now())
             after = self.deliveries.with_way(step.channel, failed)
             log.warning("%s takes no messages: %s", step.channel, error)
+        except MessagePostponed as error:
+            # The channel is well. It is one person's mailbox that is not, and nobody else waits for it.
+            now = self._now()
+            after = self.deliveries.with_way(step.channel, way.sent(now))
+            after = after.with_postponed(step.channel, step.done, now)
+            log.warning("The message %r waits: %s", step.message.title, error)
         except Exception as error:
             if taken or isinstance(error, NoRoom):
                 raise
@@ -276,7 +295,8 @@ class _Round:
         plan = self._plan()
         for message in tuple(self.messages.values()):
             refused = plan.is_refused(message)
-            if plan.is_done(message) or self._is_lost(message) or (refused and message.id in self.deliveries.done):
+            left = plan.is_done(message) or (refused and message.id in self.deliveries.done)
+            if left or plan.is_over(message, self.messages.values()) or self._is_lost(message):
                 self.outbox.finish(message)
             elif refused:
                 self.outbox.refuse(message)

@@ -1,6 +1,6 @@
 """What an outbox sends next, and on which channel. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -49,6 +49,17 @@ class Plan:
         wanted = targets(message, self.rules, self.names)
         return wanted is not None and set(wanted) <= set(self.deliveries.done.get(message.id, ()))
 
+    def is_over(self, message: Message, waiting: Collection[Message]) -> bool:
+        """Whether a message tells that a channel is away that takes messages again, or that is to be told by now.
+
+        Where it is the only channel, such a message has no way out; on another, it would be wrong by now.
+        """
+        if not any(is_about(message, each.name) for each in message.subjects):
+            return False
+        if any(each.thread == message.thread and each.change is Change.RECOVERED for each in waiting):
+            return True
+        return all(self.deliveries.way(each.name).away_since is None for each in message.subjects)
+
     def is_refused(self, message: Message) -> bool:
         """Whether no channel that is left for a message will ever take it."""
         wanted = targets(message, self.rules, self.names)
@@ -71,6 +82,8 @@ class Plan:
 
     def _entry(self, message: Message, channel: str, now: datetime) -> _Entry | None:
         if is_held(message, self.rules, now) or is_about(message, channel):
+            return None
+        if self.deliveries.is_postponed(message.id, now):
             return None
         wanted = targets(message, self.rules, self.names) or ()
         done = self.deliveries.done.get(message.id, ())

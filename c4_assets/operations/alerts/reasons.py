@@ -28,11 +28,13 @@ class Reason:
         step: the step that failed first; empty where none did.
         kind: class of the error, or :data:`KILLED`: what different runs that fail for one cause have in common.
         words: the error's own message.
+        service: the service that did not answer, where the step says that it failed for it.
     """
 
     step: str
     kind: str
     words: str
+    service: str = ""
 
     @property
     def advice(self) -> str:

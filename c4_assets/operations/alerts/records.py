@@ -54,11 +54,12 @@ class Condition:
     """Something that is wrong, or worth telling, as one look at the deployment has seen it.
 
     Attributes:
-        key: fingerprint of what is wrong and where, such as ``database-away`` or ``disk-filling:staging``; never of
-            one run.
+        key: fingerprint of what is wrong and where, such as ``database-away`` or
+            ``run-failed:score_images, db_scores (DataError)``; never of one run.
         summary: one sentence in plain words.
         advice: what to do about it.
         since: when it began, where that is known.
+        because_of: the event of which it is known to be a consequence. What happened during that is not told after it.
     """
 
     key: str
@@ -68,6 +69,7 @@ class Condition:
     advice: str = ""
     subjects: tuple[Subject, ...] = ()
     since: datetime | None = None
+    because_of: Event | None = None
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,14 @@ class Observation:
             the database is away, say, neither holds nor has ended.
         occurred: conditions that have happened since the last look, such as failed runs.
         recovered: keys of what had occurred and is well again, such as a day that was scored after all.
+        notes: sentences of the look about itself, for Dagster's UI and the log. Nobody is told.
     """
 
     holding: tuple[Condition, ...] = ()
     looked_at: frozenset[str] = frozenset()
     occurred: tuple[Condition, ...] = ()
     recovered: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 class Change(StrEnum):
@@ -154,3 +158,10 @@ class ChannelAway(Exception):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(redacted(message))
         self.retry_after = retry_after
+
+
+class MessagePostponed(Exception):
+    """A channel is there, but the person whom a message is for takes nothing now: the mailbox is full, say.
+
+    The text names the channel, and has no secret.
+    """

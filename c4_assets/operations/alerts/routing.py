@@ -15,8 +15,8 @@ def expanded(kinds: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
 
 
 def in_order(rules: Rules, names: Iterable[str]) -> tuple[str, ...]:
-    """The channels that are set up in the order of falling back; as they come, if the order names none of them."""
-    there = tuple(names)
+    """The operators' channels in the order of falling back; as they come, if the order names none of them."""
+    there = tuple(name for name in names if name not in rules.for_subscribers)
     return expanded(rules.order, there) or there
 
 
@@ -31,15 +31,17 @@ def route_of(message: Message, rules: Rules) -> Route | None:
 def targets(message: Message, rules: Rules, names: Collection[str]) -> tuple[str, ...] | None:
     """The channels that a message is to go to: none if the site wants it told to nobody, ``None`` if there is no way.
 
-    What is for certain people goes by mail, or not at all: other channels have readers of their own.
+    What is for certain people goes by mail, or not at all: other channels have readers of their own. A channel that has
+    none takes nothing else.
     """
     route = route_of(message, rules)
     if route and not route.channels:
         return ()
     if message.recipients:
         return expanded(("email",), names) or None
-    named = expanded(route.channels, names) if route else ()
-    return named or in_order(rules, names)[:1] or None
+    operators = in_order(rules, names)
+    named = [name for name in expanded(route.channels, names) if name not in rules.for_subscribers] if route else ()
+    return tuple(named) or operators[:1] or None
 
 
 def is_quiet(now: datetime, rules: Rules) -> bool:

@@ -28,6 +28,7 @@ class Rules:
         repeat_interval: when what still holds is told again.
         away: how long something must be unreachable before it is told.
         quiet: first and last time of the quiet hours, in ``zone``.
+        for_subscribers: channels that have no readers of their own: they take only what is for certain people.
     """
 
     group_wait: timedelta = timedelta(seconds=60)
@@ -38,6 +39,7 @@ class Rules:
     order: tuple[str, ...] = CHANNELS
     quiet: tuple[time, time] | None = None
     zone: tzinfo = UTC
+    for_subscribers: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, settings: Alerts) -> "Rules":
@@ -54,4 +56,10 @@ class Rules:
             order=settings.order,
             quiet=hours_of(settings.quiet_hours) if settings.quiet_hours else None,
             zone=ZoneInfo(settings.time_zone),
+            for_subscribers=for_subscribers(settings),
         )
+
+
+def for_subscribers(settings: Alerts) -> frozenset[str]:
+    """The channels that no operator reads: a mail server without recipients, which is there for subscribers alone."""
+    return frozenset({"email"} if settings.email is not None and not settings.email.recipients else ())

@@ -9,7 +9,7 @@ from c4_assets.operations.alerts.incidents import State, advance
 from c4_assets.operations.alerts.outbox import Outbox
 from c4_assets.operations.alerts.records import Condition, Message, Observation, Subject
 from c4_assets.operations.alerts.rules import Rules
-from c4_assets.operations.alerts.stored import from_json, set_aside, to_json, write_whole
+from c4_assets.operations.alerts.stored import from_json, to_json, unreadable, write_whole
 from resources.file_lock import locked
 from resources.redaction import redacted
 
@@ -48,8 +48,12 @@ def outbox_of(folder: Path) -> Outbox:
     return Outbox(folder / OUTBOX)
 
 
-def load(folder: Path) -> Kept:
-    """What is known; nothing if there is no file. A file that cannot be read is set aside with a warning."""
+def load(folder: Path, as_writer: bool = False) -> Kept:
+    """What is known; nothing if there is no file, or with a warning one that cannot be read.
+
+    Args:
+        as_writer: whether this process holds the lock: see :func:`c4_assets.operations.alerts.stored.unreadable`.
+    """
     file = folder / FILE
     try:
         text = file.read_bytes()
@@ -60,7 +64,7 @@ def load(folder: Path) -> Kept:
         if kept.version != VERSION:
             raise ValueError(f"it is of version {kept.version}, not {VERSION}")
     except (ValueError, RecursionError) as error:
-        set_aside(file, error)
+        unreadable(file, error, as_writer)
         return Kept()
     return kept
 
@@ -83,7 +87,7 @@ def tell(
     folder.mkdir(parents=True, exist_ok=True)
     outbox = outbox_of(folder)
     with locked(folder / LOCK, LONGEST_WAIT_S):
-        kept = load(folder)
+        kept = load(folder, as_writer=True)
         outbox.put(kept.messages)
         state, messages = advance(kept.state, without_secrets(observation), rules, now)
         after = replace(kept, state=state, messages=messages, seen={**kept.seen, **(seen or {})})

@@ -65,13 +65,22 @@ def written_after(file: Path, text: bytes) -> Generator[None]:
         yield
 
 
-def set_aside(file: Path, error: Exception) -> None:
-    """Renames a file that cannot be read, so that alerts go on without it."""
+def unreadable(file: Path, error: Exception, as_writer: bool) -> None:
+    """Warns of a file that cannot be read.
+
+    Args:
+        as_writer: whether this process holds the writers' lock. Then the file is renamed, so that alerts go on without
+            it. Who only looks leaves it: it may be of a newer version of C4, which is at work.
+    """
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if not as_writer:
+        log.warning("%s cannot be read (%s): nothing is known of what it holds.", file, reason)
+        return
     aside = file.with_name(f"{file.name}.unreadable")
     log.warning(
         "%s cannot be read (%s) and is now %s. Alerts go on without it; something may be told twice.",
         file,
-        str(error).splitlines()[0] if str(error) else type(error).__name__,
+        reason,
         aside.name,
     )
     file.replace(aside)

@@ -35,6 +35,9 @@ WELL_AGAIN = {
     Event.CHANNEL_AWAY: "Messages pass again",
 }
 
+ENDED = {Event.RUN_FAILED: "The run has ended"}
+"""What is said instead of that where the incident is of a condition that held: a run that was slow."""
+
 
 def message_of(incident: Incident, change: Change, rules: Rules, now: datetime) -> Message:
     """The next message of an incident."""
@@ -87,7 +90,9 @@ def _repeated(incident: Incident, zone: tzinfo, now: datetime) -> tuple[str, tup
 def _recovered(incident: Incident, zone: tzinfo, now: datetime) -> tuple[str, tuple[str, ...]]:
     condition, ended = incident.condition, incident.ended or now
     what = condition.key.partition(":")[2]
-    title = WELL_AGAIN.get(condition.event, "Well again") + (f": {what}" if what else "")
+    well = WELL_AGAIN.get(condition.event, "Well again")
+    well = ENDED.get(condition.event, well) if incident.holds else well
+    title = well + (f": {what}" if what else "")
     when = f"from {clock(incident.opened, zone)} to {clock(ended, zone)}"
     lasted = f"Recovered after {duration(ended - incident.opened)}, {when}."
     if not incident.holds:

@@ -40,6 +40,13 @@ def open_channels(alerts: "Alerts", folder: Path | None = None) -> Mapping[str, 
     return {each.name: each for each in sorted(found, key=lambda each: _place_in(alerts.order, each.name))}
 
 
+def operators_channels(alerts: "Alerts") -> tuple[str, ...]:
+    """Names of the channels that operators read, in the order of the settings: not a mail server for subscribers."""
+    from c4_assets.operations.alerts.rules import for_subscribers
+
+    return tuple(name for name in open_channels(alerts) if name not in for_subscribers(alerts))
+
+
 def _place_in(order: tuple[str, ...], name: str) -> int:
     kind = name.partition("-")[0]
     return next((place for place, each in enumerate(order) if each in (name, kind)), len(order))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from email.message import Message as Headers
 from typing import IO, TypeVar
 
-from c4_assets.operations.alerts.records import ChannelAway
+from c4_assets.operations.alerts.records import ChannelAway, MessagePostponed
 from c4_assets.operations.channels.words import clean, cut
 from resources.errors import ConfigurationError
 from resources.extras import naming_extras
@@ -42,12 +42,12 @@ def failures_named(channel: str) -> Generator[None]:
     Of errors that nobody foresaw only the kind is told: their texts may hold an address with its token.
 
     Raises:
-        ChannelAway: where the block raises anything but this and :class:`MessageRefused`.
+        ChannelAway: where the block raises anything but this, :class:`MessagePostponed` and :class:`MessageRefused`.
     """
     try:
         with naming_extras():
             yield
-    except (ChannelAway, MessageRefused):
+    except (ChannelAway, MessagePostponed, MessageRefused):
         raise
     except Exception as error:
         raise ChannelAway(f"{channel}: {reason_of(error)}.") from None

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from c4_assets.operations.alerts.records import Severity
+from c4_assets.operations.disks import GB, WARNING_INODES, room_of, severity_of
 from c4_assets.operations.doctor.clocks import skew
 from c4_assets.operations.doctor.examine import Check
 from resources.errors import ConfigurationError
@@ -15,18 +17,15 @@ from resources.settings import Settings
 
 SECTION = "Folders"
 
-LEAST_BYTES = 1e9
-"""Room that a folder must have: a run of a day writes some hundred megabytes of archive, checkpoints and events."""
-
-LOW_SHARE, LEAST_INODES_SHARE = 0.05, 0.01
-"""Shares of the space and of the inodes below which a file system is filling up. 5 % is what ext4 keeps for root."""
-
 
 def folders_of(settings: Settings) -> dict[str, Path]:
     """The folders of a deployment that must be there, by what they are for."""
     archive = settings.data if settings.archive.is_relative_to(settings.data) else settings.archive
     staging = settings.scratch if settings.staging.is_relative_to(settings.scratch) else settings.staging
-    return {"home": settings.home, "data": archive, "scratch": staging, "dagster_home": settings.dagster_home}
+    folders = {"home": settings.home, "data": archive, "scratch": staging, "dagster_home": settings.dagster_home}
+    logs = settings.logs.folder
+    # In home it is made by the first line.
+    return folders if logs.is_relative_to(settings.home) else {**folders, "logs": logs}
 
 
 def folder_checks(settings: Settings) -> list[Check]:
@@ -79,22 +78,21 @@ def look_at(name: str, id_: str, folder: Path, staging_bytes: int) -> Iterator[F
 
 
 def _room(name: str, id_: str, folder: Path, wanted: int, *, only_trouble: bool = False) -> Iterator[Finding]:
-    room = os.statvfs(folder)
-    free, size = room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
-    share = free / size if size else 1.0
-    files = room.f_favail / room.f_files if room.f_files else 1.0
-    told = f"{name} {folder}: {free / 1e9:,.1f} GB free ({share:.0%}), {files:.0%} of inodes"
+    room = room_of(folder)
+    told = f"{name} {folder}: {room.bytes_free / GB:,.1f} GB free ({room.share:.0%}), {room.inodes_share:.0%} of inodes"
     where = f"See what fills it: du -xh --max-depth=2 {folder} | sort -h | tail"
-    if free < LEAST_BYTES:
-        yield Finding(f"{id_}.space", told, Verdict.FAILED, f"Make room, or enlarge it. {where}")
-    elif files < LEAST_INODES_SHARE:
+    severity = severity_of(room)
+    if severity and room.inodes_share < WARNING_INODES:
+        verdict = Verdict.FAILED if severity is Severity.ERROR else Verdict.WARNED
         fix = f"It has no place for more files: du --inodes -x --max-depth=2 {folder} | sort -n | tail"
-        yield Finding(f"{id_}.inodes", told, Verdict.FAILED, fix)
-    elif share < LOW_SHARE:
+        yield Finding(f"{id_}.inodes", told, verdict, fix)
+    elif severity is Severity.ERROR:
+        yield Finding(f"{id_}.space", told, Verdict.FAILED, f"Make room, or enlarge it. {where}")
+    elif severity:
         yield Finding(f"{id_}.space", f"{told}: it is filling up", Verdict.WARNED, where)
-    elif free < wanted:
+    elif room.bytes_free < wanted:
         fix = "Lower scratch_gigabytes, or give it a disk of its own: fetching stops when the disk is full."
-        yield Finding(f"{id_}.space", f"{told}, and scratch_gigabytes is {wanted / 1e9:,.0f}", Verdict.WARNED, fix)
+        yield Finding(f"{id_}.space", f"{told}, and scratch_gigabytes is {wanted / GB:,.0f}", Verdict.WARNED, fix)
     elif not only_trouble:
         yield Finding(id_, f"{told}, can be written to and locked")
 

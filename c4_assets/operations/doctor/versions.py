@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from c4_assets.operations.doctor.examine import Check
-from resources.extras import EXTRA_OF
+from resources.extras import EXTRA_OF, how_to_install
 from resources.findings import Finding, Verdict
 from resources.settings import Settings
 
@@ -48,10 +48,9 @@ def _extras(settings: Settings) -> Finding:
     needed = needed_by(settings)
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        extras = ",".join(sorted({EXTRA_OF[name] for name in missing}))
+        extras = sorted({EXTRA_OF[name] for name in missing})
         what = "; ".join(f"{name}, which {needed[name]} needs, is not installed" for name in missing)
-        fix = f"pip install 'c4[{extras}]' into C4's environment (from a checkout: make install EXTRAS={extras})"
-        return Finding("versions.extras", what, Verdict.FAILED, fix)
+        return Finding("versions.extras", what, Verdict.FAILED, how_to_install(*extras))
     return Finding("versions.extras", "every package is installed that these settings need")
 
 

@@ -64,7 +64,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             _up("Image store", "c4_store_up"),
             _up("Slurm", "c4_slurm_up"),
             _up("Dagster", "c4_dagster_up"),
-            _age("Daemon's last sign", "c4_daemon_heartbeat_timestamp_seconds", 300),
+            _age("Daemon's last sign", "c4_daemon_heartbeat_timestamp_seconds", 600),
             Panel(
                 "Alerts",
                 [('count(ALERTS{alertname=~"C4.*", alertstate="firing"}) or vector(0)', "")],

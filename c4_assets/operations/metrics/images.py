@@ -1,4 +1,4 @@
-"""The imaging database and the image store as sources of metrics.
+"""The imaging database as a source of metrics.
 
 Counting millions of images takes seconds a million, so history is counted in a thread, seldom, and each scrape adds
 what the sensor's window holds, which is as quick as the sensor's own poll.
@@ -6,17 +6,14 @@ what the sensor's window holds, which is as quick as the sensor's own poll.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 
 from c4_assets.operations.metrics.catalogue import STATES, Sample
 from c4_assets.operations.metrics.counted import History, Kept
-from resources.errors import C4Error, Unavailable
-from resources.image_store import ImageStore
+from resources.errors import Unavailable
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.figures import last_imaged, last_scored, newest_path, oldest_due
+from resources.imaging_database.figures import last_imaged, last_scored, oldest_due
 from resources.imaging_database.work import Progress, day_bounds, history_spans, progress_by_day
-from resources.records import Problem
 from resources.settings import Settings
 
 HISTORY_EVERY_S = 6 * 3600.0
@@ -134,28 +131,3 @@ def _history(version: str, until: datetime, days: Sequence[Progress]) -> History
         # A span of history may end within a day, which then comes twice.
         len({day.day for day in days if day.pending}),
     )
-
-
-class StoreProbe:
-    """Asks an image store for the newest image, or for one that nobody has while no image is known.
-
-    A made-up name alone would not do: S3 refuses it (403) to who may read images but not list them.
-    """
-
-    def __init__(self, database: ImagingDatabase, store: Callable[[], ImageStore]) -> None:
-        self._database, self._store, self._path = database, store, "c4-metrics-looks-whether-the-store-answers"
-
-    def ask(self) -> Iterator[Sample]:
-        """Tells nothing itself.
-
-        Raises:
-            Unavailable: the store does not answer, or refuses.
-        """
-        with suppress(C4Error):  # that the database is away is told elsewhere, and the store may well be there
-            refuse_to_make(self._database)
-            self._path = newest_path(self._database) or self._path
-        with closing(self._store()) as store:
-            (fetched,) = store.fetch([self._path])
-        if fetched.problem is Problem.STORE:
-            raise Unavailable(f"The image store refuses: {fetched.error}")
-        return iter(())

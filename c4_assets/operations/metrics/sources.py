@@ -16,7 +16,7 @@ CACHE_S = 15.0
 """How long an answer is used again: that of Prometheus' usual interval of scraping, so that two servers that scrape
 cost no more than one."""
 
-SCRAPE_PATIENCE_S = 0.8
+SCRAPE_PATIENCE_S = 0.7
 """How long a scrape waits for answers before it goes out with those from before: it may take a second."""
 
 LONGEST_ANSWER_S = 60.0

@@ -4,25 +4,14 @@ A look from a sensor can tell only of the others: where the daemon of sensors or
 what the address is for that is asked for while all is well (:mod:`c4_assets.runs.watch.heartbeat`).
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 
 from c4_assets.operations.alerts.conditions import FAILED_TICK_KEYS, ticks_failed, ticks_wrong
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity, Subject
-from c4_assets.runs.own_runs import CODE_LOCATION_MODULE, CODE_LOCATION_NAME
-
-SILENT_AFTER = timedelta(minutes=10)
-"""Silence of a daemon that is told. They beat every 30 s; a busy one was seen to take minutes."""
-
-FAILURES_BORNE = 3
-"""Failed ticks in a row that are told, of what ticks often: one is over with the next. Of what ticks every ten minutes
-or less often, the first is told."""
-
-OFTEN = timedelta(minutes=10)
+from c4_assets.runs.ticking import SILENT_AFTER, Ticking, all_kept, in_use
+from resources.redaction import beginning
 
 LATE_AFTER = 4
 """Intervals without a tick after which a sensor has stalled; :data:`SILENT_AFTER` at least."""
@@ -54,60 +43,33 @@ def look_at_daemons(instance: dg.DagsterInstance, now: datetime) -> Observation:
 
 def look_at_ticks(instance: dg.DagsterInstance, now: datetime, url: str = "") -> Observation:
     """Which of C4's sensors and schedules fail, or do not tick though they are on."""
-    if instance.schedule_storage is None:  # an instance in memory, which has no daemon
-        return Observation()
     holding = [
         condition
-        for state in instance.all_instigator_state()
-        if state.is_running and _is_of_c4(state) and (condition := _trouble(instance, state, now, url))
+        for each in in_use(all_kept(instance))
+        if each.state.is_running and (condition := _trouble(each, now, url))
     ]
     return Observation(holding=tuple(holding), looked_at=frozenset({FAILED_TICK_KEYS}))
 
 
-def _is_of_c4(state: InstigatorState) -> bool:
-    return state.origin.location_name in (CODE_LOCATION_NAME, CODE_LOCATION_MODULE)
-
-
-def _trouble(instance: dg.DagsterInstance, state: InstigatorState, now: datetime, url: str) -> Condition | None:
+def _trouble(of: Ticking, now: datetime, url: str) -> Condition | None:
     """What is wrong with one sensor or schedule."""
-    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=FAILURES_BORNE + 1)
-    ended = [tick for tick in ticks if tick.status is not TickStatus.STARTED]
-    failed = _failed_in_a_row(ended)
-    is_sensor = state.instigator_type is InstigatorType.SENSOR
-    kind, where = ("sensor", "sensors") if is_sensor else ("schedule", "schedules")
-    every = _interval(state)
+    state, failed = of.state, of.failed_in_a_row
+    kind, where = ("sensor", "sensors") if of.is_sensor else ("schedule", "schedules")
     link = f"{url}/locations/{state.origin.location_name}/{where}/{state.name}" if url else ""
-    if failed and (len(failed) >= FAILURES_BORNE or not is_sensor or every >= OFTEN):
+    if of.is_failing:
         error = failed[0].error
-        why = " ".join(error.message.split())[:500] if error else "it was ended"
+        why = beginning(" ".join(error.message.split()), 500) if error else "it was ended"
         return ticks_failed(kind, state.name, len(failed), why, datetime.fromtimestamp(failed[-1].timestamp, UTC), link)
-    if is_sensor and (since := _stalled_since(ticks, every, now)):
+    if of.is_sensor and (since := _stalled_since(of, now)):
         words = f"The sensor {state.name} has not looked for {_minutes(now - since)}."
         return ticks_wrong(state.name, words, since, link)
     return None
 
 
-def _failed_in_a_row(ended: Sequence[InstigatorTick]) -> list[InstigatorTick]:
-    """The newest ticks that failed, the newest first, up to the first one that did not."""
-    failed: list[InstigatorTick] = []
-    for tick in ended:
-        if tick.status is not TickStatus.FAILURE:
-            break
-        failed.append(tick)
-    return failed
-
-
-def _interval(state: InstigatorState) -> timedelta:
-    data = state.sensor_instigator_data
-    return timedelta(seconds=(data.min_interval if data else None) or 30)
-
-
-def _stalled_since(ticks: Sequence[InstigatorTick], every: timedelta, now: datetime) -> datetime | None:
+def _stalled_since(sensor: Ticking, now: datetime) -> datetime | None:
     """When a sensor has last begun to look, if that is too long ago. One that never did has just been turned on."""
-    if not ticks:
-        return None
-    last = datetime.fromtimestamp(ticks[0].timestamp, UTC)
-    return last if now - last > max(LATE_AFTER * every, SILENT_AFTER) else None
+    last = datetime.fromtimestamp(sensor.last, UTC)
+    return last if sensor.ticks and now - last > max(LATE_AFTER * sensor.every, SILENT_AFTER) else None
 
 
 def _minutes(span: timedelta) -> str:

@@ -26,7 +26,7 @@ def failing(address: str) -> str:
 
 
 def beat(address: SecretStr, *, well: bool) -> bool:
-    """Asks for the address, or, where something is wrong, for the one that says so. Returns whether it was taken.
+    """Pings the address, or, where something is wrong, the one that says so. Returns whether it was taken.
 
     The address is a secret: whoever has it can answer in C4's place. So it is in no message.
     """
@@ -38,7 +38,7 @@ def beat(address: SecretStr, *, well: bool) -> bool:
             return True
     except (OSError, ValueError, urllib.error.HTTPError) as error:
         reason = getattr(error, "reason", None) or type(error).__name__
-        log.warning("the heartbeat was not taken: %s", str(reason).replace(plain, "its address"))
+        log.warning("the ping to heartbeat_url was not taken: %s", str(reason).replace(plain, "its address"))
         return False
 
 

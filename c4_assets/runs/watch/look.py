@@ -4,14 +4,14 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 
 from c4_assets.operations.alerts.incidents import merged
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
-from c4_assets.operations.disks import Room, filling, room_of
+from c4_assets.operations.disks import Room, filling, places, room_of
 from c4_assets.runs.watch.bounded import answers_within
 from c4_assets.runs.watch.daemons import look_at_daemons, look_at_ticks
 from c4_assets.runs.watch.idle import look_at_imaging
@@ -53,7 +53,8 @@ def look(instance: dg.DagsterInstance, settings: Settings, cursors: Cursors, now
     url = (settings.alerts.ui_url or "").rstrip("/")
 
     def ends(cursor: str) -> tuple[Observation, str]:
-        seen, after = look_at_ends(instance, json.loads(cursor or "{}"), now, url)
+        window = timedelta(days=settings.runs.window_days)
+        seen, after = look_at_ends(instance, json.loads(cursor or "{}"), now, url, window)
         return seen, json.dumps(after)
 
     def services(cursor: str) -> tuple[Observation, str]:
@@ -98,12 +99,7 @@ def _guarded(name: str, part: Part, cursor: str) -> tuple[Observation, str]:
 
 def look_at_disks(settings: Settings) -> Observation:
     """Which folders' disks are filling. A folder that cannot be looked at is not told of."""
-    folders = {
-        "home": settings.home,
-        "archive": settings.archive,
-        "staging": settings.staging,
-        "DAGSTER_HOME": settings.dagster_home,
-    }
+    folders = places(settings)
     rooms: dict[str, tuple[Path, Room]] = {}
     told: set[int] = set()
     found = answers_within(DISK_S, {f"disk {name}": _room(folder) for name, folder in folders.items()})

@@ -21,8 +21,13 @@ log = logging.getLogger("c4.watch")
 
 KEYS = "c4/outage/"
 
+SERVICE_KEY = "service that does not answer"
+"""In the metadata of a step's failure."""
+
 Place = Literal["watch", "steps"]
 """Who has met it: the watch, beside the daemon, or steps, which may run on machines that reach less."""
+
+PLACES: tuple[Place, ...] = ("watch", "steps")
 
 BELIEVED_FOR = timedelta(minutes=15)
 """Time for which a note of a step is believed: a step that waits looks again after five minutes at most."""
@@ -53,7 +58,7 @@ def met(instance: dg.DagsterInstance, service: Service, place: Place, why: str, 
 def answered(instance: dg.DagsterInstance, services: Collection[Service], place: Place) -> None:
     """Notes that services answer. It costs one look where nothing is noted."""
     keys = {f"{KEYS}{service}/{place}" for service in services}
-    if there := instance.run_storage.get_cursor_values(keys):
+    if keys and (there := instance.run_storage.get_cursor_values(keys)):
         forget_values(instance, sorted(there))
 
 

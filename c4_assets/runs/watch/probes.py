@@ -1,10 +1,9 @@
 """Short questions to the services that a deployment rests on, bounded in time whatever they do."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import partial
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import literal, select
 
 from c4_assets.operations.alerts.conditions import NAMES
 from c4_assets.runs.watch.bounded import answers_within
@@ -12,8 +11,7 @@ from resources.errors import C4Error, ConfigurationError, Service, Unavailable
 from resources.image_store import open_image_store
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.connecting import Connecting
-from resources.imaging_database.listed import is_dated
-from resources.imaging_database.schema import images, inspections
+from resources.imaging_database.newest import newest_path
 from resources.records import Problem
 from resources.settings import Settings
 from resources.ssh import SshAccess
@@ -22,6 +20,9 @@ PROBE_S = 10
 """Longest wait for one answer, and for all of them together, in seconds: a tick of the watch may take 60."""
 
 Probe = Callable[[Settings], None]
+
+_FETCHED: dict[str, str] = {}
+"""What a store was asked for last. A made-up name is the last resort: S3 refuses it (403) to who may not list."""
 
 
 def database_answers(settings: Settings) -> None:
@@ -38,7 +39,7 @@ def database_answers(settings: Settings) -> None:
 
 
 def store_answers(settings: Settings) -> None:
-    """Fetches the newest image, or asks for a file that nobody has where the database cannot tell which that is.
+    """Fetches the newest image. Where the database cannot tell which that is, the one from before or one that is none.
 
     Where it lists no image, nobody needs the store, and it may be empty.
 
@@ -48,9 +49,10 @@ def store_answers(settings: Settings) -> None:
     try:
         path = _newest_path(settings)
     except C4Error:
-        path = "c4-watch-asks-for-nothing"
+        path = _FETCHED.get(settings.store.url, "c4-watch-asks-for-nothing")
     if path is None:
         return
+    _FETCHED[settings.store.url] = path
     ssh = SshAccess(settings.store.ssh_key, settings.store.known_hosts, min(PROBE_S, settings.timeout_seconds))
     store = open_image_store(settings.store.url, ssh)
     try:
@@ -114,14 +116,4 @@ def _newest_path(settings: Settings) -> str | None:
     database = probed_database(settings)
     if database.dialect == "sqlite" and database.is_new():
         return None
-    newest = select(func.max(inspections.c.imaged_at)).where(is_dated(), inspections.c.imaged_at <= datetime.now(UTC))
-    with database.reading("watch") as connection:
-        imaged_at = connection.scalar(newest)
-        if imaged_at is None:
-            return None
-        of_newest = (
-            select(func.min(images.c.path))
-            .join(inspections, inspections.c.id == images.c.inspection_id)
-            .where(inspections.c.imaged_at == imaged_at)
-        )
-        return connection.scalar(of_newest)
+    return newest_path(database)

@@ -7,6 +7,8 @@ import dagster as dg
 from dagster import DagsterEventType as Event
 
 from c4_assets.operations.alerts.reasons import KILLED, Reason
+from c4_assets.runs.watch.outages import SERVICE_KEY
+from resources.redaction import redacted
 
 MAX_REASON = 500
 
@@ -36,7 +38,8 @@ def _of_step(event: dg.DagsterEvent) -> Reason:
     data = event.step_failure_data
     kind, words = _innermost(data.error) if data.error else (KILLED, event.message or "")
     said = data.user_failure_data.description if data.user_failure_data else None
-    return Reason(event.step_key or "", kind, _short(said or words))
+    service = data.user_failure_data.metadata.get(SERVICE_KEY) if data.user_failure_data else None
+    return Reason(event.step_key or "", kind, _short(said or words), str(service.value) if service else "")
 
 
 def _told_beside(events: list[dg.DagsterEvent]) -> Iterator[str]:
@@ -60,5 +63,5 @@ def _innermost(error: Any) -> tuple[str, str]:
 
 
 def _short(words: str) -> str:
-    one_line = " ".join(words.split())
+    one_line = redacted(" ".join(words.split()))  # before it is cut
     return one_line if len(one_line) <= MAX_REASON else f"{one_line[: MAX_REASON - 1]}…"

@@ -7,7 +7,7 @@ lose what cannot be sent, and hear neither of backfills of a job nor of runs tha
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,11 @@ BATCH = 250
 
 ENDS = {"failed": Event.RUN_FAILURE, "succeeded": Event.RUN_SUCCESS}
 
+BEGUN_AGAIN = (
+    "Dagster's storage is another one than at the last look, or an older state of it: the watch of runs begins again "
+    "at its newest run. What has ended in between is not told."
+)
+
 WILL_RETRY_TAG = "dagster/will_retry"
 """Dagster's tag of a failed run that it repeats by itself: its failure is told when the last attempt has failed."""
 
@@ -48,7 +53,11 @@ class _Found(Ends):
 
 
 def look_at_ends(
-    instance: dg.DagsterInstance, cursor: Mapping[str, Any], now: datetime, url: str = ""
+    instance: dg.DagsterInstance,
+    cursor: Mapping[str, Any],
+    now: datetime,
+    url: str = "",
+    window: timedelta = timedelta(0),
 ) -> tuple[Observation, dict[str, Any]]:
     """Looks at the runs of C4 that have ended since the last look, :data:`BATCH` of each kind at most.
 
@@ -57,14 +66,16 @@ def look_at_ends(
     Args:
         cursor: what the last look has returned; empty for the first one.
         url: address of Dagster's UI, for links; none without.
+        window: how far back the sensor asks for days that have pending images.
 
     Returns:
         What was observed, and the cursor for the next look.
     """
     if "after" not in cursor:
         return Observation(), {"after": {name: _newest(instance, kind) for name, kind in ENDS.items()}, "open": {}}
-    found = _Found(now, {key: dict(known) for key, known in cursor["open"].items()}, url=url)
-    ends, after = _ends(instance, cursor["after"])
+    found = _Found(now, {key: dict(known) for key, known in cursor["open"].items()}, window, url=url)
+    before = _within(instance, cursor["after"])
+    ends, after = _ends(instance, before)
     runs = (
         {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=[run_id for run_id, _ in ends]))}
         if ends
@@ -77,13 +88,25 @@ def look_at_ends(
         if failed and run.tags.get(WILL_RETRY_TAG) != "true":
             _failed(instance, run, found)
         if not failed:
-            found.succeeded(subjects_of(run), partial(has_step, run))
+            found.succeeded(name_of(run), subjects_of(run), partial(has_step, run))
         try:
             _judged(instance, run, found)
         except Exception:  # one run that cannot be read must not hide all that come after it
             log.exception("what the checks of run %s said cannot be read", run.run_id)
     found.forget_old()
-    return found.observation(), {"after": after, "open": found.open}
+    notes = (BEGUN_AGAIN,) if max(before.values()) < max(cursor["after"].values()) else ()
+    for note in notes:
+        log.warning("%s", note)
+    return found.observation(notes), {"after": after, "open": found.open}
+
+
+def _within(instance: dg.DagsterInstance, after: Mapping[str, int]) -> dict[str, int]:
+    """The cursors, none behind the newest end of its kind.
+
+    Storages number their events each for itself, and one that is younger, or was restored, has lower numbers. Where the
+    newest ends were only pruned, the cursor goes back as well, and nothing is seen twice.
+    """
+    return {name: min(after[name], _newest(instance, kind)) for name, kind in ENDS.items()}
 
 
 def _newest(instance: dg.DagsterInstance, kind: Event) -> int:

@@ -8,7 +8,7 @@ from dagster import DagsterRunStatus as Status
 
 from c4_assets.operations.alerts.conditions import EVENTS, run_subject, service_away
 from c4_assets.operations.alerts.records import Observation, Subject
-from c4_assets.runs.watch.outages import Outage, answered, met, outages
+from c4_assets.runs.watch.outages import PLACES, Outage, answered, met, outages
 from c4_assets.runs.watch.probes import PROBES, Probe, ask
 from c4_assets.runs.watch.subjects import name_of, partitions_of
 from resources.errors import Service
@@ -49,7 +49,13 @@ def look_at_services(
     Returns:
         What was observed, and the cursor for the next look.
     """
-    wanted = services_of(settings) if probes is None else probes
+    had = services_of(settings)
+    wanted = had if probes is None else probes
+    # A cluster that is taken out of the settings while it is away would be away for ever: nobody asks it.
+    gone: list[Service] = [service for service in EVENTS if service not in had]
+    if gone:
+        for place in PLACES:
+            answered(instance, gone, place)
     away = {outage.service for outage in outages(instance, now)}
     due: dict[Service, Probe] = {
         service: probe for service, probe in wanted.items() if service in away or _is_due(service, cursor, now)
@@ -70,7 +76,7 @@ def look_at_services(
                 service_away(each.service, each.why, each.since, waiting, at_steps=each.place == "steps")
                 for each in first.values()
             ),
-            looked_at=frozenset(str(EVENTS[service]) for service in wanted),
+            looked_at=frozenset(str(EVENTS[service]) for service in (*wanted, *gone)),
         ),
         asked,
     )

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 
 import dagster as dg
 
+from c4_assets.operations.alerts.ends import DAY, WEEK
 from c4_assets.runs.step_failures import BACKFILL_TAG
 
 PARTITION_TAG = "dagster/partition"
@@ -43,7 +44,7 @@ def is_of_several(run: dg.DagsterRun) -> bool:
 def subjects_of(run: dg.DagsterRun) -> frozenset[str]:
     """Names of what a run is about: each day, the week, or the job itself where it has no partitions."""
     selected = {key.to_user_string() for key in run.asset_selection or ()}
-    grain = "week" if run.job_name == WEEKLY_JOB or (selected and selected <= WEEKLY_ASSETS) else "day"
+    grain = WEEK if run.job_name == WEEKLY_JOB or (selected and selected <= WEEKLY_ASSETS) else DAY
     if partition := run.tags.get(PARTITION_TAG):
         return frozenset({f"{grain} {partition}"})
     if is_of_several(run):

@@ -11,10 +11,10 @@ from c4_assets.operations.alerts.outbox import Delivered
 from c4_assets.operations.alerts.records import Event, Observation, Severity
 from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.alerts.state import alerts_folder, load, outbox_of, tell
-from c4_assets.operations.channels import open_channels
+from c4_assets.operations.channels import open_channels, operators_channels
 from c4_assets.runs.watch.heartbeat import beat, is_due
 from c4_assets.runs.watch.look import look
-from resources.redaction import redacted
+from resources.redaction import beginning
 from resources.settings import Settings
 
 NOT_SET_UP = "No alerts are set up: the section alerts of the settings names no channel and no heartbeat_url."
@@ -24,13 +24,13 @@ SEEN = "watch/"
 
 HEARTBEAT = "heartbeat"
 
-DELIVER_S = 30
-"""No send begins later than so long after a round of deliveries: a tick may take a minute."""
+DELIVER_S = 15
+"""No send begins later than so long after its round of deliveries: a tick may take a minute, and a mail half of it."""
 
 
 def is_set_up(settings: Settings) -> bool:
-    """Whether anybody is to hear of anything."""
-    return bool(open_channels(settings.alerts)) or settings.alerts.heartbeat_url is not None
+    """Whether operators are to hear of anything."""
+    return bool(operators_channels(settings.alerts)) or settings.alerts.heartbeat_url is not None
 
 
 def watch(instance: dg.DagsterInstance, settings: Settings, now: datetime) -> str:
@@ -98,4 +98,5 @@ def _said(folder: Path, observation: Observation) -> str:
         said += f": {'; '.join(incident.condition.summary for incident in open_now[:3])}"
     happened = f" {len(observation.occurred)} things have happened since the last look." if observation.occurred else ""
     queue = f" {waiting} messages wait to be sent." if waiting else ""
-    return redacted(f"{said.rstrip('.')}.{happened}{queue}"[:2000])
+    notes = "".join(f" {note}" for note in observation.notes)
+    return beginning(f"{said.rstrip('.')}.{happened}{queue}{notes}", 2000)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resources.errors import ConfigurationError, Unavailable
+from resources.redaction import redacted
 from resources.ssh import ConnectionLost, SshAccess, SshConnection
 
 if TYPE_CHECKING:
@@ -198,5 +199,5 @@ def shell_line(command: Sequence[str], mark: str, commands: Path | None = None) 
 
 def _one_line(*texts: str) -> str:
     """What was said, short enough for a message."""
-    words = " ".join(" ".join(texts).split())
+    words = redacted(" ".join(" ".join(texts).split()))  # before it is cut
     return words if len(words) <= SHOWN_CHARACTERS else f"{words[:SHOWN_CHARACTERS]} …"
