@@ -13,6 +13,7 @@ import pytest
 from dagster import DagsterRunStatus as Status
 
 from c4_assets.definitions import defs
+from c4_assets.operations.alerts import ends
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
 from c4_assets.runs import step_failures
 from c4_assets.runs.daily_digest import daily_digest
@@ -291,7 +292,7 @@ def test_a_failed_run_that_is_pruned_is_no_younger_storage_and_the_next_one_is_t
 def test_what_is_remembered_of_failed_days_does_not_grow_for_ever(
     facility: Facility, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_ends, "MAX_OPEN", 3)
+    monkeypatch.setattr(ends, "MAX_OPEN", 3)
     watcher = Watcher(facility.instance)
     for number in range(6):
         ended(facility.instance, well=False, tags={"dagster/partition": noon(number).date().isoformat()})

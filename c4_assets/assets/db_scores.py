@@ -10,6 +10,7 @@ from c4_assets.checks.pictures import thumbnails_in
 from c4_assets.checks.rows import ASSET, read_back_tables
 from c4_assets.models.active import ActiveModels
 from c4_assets.models.classifier import Classifier
+from c4_assets.operations.alerts.conditions import given_up_named
 from c4_assets.runs.by_model import ModelDay, by_model
 from c4_assets.runs.check_specs import specs_of
 from c4_assets.runs.days import Events, process_days
@@ -109,7 +110,9 @@ NAMED_IMAGES = 5
 
 
 def _write_metadata(day: WrittenDay) -> dict[str, int | str]:
-    named = [f"{image.plate} {image.well}.{image.drop_number}: {why}" for image, why in day.given_up[:NAMED_IMAGES]]
+    named = [
+        given_up_named(image.plate, image.well, image.drop_number, why) for image, why in day.given_up[:NAMED_IMAGES]
+    ]
     return {
         ROWS_WRITTEN_KEY: day.written.scores,
         "rows there before": day.written.already_scored,

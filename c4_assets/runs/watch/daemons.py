@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from c4_assets.operations.alerts.conditions import FAILED_TICK_KEYS, ticks_failed, ticks_wrong
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity, Subject
 from c4_assets.runs.ticking import SILENT_AFTER, Ticking, all_kept, in_use
 from resources.redaction import beginning
@@ -16,7 +17,6 @@ LATE_AFTER = 4
 """Intervals without a tick after which a sensor has stalled; :data:`SILENT_AFTER` at least."""
 
 SILENT_KEY = str(Event.DAEMON_SILENT)
-FAILED_KEYS = f"{Event.SENSOR_FAILED}:"
 
 
 def look_at_daemons(instance: dg.DagsterInstance, now: datetime) -> Observation:
@@ -48,33 +48,22 @@ def look_at_ticks(instance: dg.DagsterInstance, now: datetime, url: str = "") ->
         for each in in_use(all_kept(instance))
         if each.state.is_running and (condition := _trouble(each, now, url))
     ]
-    return Observation(holding=tuple(holding), looked_at=frozenset({FAILED_KEYS}))
+    return Observation(holding=tuple(holding), looked_at=frozenset({FAILED_TICK_KEYS}))
 
 
 def _trouble(of: Ticking, now: datetime, url: str) -> Condition | None:
     """What is wrong with one sensor or schedule."""
     state, failed = of.state, of.failed_in_a_row
     kind, where = ("sensor", "sensors") if of.is_sensor else ("schedule", "schedules")
+    link = f"{url}/locations/{state.origin.location_name}/{where}/{state.name}" if url else ""
     if of.is_failing:
         error = failed[0].error
         why = beginning(" ".join(error.message.split()), 500) if error else "it was ended"
-        times = f", {len(failed)} times in a row" if len(failed) > 1 else ""
-        words = f"The {kind} {state.name} failed{times}: {why}"
-        since = datetime.fromtimestamp(failed[-1].timestamp, UTC)
-    elif of.is_sensor and (since := _stalled_since(of, now)):
+        return ticks_failed(kind, state.name, len(failed), why, datetime.fromtimestamp(failed[-1].timestamp, UTC), link)
+    if of.is_sensor and (since := _stalled_since(of, now)):
         words = f"The sensor {state.name} has not looked for {_minutes(now - since)}."
-    else:
-        return None
-    link = f"{url}/locations/{state.origin.location_name}/{where}/{state.name}" if url else ""
-    return Condition(
-        key=f"{FAILED_KEYS}{state.name}",
-        event=Event.SENSOR_FAILED,
-        severity=Severity.ERROR,
-        summary=words,
-        advice="Its page in Dagster's UI shows each tick with its error. It is tried again by itself.",
-        subjects=(Subject(state.name, link),),
-        since=since,
-    )
+        return ticks_wrong(state.name, words, since, link)
+    return None
 
 
 def _stalled_since(sensor: Ticking, now: datetime) -> datetime | None:

@@ -3,7 +3,8 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
+from c4_assets.operations.alerts.conditions import NOTHING_IMAGED_KEY, nothing_imaged
+from c4_assets.operations.alerts.records import Observation
 from c4_assets.operations.rhythm import LEAST_SILENCE, WEEK, WEEKS, unusual_silence
 from c4_assets.runs.watch.bounded import answers_within
 from c4_assets.runs.watch.probes import PROBE_S, probed_database
@@ -14,8 +15,6 @@ EVERY = timedelta(minutes=10)
 
 MOST_TIMES = 50_000
 """Inspections that are read: nine weeks of 790 a day."""
-
-KEY = str(Event.NOTHING_IMAGED)
 
 
 def look_at_imaging(settings: Settings, cursor: str, now: datetime) -> tuple[Observation, str]:
@@ -35,19 +34,8 @@ def look_at_imaging(settings: Settings, cursor: str, now: datetime) -> tuple[Obs
     silence = unusual_silence(times, now)
     after = json.dumps({"looked": now.isoformat()})
     if silence is None:
-        return Observation(looked_at=frozenset({KEY})), after
-    hours = (now - silence.since) / timedelta(hours=1)
-    condition = Condition(
-        key=KEY,
-        event=Event.NOTHING_IMAGED,
-        severity=Severity.WARNING,
-        summary=f"Nothing was imaged for {hours:.0f} hours. In the same hours of the last {silence.weeks} weeks there "
-        f"were {silence.usually} inspections.",
-        advice="See whether the imager works and its software writes into the database. On a public holiday all is "
-        f"well. The newest inspection is of {silence.since:%Y-%m-%d %H:%M} UTC.",
-        since=silence.since,
-    )
-    return Observation(holding=(condition,), looked_at=frozenset({KEY})), after
+        return Observation(looked_at=frozenset({NOTHING_IMAGED_KEY})), after
+    return Observation(holding=(nothing_imaged(silence, now),), looked_at=frozenset({NOTHING_IMAGED_KEY})), after
 
 
 def _times(settings: Settings, now: datetime) -> list[datetime]:

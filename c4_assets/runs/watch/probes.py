@@ -5,6 +5,7 @@ from functools import partial
 
 from sqlalchemy import literal, select
 
+from c4_assets.operations.alerts.conditions import NAMES
 from c4_assets.runs.watch.bounded import answers_within
 from resources.errors import C4Error, ConfigurationError, Service, Unavailable
 from resources.image_store import open_image_store
@@ -81,9 +82,6 @@ def slurm_answers(settings: Settings) -> None:
 
 
 PROBES: Mapping[Service, Probe] = {"database": database_answers, "store": store_answers, "slurm": slurm_answers}
-
-
-NAMES: Mapping[Service, str] = {"database": "imaging database", "store": "image store", "slurm": "Slurm cluster"}
 
 
 def ask(probes: Mapping[Service, Probe], settings: Settings, seconds: float = PROBE_S) -> dict[Service, C4Error | None]:

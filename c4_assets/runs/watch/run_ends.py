@@ -5,22 +5,24 @@ lose what cannot be sent, and hear neither of backfills of a job nor of runs tha
 """
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType as Event
 
+from c4_assets.operations.alerts.conditions import images_given_up, run_failed, run_subject
+from c4_assets.operations.alerts.ends import Ends
+from c4_assets.operations.alerts.reasons import Reason
 from c4_assets.operations.alerts.records import Condition, Observation, Severity, Subject
 from c4_assets.operations.alerts.records import Event as Told
 from c4_assets.runs.metadata import GIVEN_UP_NAMED_KEY, IMAGES_GIVEN_UP_KEY
 from c4_assets.runs.own_runs import is_of_c4
-from c4_assets.runs.watch.reasons import Reason, reason_of
-from c4_assets.runs.watch.services import EVENTS
-from c4_assets.runs.watch.subjects import DAY, has_step, is_of_several, name_of, partitions_of, subjects_of
+from c4_assets.runs.watch.reasons import reason_of
+from c4_assets.runs.watch.subjects import has_step, is_of_several, name_of, partitions_of, subjects_of
 
 log = logging.getLogger("c4.watch")
 
@@ -37,72 +39,17 @@ BEGUN_AGAIN = (
 WILL_RETRY_TAG = "dagster/will_retry"
 """Dagster's tag of a failed run that it repeats by itself: its failure is told when the last attempt has failed."""
 
-FORGOTTEN_AFTER = timedelta(days=30)
-"""Time after which what has failed counts as settled: nobody will run that day again."""
-
-SETTLED_AFTER = timedelta(hours=12)
-"""Time for which a day of the sensor's window must not have failed again to count as well when a newer one succeeds.
-The sensor asks at every poll for a day that has pending images, and never for one that has none."""
-
-MAX_OPEN = 2000
-"""Most subjects that are remembered of one thing that is wrong, the newest: a state must not grow for ever."""
-
-GIVEN_UP = str(Told.IMAGES_GIVEN_UP)
-
-STEP_IN_KEY = re.compile(r", (\w+) \(")
-JOB_IN_KEY = re.compile(f"{Told.RUN_FAILED}:(\\w+)")
-
-GIVEN_UP_ADVICE = (
-    "`c4 status --failures` lists them with the reason. Put the files right, then `c4 retry` has them tried again."
-)
-
 
 @dataclass
-class _Found:
-    """What a look finds, and what it knows from earlier ones: of each key, since when which subjects are open."""
+class _Found(Ends):
+    """What a look finds, and the address of Dagster's UI."""
 
-    now: datetime
-    url: str
-    open: dict[str, dict[str, str]]
-    window: timedelta
-    occurred: list[Condition] = field(default_factory=list[Condition])
-    recovered: set[str] = field(default_factory=set[str])
-
-    def opened(self, condition: Condition, subjects: frozenset[str]) -> None:
-        self.occurred.append(condition)
-        self.recovered.discard(condition.key)
-        known = self.open.setdefault(condition.key, {})
-        known |= dict.fromkeys(sorted(subjects), self.now.isoformat())
-        for name in list(known)[: max(0, len(known) - MAX_OPEN)]:
-            del known[name]
-
-    def closed(self, key: str, subjects: frozenset[str]) -> None:
-        """Takes subjects off what is open of a key, which has recovered when none is left."""
-        if not (known := self.open.get(key)):
-            return
-        for name in subjects:
-            known.pop(name, None)
-        if not known:
-            del self.open[key]
-            self.recovered.add(key)
-
-    def settled(self, key: str, run: dg.DagsterRun) -> set[str]:
-        """The days of a key for which nobody has asked again, although a run of its job for a newer day succeeds."""
-        job, newest = JOB_IN_KEY.match(key), max(subjects_of(run))
-        if not job or job[1] != name_of(run) or not newest.startswith(f"{DAY} "):
-            return set()
-        first = f"{DAY} {(self.now - self.window).date().isoformat()}"
-        before = (self.now - SETTLED_AFTER).isoformat()
-        return {name for name, at in self.open[key].items() if first <= name < newest and at < before}
-
-    def forget_old(self) -> None:
-        before = (self.now - FORGOTTEN_AFTER).isoformat()
-        for key, known in list(self.open.items()):
-            self.closed(key, frozenset(name for name, at in known.items() if at < before))
+    url: str = ""
 
     def run(self, run: dg.DagsterRun) -> Subject:
-        name = " ".join(part for part in (name_of(run), partitions_of(run)) if part)
-        return Subject(name, f"{self.url}/runs/{run.run_id}" if self.url else "")
+        """A run as messages name it, with a link."""
+        url = f"{self.url}/runs/{run.run_id}" if self.url else ""
+        return run_subject(name_of(run), partitions_of(run), url)
 
 
 def look_at_ends(
@@ -126,7 +73,7 @@ def look_at_ends(
     """
     if "after" not in cursor:
         return Observation(), {"after": {name: _newest(instance, kind) for name, kind in ENDS.items()}, "open": {}}
-    found = _Found(now, url, {key: dict(known) for key, known in cursor["open"].items()}, window)
+    found = _Found(now, {key: dict(known) for key, known in cursor["open"].items()}, window, url=url)
     before = _within(instance, cursor["after"])
     ends, after = _ends(instance, before)
     runs = (
@@ -141,7 +88,7 @@ def look_at_ends(
         if failed and run.tags.get(WILL_RETRY_TAG) != "true":
             _failed(instance, run, found)
         if not failed:
-            _succeeded(run, found)
+            found.succeeded(name_of(run), subjects_of(run), partial(has_step, run))
         try:
             _judged(instance, run, found)
         except Exception:  # one run that cannot be read must not hide all that come after it
@@ -150,8 +97,7 @@ def look_at_ends(
     notes = (BEGUN_AGAIN,) if max(before.values()) < max(cursor["after"].values()) else ()
     for note in notes:
         log.warning("%s", note)
-    observation = Observation(occurred=tuple(found.occurred), recovered=frozenset(found.recovered), notes=notes)
-    return observation, {"after": after, "open": found.open}
+    return found.observation(notes), {"after": after, "open": found.open}
 
 
 def _within(instance: dg.DagsterInstance, after: Mapping[str, int]) -> dict[str, int]:
@@ -199,26 +145,8 @@ def _failed(instance: dg.DagsterInstance, run: dg.DagsterRun, found: _Found) -> 
     except Exception as error:
         log.exception("why run %s failed cannot be read", run.run_id)
         reason = Reason("", "Unreadable", f"its events cannot be read ({type(error).__name__}).")
-    about = " of ".join(part for part in (name_of(run), partitions_of(run)) if part)
-    where = f" in {reason.step}" if reason.step else ""
-    condition = Condition(
-        key=f"{Told.RUN_FAILED}:{name_of(run)}{f', {reason.step}' if reason.step else ''} ({reason.kind})",
-        event=Told.RUN_FAILED,
-        severity=Severity.ERROR,
-        summary=f"{about} failed{where}: {reason.words}",
-        advice=reason.advice,
-        subjects=(found.run(run),),
-        because_of=next((event for service, event in EVENTS.items() if service == reason.service), None),
-    )
+    condition = run_failed(name_of(run), partitions_of(run), reason, found.run(run))
     found.opened(condition, subjects_of(run))
-
-
-def _succeeded(run: dg.DagsterRun, found: _Found) -> None:
-    subjects = subjects_of(run)
-    for key in list(found.open):
-        step = STEP_IN_KEY.search(key)
-        if key.startswith(f"{Told.RUN_FAILED}:") and has_step(run, step[1] if step else ""):
-            found.closed(key, subjects | found.settled(key, run))
 
 
 def _judged(instance: dg.DagsterInstance, run: dg.DagsterRun, found: _Found) -> None:
@@ -283,14 +211,4 @@ def _gave_up(run: dg.DagsterRun, event: dg.DagsterEvent, found: _Found) -> None:
         named = materialization.metadata.get(name.replace(IMAGES_GIVEN_UP_KEY, GIVEN_UP_NAMED_KEY))
         day = materialization.partition or partitions_of(run)
         first = str(named.value).splitlines()[0] if named else ""
-        count = f"{value.value} images" if value.value > 1 else "An image"
-        found.occurred.append(
-            Condition(
-                key=GIVEN_UP,
-                event=Told.IMAGES_GIVEN_UP,
-                severity=Severity.WARNING,
-                summary=f"{count} of {day} will not be tried again. {first}".strip(),
-                advice=GIVEN_UP_ADVICE,
-                subjects=(Subject(day, found.run(run).url),),
-            )
-        )
+        found.occurred.append(images_given_up(value.value, day, first, found.run(run).url))

@@ -6,18 +6,13 @@ from datetime import datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus as Status
 
-from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity, Subject
+from c4_assets.operations.alerts.conditions import EVENTS, run_subject, service_away
+from c4_assets.operations.alerts.records import Observation, Subject
 from c4_assets.runs.watch.outages import PLACES, Outage, answered, met, outages
-from c4_assets.runs.watch.probes import NAMES, PROBES, Probe, ask
+from c4_assets.runs.watch.probes import PROBES, Probe, ask
 from c4_assets.runs.watch.subjects import name_of, partitions_of
 from resources.errors import Service
 from resources.settings import Settings
-
-EVENTS: Mapping[Service, Event] = {
-    "database": Event.DATABASE_AWAY,
-    "store": Event.STORE_AWAY,
-    "slurm": Event.SLURM_AWAY,
-}
 
 ASKED_EVERY: Mapping[Service, timedelta] = {
     "database": timedelta(minutes=1),
@@ -26,12 +21,6 @@ ASKED_EVERY: Mapping[Service, timedelta] = {
 }
 """Intervals while a service answers. A question to the store may be a login over ssh, which its host writes into a log.
 While a service does not answer, each look asks it."""
-
-ADVICE: Mapping[Service, str] = {
-    "database": "Runs wait for it, and nothing is lost. `c4 db check` says what C4 sees of it.",
-    "store": "Runs wait for it, and no image is counted as failed. See that its host is up and lets C4 in.",
-    "slurm": "Jobs that run go on; new steps wait. `c4 slurm check` says what C4 sees of the cluster.",
-}
 
 WAITING = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED]
 
@@ -83,7 +72,10 @@ def look_at_services(
     waiting = _waiting_runs(instance, url) if first else ()
     return (
         Observation(
-            holding=tuple(_condition(outage, waiting) for outage in first.values()),
+            holding=tuple(
+                service_away(each.service, each.why, each.since, waiting, at_steps=each.place == "steps")
+                for each in first.values()
+            ),
             looked_at=frozenset(str(EVENTS[service]) for service in (*wanted, *gone)),
         ),
         asked,
@@ -95,19 +87,6 @@ def _is_due(service: Service, cursor: Mapping[str, str], now: datetime) -> bool:
     return last is None or now - datetime.fromisoformat(last) >= ASKED_EVERY[service]
 
 
-def _condition(outage: Outage, waiting: tuple[Subject, ...]) -> Condition:
-    where = " where steps run" if outage.place == "steps" else ""
-    return Condition(
-        key=str(EVENTS[outage.service]),
-        event=EVENTS[outage.service],
-        severity=Severity.ERROR,
-        summary=f"The {NAMES[outage.service]} does not answer{where}: {outage.why}",
-        advice=ADVICE[outage.service],
-        subjects=waiting,
-        since=outage.since,
-    )
-
-
 def _waiting_runs(instance: dg.DagsterInstance, url: str) -> tuple[Subject, ...]:
     """The runs that are queued or started: a few with their names, the others with their ids alone."""
     wanted = dg.RunsFilter(statuses=WAITING)
@@ -115,9 +94,6 @@ def _waiting_runs(instance: dg.DagsterInstance, url: str) -> tuple[Subject, ...]
     known = {run.run_id for run in named}
     others = [run_id for run_id in instance.get_run_ids(wanted, limit=COUNTED_RUNS) if run_id not in known]
     return (
-        *(
-            Subject(f"{name_of(run)} {partitions_of(run)}".strip(), f"{url}/runs/{run.run_id}" if url else "")
-            for run in named
-        ),
+        *(run_subject(name_of(run), partitions_of(run), f"{url}/runs/{run.run_id}" if url else "") for run in named),
         *(Subject(run_id) for run_id in others),
     )

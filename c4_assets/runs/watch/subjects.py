@@ -5,6 +5,7 @@ from datetime import date, timedelta
 
 import dagster as dg
 
+from c4_assets.operations.alerts.ends import DAY, WEEK
 from c4_assets.runs.step_failures import BACKFILL_TAG
 
 PARTITION_TAG = "dagster/partition"
@@ -12,9 +13,6 @@ RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_ra
 
 WEEKLY_JOB = "collect_disagreements"
 WEEKLY_ASSETS = {"human_labels", "ashes_disagreements"}
-
-DAY, WEEK = "day", "week"
-"""How the name of a subject that is a partition begins."""
 
 ASSET_JOB = "__ASSET_JOB"
 """Dagster's name for the job of runs that are started by assets: those of backfills, and by hand in the UI."""
