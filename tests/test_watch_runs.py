@@ -24,7 +24,6 @@ from c4_assets.runs.watch import run_ends
 from c4_assets.runs.watch.run_ends import look_at_ends
 from c4_assets.runs.watch.slow_runs import look_at_slow_runs
 from resources.errors import ConfigurationError, Unavailable, outages_of
-from testing.always import always
 from testing.dagster_types import ephemeral_instance, job_without_steps
 from tests.conftest import QUIET, Facility, noon, photograph, replace_resources
 
@@ -135,10 +134,11 @@ def test_a_run_of_a_schedule_waits_for_a_service_and_one_of_the_sensor_fails_and
     assert watcher.look() == Observation(recovered=frozenset({told.key}))
 
 
-def test_the_runs_of_all_schedules_of_the_morning_wait_for_services(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("c4_assets.runs.daily_digest.has_channel", always(True))
+def test_the_runs_of_all_schedules_of_the_morning_wait_for_services(make_facility: Callable[..., Facility]) -> None:
+    settings = make_facility(alerts={"webhook": "https://hooks.facility.org/c4"}).settings
     for schedule in (settle_yesterday, daily_coverage, weekly_ashes, daily_digest):
-        request = schedule(dg.build_schedule_context(scheduled_execution_time=noon(0)))
+        resources = {"settings": settings} if schedule is daily_digest else None
+        request = schedule(dg.build_schedule_context(scheduled_execution_time=noon(0), resources=resources))
         assert isinstance(request, dg.RunRequest)
         assert waits_for_services(request.tags)
 
