@@ -137,7 +137,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "alerts.md").read_text()
 
 
 def test_the_example_of_the_documentation_is_accepted_and_routes_as_it_says(tmp_path: Path) -> None:
-    [example] = re.findall(r"```toml\n(.+?)```", PAGE, re.DOTALL)
+    example, *_ = re.findall(r"```toml\n(.+?)```", PAGE, re.DOTALL)
     rules = Rules.of(read(tmp_path, example).alerts)
     assert [route.channels for route in rules.routes] == [("email",), (), ("slack", "email")]
     assert rules.order == ("slack", "email")

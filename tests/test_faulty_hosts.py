@@ -203,9 +203,10 @@ class TestArchives:
         assert time.monotonic() - began < 10
 
     def test_a_file_at_which_the_host_falls_silent_costs_only_itself(
-        self, host_of: Callable[..., FaultyHost], root: Path, quick: None
+        self, host_of: Callable[..., FaultyHost], root: Path, quick: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As a tape library does, or a bad sector: neither tar nor sftp gets on with that file."""
+        monkeypatch.setattr(base, "TIMEOUTS_PER_FILE", 30)  # for all files together, on a machine that is busy
 
         class Stuck(asyncssh.SFTPServer):
             async def stat(self, path: bytes) -> asyncssh.SFTPAttrs:
