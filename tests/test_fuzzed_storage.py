@@ -109,6 +109,8 @@ class Disturbance:
         self.sftp_fails = self.rng.random() < 0.3
         self.ending = self.rng.choices(["well", "cut", "silent", "endless"], [80, 14, 2, 4])[0]
         self.faults = self.rng.choices(FAULTS, k=self.rng.randint(1, 2))
+        if size_wrong in self.faults:  # as many bytes put in as the size is wrong by would be a sound archive
+            self.faults = [size_wrong]
         self.times = 0
 
     async def send(self, archive: bytes) -> AsyncIterator[bytes]:
