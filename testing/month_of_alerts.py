@@ -141,8 +141,8 @@ def _nights() -> Iterator[Run]:
     Nothing of those days is pending, so that the sensor does not ask for them again.
     """
     words = (
-        "The process 4711 on c4-control that worked on this run was killed. What it had finished stays, and its slots of the "
-        "pools are free again. Days with pending images are asked for again: by Dagster, by the sensor, or with "
+        "The process 4711 on c4-control that worked on this run was killed. What it had finished stays, and its "
+        "slots of the pools are free again. Days with pending images are asked for again: by Dagster, by the sensor, or with "
         "`c4 run`."
     )
     for day in range(20, 24):
