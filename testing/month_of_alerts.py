@@ -142,8 +142,8 @@ def _nights() -> Iterator[Run]:
     """
     words = (
         "The process 4711 on c4-control that worked on this run was killed. What it had finished stays, and its "
-        "slots of the pools are free again. Days with pending images are asked for again: by Dagster, by the sensor, or "
-        "with `c4 run`."
+        "slots of the pools are free again. Days with pending images are asked for again: by Dagster, by the sensor, "
+        "or with `c4 run`."
     )
     for day in range(20, 24):
         yield Run(at(day, 7, 4), "score_images", f"2026-10-{day - 1}", Reason("", KILLED, words))
