@@ -7,7 +7,8 @@ from dagster import DagsterRunStatus as Status
 
 from c4_assets.models.active import ActiveModels
 from c4_assets.runs.crystal_mails import NO_MAIL_SERVER, tell_crystals, waiting_news
-from c4_assets.runs.jobs import Tick, requested_run, sensor
+from c4_assets.runs.jobs import PRIORITY_RUN_TAGS, Tick, sensor
+from c4_assets.runs.log_lines import TICK_TAG, new_tick
 from resources.errors import C4Error
 from resources.imaging_database import ImagingDatabase
 from resources.settings import Settings
@@ -41,4 +42,4 @@ def crystals_found(
     if not found:
         return dg.SkipReason("There is nothing new to tell.")
     context.log.info(f"{len(found)} inspections with crystals to tell of")
-    return dg.SensorResult(run_requests=[requested_run()])
+    return dg.SensorResult(run_requests=[dg.RunRequest(tags={**PRIORITY_RUN_TAGS, TICK_TAG: new_tick()})])

@@ -22,13 +22,14 @@ from c4_assets.operations.alerts.state import alerts_folder, outbox_of
 from c4_assets.operations.channels import open_channels, operators_channels
 from c4_assets.operations.digest import Backlog, DigestFacts, Work, digest
 from c4_assets.runs.crystal_mails import pictures_of
-from c4_assets.runs.daily_digest import MOST_RUNS_READ, backlog_of, daily_digest, facts_of, work_of
+from c4_assets.runs.daily_digest import backlog_of, daily_digest, facts_of, work_of
 from c4_assets.runs.jobs import PRIORITY_RUN_TAGS
 from c4_assets.runs.log_lines import TICK_TAG
+from c4_assets.runs.metadata import MODEL_COMPUTED_KEY
 from resources.archive.subscriptions import Subscriptions
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.crystals import crystals_scored
-from resources.imaging_database.day_numbers import DayNumbers
+from resources.imaging_database.day_numbers import DayNumbers, day_numbers
 from resources.settings import Settings
 from resources.settings.alerts import Alerts
 from sensors.crystals_found import crystals_found
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("judged_without_great_expectations")
 
 UNTIL = datetime(2026, 3, 10, 8, tzinfo=UTC)
 MAIL = {"email": {"host": "127.0.0.1", "port": 9, "security": "none", "sender": "c4@facility.org"}}
-QUIET_DAY = DigestFacts(DayNumbers(0, 0, 0, 0, ()), 0, Work())
+QUIET_DAY = DigestFacts(DayNumbers(0, 0, 0, 0), 0, Work())
 
 
 def run(facility: Facility, job: str) -> dg.ExecuteInProcessResult:
@@ -127,7 +128,8 @@ def test_what_mails_and_the_digest_ask_for_overtakes_backfills_and_names_its_tic
     answer = asked(subscribed)
     assert isinstance(answer, dg.SensorResult)
     facility = make_facility(alerts={"webhook": "https://hooks.f.org/c4"})
-    digest_asked = daily_digest(dg.build_schedule_context(resources={"settings": facility.settings}))
+    at_eight = dg.build_schedule_context(scheduled_execution_time=noon(0), resources={"settings": facility.settings})
+    digest_asked = daily_digest(at_eight)
     assert isinstance(digest_asked, dg.RunRequest)
     for request in (*(answer.run_requests or ()), digest_asked):
         assert PRIORITY_RUN_TAGS.items() <= request.tags.items()
@@ -154,7 +156,9 @@ def test_the_digest_tells_of_the_last_24_hours_and_comes_once_a_day(make_facilit
     assert any(line.startswith("2 images given up: ") for line in message.lines), "the files' names are left out"
 
 
-def test_what_runs_took_is_asked_of_dagster_within_the_span_alone(facility: Facility) -> None:
+def test_what_runs_took_is_asked_of_dagster_within_the_span_alone(
+    facility: Facility, monkeypatch: pytest.MonkeyPatch
+) -> None:
     facility.add_plate("P1", {"a.jpg": photograph(1)})
     began = datetime.now(UTC) - timedelta(seconds=1)
     facility.score()
@@ -167,11 +171,19 @@ def test_what_runs_took_is_asked_of_dagster_within_the_span_alone(facility: Faci
         "db_scores",
     }
     assert 0 < sum(work.step_seconds.values()) < (now - began).total_seconds()
-    assert work.computed_by
+    assert work.computed_by == facility.resources["models"].peek()[0].arithmetic
     assert (work.runs, work.runs_failed, work.is_cut) == (1, 0, False)
     later = work_of(facility.instance, now, now + timedelta(hours=1))
     assert (later.runs, sum(later.step_seconds.values())) == (0, 0)
-    assert MOST_RUNS_READ > 24
+    for computed in (2.5, 4.0):
+        facility.instance.report_runless_asset_event(
+            dg.AssetMaterialization("marco_probabilities", metadata={MODEL_COMPUTED_KEY: computed})
+        )
+    end = datetime.now(UTC) + timedelta(seconds=1)
+    assert work_of(facility.instance, began, end).network_seconds == work.network_seconds + 6.5
+    assert work_of(facility.instance, began - timedelta(hours=1), began).network_seconds == 0, "what came later"
+    monkeypatch.setattr("c4_assets.runs.daily_digest.MOST_RUNS_READ", 1)
+    assert work_of(facility.instance, began, now).is_cut
 
 
 def test_the_backlog_is_what_was_counted_last(facility: Facility) -> None:
@@ -202,17 +214,49 @@ def test_dates_are_those_of_the_site_and_the_id_is_the_day() -> None:
 def test_reasons_are_counted_and_cut_and_the_backlogs_end_is_told() -> None:
     reasons = tuple((f"reason {number}", 10 - number) for number in range(7))
     work = Work({"marco_probabilities": 9_000.0, "db_scores": 60.0}, 8_000.0, "OpenVINO", 30, 2, True)
-    facts = DigestFacts(DayNumbers(1, 96, 90, 1, reasons), 4, work, Backlog(5_000, 99.5, UNTIL, 2.0))
+    facts = DigestFacts(DayNumbers(1, 96, 90, 1, 60, reasons), 4, work, Backlog(5_000, 99.5, UNTIL, 2.0))
     message = digest(facts, UNTIL, UTC, "https://c4.facility.org/")
     assert message.lines == (
         "From 2026-03-09 08:00 to 2026-03-10 08:00 UTC: 1 inspection with 96 images imaged.",
         *(f"{10 - number} images given up: reason {number}" for number in range(5)),
-        "9 images given up for other reasons: `c4 status --failures`.",
+        "20 images given up for other reasons: `c4 status --failures`.",
         "Of history, 99.5 % is done; 5,000 images pending, to be done by about 2026-03-12.",
     )
     assert message.facts["classifying (GPU or CPU)"] == "2.5 h at least, of it 2.2 h computing by OpenVINO"
     assert message.facts["runs"] == "30 at least, 2 failed"
     assert message.subjects[0].url == "https://c4.facility.org/runs"
+
+
+def test_a_digest_that_was_late_tells_of_its_own_day_and_takes_no_other_ones_place(
+    make_facility: Callable[..., Facility],
+) -> None:
+    """Its run waits for services: yesterday's may end after midnight, and today's follows in the morning."""
+    facility = make_facility(alerts={"webhook": "https://hooks.facility.org/c4"})
+    job = replace_resources(defs, facility.resources).resolve_job_def("tell_digest")
+    for day in (1, 0):
+        at = noon(day)
+        request = daily_digest(
+            dg.build_schedule_context(scheduled_execution_time=at, resources={"settings": facility.settings})
+        )
+        assert isinstance(request, dg.RunRequest)
+        for _ in range(2):
+            job.execute_in_process(instance=facility.instance, run_config=QUIET, tags=dict(request.tags))
+    assert [message.at for message in put_down(facility, Event.DIGEST)] == [noon(1), noon(0)]
+    assert len({message.id for message in put_down(facility, Event.DIGEST)}) == 2
+
+
+def test_all_that_failed_are_counted_although_the_reasons_of_the_newest_alone_are_read(
+    make_facility: Callable[..., Facility], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resources.imaging_database.day_numbers.MOST_REASONS_READ", 2)
+    facility = make_facility(runs={"max_attempts": 1})
+    facility.add_plate("P1", {f"{number}.jpg": b"no image" for number in range(5)})
+    facility.add_plate("P2", {"absent.jpg": None}, noon(2))  # is waited for
+    facility.score()
+    facility.score(noon(2))
+    now = datetime.now(UTC) + timedelta(seconds=1)
+    numbers = day_numbers(facility.database, facility.scorer_version, 1, now - timedelta(hours=1), now)
+    assert (numbers.failed, sum(count for _, count in numbers.reasons)) == (5, 2)
 
 
 def test_without_a_channel_there_is_no_digest() -> None:

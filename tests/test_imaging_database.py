@@ -378,4 +378,4 @@ def test_decided_inspections_and_the_likeliest_crystals_are_the_same_in_every_da
     assert 0 < decided.crystals == len(best) < decided.scored == decided.listed == 12
     assert [each.probability for each in best] == sorted((each.probability for each in best), reverse=True)
     numbers = day_numbers(facility.database, facility.scorer_version, 3, noon(2), datetime.now(UTC))
-    assert (numbers.listed, numbers.scored, numbers.crystals, numbers.failed) == (12, 12, len(best), ())
+    assert (numbers.listed, numbers.scored, numbers.crystals, numbers.failed) == (12, 12, len(best), 0)

@@ -14,7 +14,7 @@ from c4_assets.pictures.backlog_page import describe_backfill, share
 from c4_assets.pictures.backlog_plots import heat_map, rate_plot
 from c4_assets.runs.backfills import backfills
 from c4_assets.runs.freshness import POLICIES
-from c4_assets.runs.metadata import FACILITY, GROUP, scorer_version_metadata
+from c4_assets.runs.metadata import DAYS_LEFT_KEY, FACILITY, GROUP, PER_CENT_DONE_KEY, scorer_version_metadata
 from c4_assets.runs.observed import observe
 from c4_assets.runs.step_failures import CPU_RETRIES, translate_errors
 from resources.archive.staging import Staging
@@ -64,10 +64,10 @@ def _coverage_metadata(found: Report) -> dict[str, float | dg.MetadataValue]:
         ),
         **{f"images {name}": getattr(found.total, name) for name in COUNTS},
         "images pending outside the partitions": found.pending_outside_partitions,
-        "per cent done": round(100 * found.total.done, 3),
+        PER_CENT_DONE_KEY: round(100 * found.total.done, 3),
         "scores of the last hour": found.throughput.last_hour,
         "scores a second over the last day": round(found.throughput.last_day / 86_400, 3),
-        **({} if left is None else {"days to the expected end": round(left, 2)}),
+        **({} if left is None else {DAYS_LEFT_KEY: round(left, 2)}),
         **scorer_version_metadata(found.scorer_version),
     }
 

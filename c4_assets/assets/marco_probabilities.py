@@ -17,6 +17,7 @@ from c4_assets.runs.check_results import trends
 from c4_assets.runs.check_specs import specs_of
 from c4_assets.runs.days import Events, Result, process_days
 from c4_assets.runs.metadata import (
+    COMPUTED_BY_KEY,
     FACILITY,
     GROUP,
     IMAGES_FAILED_KEY,
@@ -81,7 +82,7 @@ def marco_probabilities(
         }
         metadata = {
             **_classification_metadata(classified),
-            "computed by": model.arithmetic,
+            COMPUTED_BY_KEY: model.arithmetic,
             **trends(tables["images"], "brightness", "sharpness", "black", "saturated"),
         }
         return ModelDay(model, metadata, data_checks.judge(ASSET, day, tables, model.name), thumbnails_in(archive, day))

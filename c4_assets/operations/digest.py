@@ -69,7 +69,7 @@ def digest(facts: DigestFacts, until: datetime, zone: tzinfo, ui_url: str | None
     """
     there, since = until.astimezone(zone), (until - SPAN).astimezone(zone)
     day = there.date().isoformat()
-    numbers, failed = facts.numbers, sum(count for _, count in facts.numbers.failed)
+    numbers, reasons = facts.numbers, facts.numbers.reasons[:MOST_REASONS]
     return Message(
         id=f"digest-{day}",
         thread=f"digest-{day}",
@@ -82,13 +82,13 @@ def digest(facts: DigestFacts, until: datetime, zone: tzinfo, ui_url: str | None
             f"From {since:%Y-%m-%d %H:%M} to {there:%Y-%m-%d %H:%M} {there:%Z}: "
             f"{_count(numbers.inspections, 'inspection')} with {_count(numbers.listed, 'image')} imaged.",
             *([] if numbers.inspections else ["Nothing was imaged."]),
-            *(f"{_count(count, 'image')} given up: {reason}" for reason, count in numbers.failed[:MOST_REASONS]),
-            *_more_reasons(numbers.failed[MOST_REASONS:]),
+            *(f"{_count(count, 'image')} given up: {reason}" for reason, count in reasons),
+            *_more_reasons(numbers.failed - sum(count for _, count in reasons)),
             *_backlog_lines(facts.backlog, zone),
         ),
         subjects=(Subject("Runs in Dagster", f"{ui_url.rstrip('/')}/runs"),) if ui_url else (),
         page=Event.DIGEST.value,
-        facts=_facts(facts, failed),
+        facts=_facts(facts),
         pictures=tuple(
             Picture(
                 name=f"{number:02}-{each.image.plate[:40]}-{each.image.well}.{each.image.drop_number}.jpg",
@@ -101,7 +101,7 @@ def digest(facts: DigestFacts, until: datetime, zone: tzinfo, ui_url: str | None
     )
 
 
-def _facts(facts: DigestFacts, failed: int) -> dict[str, str]:
+def _facts(facts: DigestFacts) -> dict[str, str]:
     numbers, work = facts.numbers, facts.work
     classifying = work.step_seconds.get(CLASSIFYING, 0.0)
     others = sum(work.step_seconds.values()) - classifying
@@ -112,7 +112,7 @@ def _facts(facts: DigestFacts, failed: int) -> dict[str, str]:
         "images listed": f"{numbers.listed:,}",
         "images scored": f"{numbers.scored:,}",
         "likely crystals": f"{numbers.crystals:,}",
-        "images failed": f"{failed:,}",
+        "images failed": f"{numbers.failed:,}",
         "images waiting": f"{facts.waiting:,}",
         "runs": f"{work.runs:,}{cut}, {work.runs_failed:,} failed",
         "classifying (GPU or CPU)": f"{_time(classifying)}{cut}, of it {_time(work.network_seconds)} computing{by}",
@@ -131,8 +131,7 @@ def _backlog_lines(backlog: Backlog | None, zone: tzinfo) -> list[str]:
     return [f"{done}, to be done by about {end:%Y-%m-%d}."]
 
 
-def _more_reasons(others: Sequence[tuple[str, int]]) -> list[str]:
-    count = sum(images for _, images in others)
+def _more_reasons(count: int) -> list[str]:
     return [f"{_count(count, 'image')} given up for other reasons: `c4 status --failures`."] if count else []
 
 

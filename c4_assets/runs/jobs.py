@@ -12,6 +12,7 @@ from c4_assets.runs.log_lines import TICK_TAG, new_tick
 from c4_assets.runs.partitions import DAYS, WEEKS
 from c4_assets.runs.step_failures import WAITS
 from resources.redaction import without_secrets
+from resources.settings.freshness import SETTLES_AT_HOUR
 
 PRIORITY_RUN_TAGS = {"dagster/priority": "10", "dagster/retry_on_asset_or_op_failure": "false"}
 """Tags of runs that somebody waits for: they overtake backfills, which have no priority, in queue and pools.
@@ -38,9 +39,9 @@ def schedule(
     )
 
 
-def requested_run(partition: str | None = None) -> dg.RunRequest:
+def requested_run(partition: str | None = None, **tags: str) -> dg.RunRequest:
     """A scheduled run, with the tick that asks for it. Nobody asks for it again, so it waits for services."""
-    return dg.RunRequest(partition_key=partition, tags={**PRIORITY_RUN_TAGS, **WAITS, TICK_TAG: new_tick()})
+    return dg.RunRequest(partition_key=partition, tags={**PRIORITY_RUN_TAGS, **WAITS, TICK_TAG: new_tick(), **tags})
 
 
 Tick: TypeAlias = dg.SensorResult | dg.SkipReason
@@ -81,7 +82,7 @@ collect_disagreements = _asset_job(
 )
 
 
-@schedule(score_images, "0 6 * * *")
+@schedule(score_images, f"0 {SETTLES_AT_HOUR} * * *")
 def settle_yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """In the morning, runs the day before once more: images that were still uploading in its last run are judged now.
 

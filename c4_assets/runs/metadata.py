@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from c4_assets.pictures.contact_sheet import Tile, contact_sheet
+from resources.records import ImageState
 
 GROUP = "drops"
 """All assets are in one group: with several, Dagster's lineage page opens with the groups folded."""
@@ -24,7 +25,11 @@ IMAGES_PER_SECOND_KEY = "images per second"
 MODEL_WAITED_KEY = "seconds the network waited"
 MODEL_COMPUTED_KEY = "seconds the network computed"
 """The two keys are of the seconds that the model waited for decoded images and that it computed."""
+COMPUTED_BY_KEY = "computed by"
 ROWS_WRITTEN_KEY = "rows written"
+IMAGES_PENDING_KEY = f"images {ImageState.PENDING}"
+PER_CENT_DONE_KEY = "per cent done"
+DAYS_LEFT_KEY = "days to the expected end"
 IMAGES_GIVEN_UP_KEY = "images given up"
 """Images that nobody tries or waits for any more, and did before this run."""
 GIVEN_UP_NAMED_KEY = "images given up, named"
