@@ -2,6 +2,7 @@
 
 import json
 import stat
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,7 +14,7 @@ from c4_assets.operations.alerts.records import Event, Message
 from c4_assets.operations.crystal_mails import Decider, Unsubscribing, news, tell
 from resources.archive.subscriptions import Subscriptions
 from resources.errors import ConfigurationError
-from resources.imaging_database.crystals import crystals_of_inspection, decided_inspections
+from resources.imaging_database.crystals import Crystal, crystals_of_inspection, decided_inspections
 from resources.settings.subscriptions import Subscriptions as Choices
 from tests.conftest import Facility, c4, noon, photograph
 
@@ -35,8 +36,16 @@ def decider(facility: Facility) -> Decider:
     return Decider(version.name, version.crystal_threshold, facility.settings.runs.max_attempts)
 
 
+def pictures_of_all(crystals: Sequence[Crystal]) -> list[bytes | None]:
+    return [b"jpeg" for _ in crystals]
+
+
 def told(
-    facility: Facility, subscriptions: Subscriptions, choices: Choices = WITHOUT_PICTURES, now: datetime | None = None
+    facility: Facility,
+    subscriptions: Subscriptions,
+    choices: Choices = WITHOUT_PICTURES,
+    now: datetime | None = None,
+    pictures: Callable[[Sequence[Crystal]], list[bytes | None]] = pictures_of_all,
 ) -> list[Message]:
     """What is told now."""
     now, messages = now or datetime.now(UTC), list[Message]()
@@ -48,7 +57,7 @@ def told(
         decider(facility),
         choices,
         Unsubscribing(mailbox="c4@facility.org"),
-        lambda crystals: [b"jpeg"] * len(crystals),
+        pictures,
         messages.append,
         now,
     )
@@ -119,6 +128,20 @@ def test_an_inspection_without_a_crystal_above_the_least_probability_is_not_told
     best = facility.rows("select max(p_crystals) from scores")[0][0]
     [message] = told(facility, subscriptions, Choices(least_probability=best))
     assert message.title == "1 likely crystal on plate P1"
+
+
+def test_who_unsubscribes_while_pictures_are_fetched_gets_no_mail_and_is_forgotten(
+    facility: Facility, subscriptions: Subscriptions
+) -> None:
+    subscriptions.add("ada@facility.org", ["*"], LONG_AGO)
+    scored(facility, "P1")
+
+    def fetched(shown: Sequence[Crystal]) -> list[bytes | None]:
+        subscriptions.remove("ada@facility.org")
+        return [None for _ in shown]
+
+    assert told(facility, subscriptions, pictures=fetched) == []
+    assert subscriptions.told() == {}
 
 
 def test_a_withheld_inspection_is_told_only_when_it_is_released(
@@ -244,7 +267,7 @@ def test_what_was_told_is_remembered_for_longer_than_it_could_be_told_again(
     for age in (500, 399, 0):
         with subscriptions.telling(now - timedelta(days=age)) as telling:
             telling.add("ada@facility.org", f"{age}:P1")
-    assert subscriptions.told("ada@facility.org") == {"399:P1", "0:P1"}
+    assert subscriptions.told()["ada@facility.org"].keys() == {"399:P1", "0:P1"}
     [file] = (tmp_path / "data").rglob("told.json")
     assert set(json.loads(file.read_text())["ada@facility.org"]) == {"399:P1", "0:P1"}
 

@@ -84,7 +84,7 @@ def news(
     known = subscriptions.all()
     if not known:
         return []
-    told = {each.address: subscriptions.told(each.address) for each in known}
+    told = subscriptions.told()
     wanted = {
         plate.inspection_id: (plate, wanting)
         for plate in imaged_plates(database, now - timedelta(days=choices.days), now)
@@ -92,7 +92,8 @@ def news(
             wanting := [
                 each
                 for each in known
-                if each.wants(plate.plate) and key_of(plate.inspection_id, plate.plate) not in told[each.address]
+                if each.wants(plate.plate)
+                and key_of(plate.inspection_id, plate.plate) not in told.get(each.address, {})
             ]
         )
     }
@@ -104,8 +105,8 @@ def news(
         if its is None or not its.crystals:
             continue
         # What was scored before somebody subscribed is no news to them.
-        if since := tuple(each for each in wanting if each.created <= its.scored_at):
-            found.append(News(plate, its, since))
+        if readers := tuple(each for each in wanting if each.created <= its.scored_at):
+            found.append(News(plate, its, readers))
     return found
 
 
@@ -139,7 +140,7 @@ def tell(
         jpegs = [*pictures(shown), *(None for _ in crystals[len(shown) :])]
         with subscriptions.telling(now) as telling:
             for subscription in each.subscriptions:
-                if telling.is_told(subscription.address, each.key):
+                if not telling.is_due(subscription, each.key):
                     continue
                 address = unsubscribing.address(subscription.token)
                 put(message_of(each, crystals, jpegs, subscription, decider, choices, address, now))

@@ -9,7 +9,7 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -122,15 +122,15 @@ class Subscriptions:
         given = token.encode(errors="replace")
         return next((each for each in self.all() if hmac.compare_digest(each.token.encode(), given)), None)
 
-    def told(self, address: str) -> set[str]:
-        """The inspections that somebody was told of, as :func:`key_of` names them."""
-        return set(_read(self._told).get(address, {}))
+    def told(self) -> Mapping[str, Mapping[str, str]]:
+        """By address, the inspections that somebody was told of, as :func:`key_of` names them, and when."""
+        return _read(self._told)
 
     @contextmanager
     def telling(self, now: datetime) -> Generator["Telling"]:
         """Holds what was told while more is told: two that tell at once do so one after the other."""
         with self._changing():
-            telling = Telling(_read(self._told), now)
+            telling = Telling(_read(self._told), {each.token for each in self.all()}, now)
             try:
                 yield telling
             finally:
@@ -156,13 +156,13 @@ class Subscriptions:
 class Telling:
     """What has been told, while it grows."""
 
-    def __init__(self, told: dict[str, Any], now: datetime) -> None:
-        self._told, self._now = told, now
+    def __init__(self, told: dict[str, Any], tokens: Collection[str], now: datetime) -> None:
+        self._told, self._tokens, self._now = told, tokens, now
         self.changed = False
 
-    def is_told(self, address: str, key: str) -> bool:
-        """Whether somebody was told of an inspection."""
-        return key in self._told.get(address, {})
+    def is_due(self, subscription: Subscription, key: str) -> bool:
+        """Whether somebody is still to be told of an inspection: they were not, and have not unsubscribed meanwhile."""
+        return subscription.token in self._tokens and key not in self._told.get(subscription.address, {})
 
     def add(self, address: str, key: str) -> None:
         """Remembers that somebody is told of an inspection."""
