@@ -107,7 +107,7 @@ class SharedFile(logging.Handler):
             self._write(self.format(record))
         except OSError as error:
             self._lost += 1
-            if self.file.parent.parent.is_dir():  # or this deployment has no home yet
+            if os.path.isdir(self.file.parent.parent):  # noqa: PTH112 - Path.is_dir raises where a file system is gone
                 self._not_before = time.monotonic() + PAUSE_S
                 self._tell(error)
             self._close()
@@ -196,7 +196,7 @@ class SharedFile(logging.Handler):
             self._opened = None
 
 
-class SecretsTakenOut(logging.Handler):
+class RedactingHandler(logging.Handler):
     """The first of all handlers: what it takes out of a record does not reach the others, such as the event log's."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -237,7 +237,7 @@ class WarningsOnConsole(logging.Handler):
                 sys.stderr.write(f"{redacted(self.format(record))}\n")
 
 
-OURS = (SecretsTakenOut, SharedFile, FinerLinesEndHere, WarningsOnConsole)
+OURS = (RedactingHandler, SharedFile, FinerLinesEndHere, WarningsOnConsole)
 
 _lock = threading.Lock()
 
@@ -257,7 +257,7 @@ def write_logs(folder: Path, level: int, size: int, keep: int) -> None:
             logger.removeHandler(each)
             each.close()
         # The first of all handlers: Dagster's rewrites the record.
-        logger.handlers[:0] = [SecretsTakenOut(), file, FinerLinesEndHere(), WarningsOnConsole()]
+        logger.handlers[:0] = [RedactingHandler(), file, FinerLinesEndHere(), WarningsOnConsole()]
         logger.setLevel(min(level, logging.INFO))
 
 

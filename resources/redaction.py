@@ -20,7 +20,10 @@ SHORTEST = 4
 """Characters of the shortest value that is taken out wherever it stands. A password such as ``c4`` would take out half
 of each text; in an address and behind ``password=`` it is taken out all the same."""
 
-_NAMES = r"(?:passw(?:or)?d|passphrase|pwd|secret|token|credentials?|api_?key|access_?key|sig(?:nature)?)"
+_NAMES = (
+    r"(?:passw(?:or)?d|passphrase|pwd|secret|token|credentials?|api_?key|access_?key|signature"
+    r"|(?<![a-z])sig(?=['\"]?\s?[=:]|$))"
+)
 _NOTHING = r"(?!None\b|null\b|true\b|false\b|SecretStr\()"
 
 

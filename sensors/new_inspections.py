@@ -23,7 +23,6 @@ from resources.errors import C4Error
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.lost_files import days_to_look_again
 from resources.imaging_database.work import day_bounds, newest_inspection, pending_of_all
-from resources.log_context import working_on
 from resources.settings import Settings
 
 log = logging.getLogger("c4.sensor")
@@ -156,10 +155,8 @@ def new_inspections(
     tick = new_tick()
     if decision.requests:
         context.log.info(decision.explanation)
-        with working_on(correlation=tick):
-            log.info("%s", decision.explanation)
-    else:
-        log.debug("%s", decision.explanation)
+    level = logging.INFO if decision.requests else logging.DEBUG
+    log.log(level, "%s", decision.explanation, extra={"correlation": tick})
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(

@@ -156,6 +156,14 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_stops_nothing(
     assert [line["message"] for line in lines(tmp_path / "logs")] == ["2 lines could not be written", "line"]
 
 
+def test_a_file_system_that_answers_with_errors_costs_lines_and_stops_nothing(tmp_path: Path) -> None:
+    nowhere = tmp_path / ("x" * 300) / "home" / "logs"  # the kernel refuses the name
+    file = SharedFile(nowhere, 2_000, 3)
+    for _ in range(2):
+        file.handle(logging.LogRecord("c4.fetch", logging.INFO, "", 0, "line", (), None))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_costs_lines_and_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = SharedFile(tmp_path / "logs", 2_000, 3)
     (tmp_path / "logs").mkdir()

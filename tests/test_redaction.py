@@ -83,6 +83,8 @@ def test_what_is_a_secret_by_its_looks_is_taken_out(text: str, left: str) -> Non
         "basic authentication, or bearer tokens that are long enough",
         "image 17 (plates/2009/a@b.jpg): it is empty",
         "postgresql://c4:********@lims/imaging",
+        "sbatch --signal=B:TERM@60 was killed, signal=9",
+        "sigma=0.3 sign=-1 assignment=P7 design=new",
     ],
 )
 def test_what_only_speaks_of_secrets_is_left_as_it_is(text: str) -> None:

@@ -85,7 +85,7 @@ def translate_errors(context: dg.AssetExecutionContext | dg.OpExecutionContext) 
             if shown is error:
                 raise
             if isinstance(error, dg.Failure):
-                shown = dg.Failure(redacted(error.description or ""), allow_retries=error.allow_retries)
+                shown = dg.Failure(redacted(error.description or ""), error.metadata, error.allow_retries)
             raise shown from None
 
 
