@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 log = logging.getLogger("c4.traces")
 
@@ -76,23 +76,11 @@ class Span:
     error: str = ""
 
 
-class Sender(Protocol):
-    """Takes spans without waiting."""
-
-    def send(self, spans: Iterable[Span]) -> None:
-        """Puts spans into the queue."""
-        ...
-
-    def flush(self) -> int:
-        """Waits until they are sent, for :data:`FLUSH_S` at most. Returns how many were not, since the last time."""
-        ...
-
-
 @dataclass(frozen=True)
 class Step:
     """The step that this process works on, to which the spans of its inspections belong."""
 
-    sender: Sender
+    sender: "Sender"
     run_id: str
     name: str
     attempt: int
@@ -140,17 +128,17 @@ def inspection_span(stage: str, inspection_id: int, plate: str = "", images: int
 
 
 @cache
-def sender(endpoint: str) -> Sender:
-    """What sends spans from this process to a collector: OTLP over HTTP, as protobuf.
+def sender(endpoint: str) -> "Sender":
+    """What sends spans from this process to a collector."""
+    return Sender(endpoint)
+
+
+class Sender:
+    """Sends spans as OTLP over HTTP, as protobuf: a bounded queue, emptied by a thread of its own now and then.
 
     It loads the messages of OTLP alone: the SDK's exporter loads an HTTP library, which takes each step longer than all
     of its spans, and its flush knows no limit (open-telemetry/opentelemetry-python #4555).
     """
-    return _OtlpSender(endpoint)
-
-
-class _OtlpSender:
-    """A bounded queue, emptied by a thread of its own now and then, and at a flush."""
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
@@ -160,6 +148,7 @@ class _OtlpSender:
         self._lost = 0
 
     def send(self, spans: Iterable[Span]) -> None:
+        """Puts spans into the queue, without waiting."""
         for span in spans:
             self._lost += len(self._waiting) == QUEUE
             self._waiting.append(span)
@@ -167,6 +156,7 @@ class _OtlpSender:
             self._start()
 
     def flush(self) -> int:
+        """Waits until they are sent, for :data:`FLUSH_S` at most. Returns how many were not, since the last time."""
         ends = time.monotonic() + FLUSH_S
         while self._waiting or (self._thread and self._thread.is_alive()):
             left = ends - time.monotonic()

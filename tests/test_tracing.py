@@ -124,6 +124,7 @@ def test_a_run_is_one_trace_from_its_tick_to_its_inspections(kept: Facility, mon
         tick = requested_by(kept.instance, run_id)
         told = traces.tell(kept.instance, tracing.sender(endpoint), LONG_AGO)
     assert (told.runs, told.lost) == (1, 0)
+    assert told.until < datetime.now(UTC) - timedelta(seconds=59), "what ends while a look is made is seen by the next"
     spans = {span.span_id: span for span in received.spans}
     assert len(spans) == len(received.spans) == 10
     asked = spans.pop(tick_place(tick).span.to_bytes(8, "big"))

@@ -75,14 +75,19 @@ class Ticking:
         return failed >= FAILURES_BORNE or (failed > 0 and (not self.is_sensor or self.every >= OFTEN))
 
 
-def all_kept(instance: dg.DagsterInstance) -> Iterator[Ticking]:
+def all_states(instance: dg.DagsterInstance) -> list[InstigatorState]:
     """Every state that C4's code location, under either of its names, has left in the instance."""
     if instance.schedule_storage is None:  # an instance in memory, which has no daemon
-        return
-    for state in instance.all_instigator_state():
-        if state.origin.location_name in (CODE_LOCATION_NAME, CODE_LOCATION_MODULE):
-            ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=FAILURES_BORNE + 1)
-            yield Ticking(state, ticks)
+        return []
+    ours = (CODE_LOCATION_NAME, CODE_LOCATION_MODULE)
+    return [state for state in instance.all_instigator_state() if state.origin.location_name in ours]
+
+
+def all_kept(instance: dg.DagsterInstance) -> Iterator[Ticking]:
+    """The states of :func:`all_states`, each with its newest ticks."""
+    for state in all_states(instance):
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=FAILURES_BORNE + 1)
+        yield Ticking(state, ticks)
 
 
 def in_use(kept: Iterable[Ticking], known: Collection[str] = SENSORS | SCHEDULES) -> list[Ticking]:

@@ -7,7 +7,7 @@ killed. Both parts give the same ids (``resources/tracing.py``).
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterEventType as Event
@@ -16,6 +16,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from c4_assets.deployment import SETTINGS
 from c4_assets.runs.log_lines import ids_of_run
 from c4_assets.runs.own_runs import is_of_c4
+from c4_assets.runs.ticking import all_states
 from resources import tracing
 from resources.tracing import Span, Step, run_place, step_place, tick_place
 
@@ -29,6 +30,10 @@ SHOWN_TAGS = {
     "dagster/asset_partition_range_end": "c4.last_day",
     "dagster/backfill": "c4.backfill",
 }
+
+OVERLAP = timedelta(seconds=60)
+"""How far each look reaches back: Dagster may set a time before it writes it, and a tick may have been at work. What
+is sent twice has the same ids."""
 
 RUNS_A_LOOK = 50
 
@@ -104,7 +109,7 @@ def _steps(events: Sequence[dg.EventLogEntry], run: Span) -> Iterator[Span]:
 
 def tick_spans(instance: dg.DagsterInstance, since: datetime) -> Iterator[Span]:
     """The ticks of sensors and schedules since a time that have asked for runs."""
-    for state in instance.all_instigator_state():
+    for state in all_states(instance):
         ticks = instance.get_ticks(
             state.instigator_origin_id, state.selector_id, after=since.timestamp(), limit=TICKS_A_LOOK
         )
@@ -128,10 +133,12 @@ class Told:
 
 def tell(instance: dg.DagsterInstance, sender: tracing.Sender, since: datetime) -> Told:
     """Sends the spans of runs that have ended since a time, and of the ticks since then."""
-    records = ended_runs(instance, since)
     now = datetime.now(UTC)
+    records = ended_runs(instance, since)
     sender.send(tick_spans(instance, since))
     for record in records:
         if is_of_c4(record.dagster_run):
             sender.send(run_spans(instance, record))
-    return Told(len(records), sender.flush(), records[-1].update_timestamp if records else now)
+    return Told(
+        len(records), sender.flush(), records[-1].update_timestamp if len(records) == RUNS_A_LOOK else now - OVERLAP
+    )
