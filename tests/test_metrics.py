@@ -55,6 +55,7 @@ def test_images_states_and_times_are_those_of_the_database(facility: Facility) -
     facility.add_plate("P2", {"old.jpg": photograph(9)}, noon(60))
     facility.score()
     facility.add_plate("P3", {"new.jpg": photograph(10)}, noon(2))
+    facility.add_plate("P4", {}, noon(-2))  # by an imager whose clock is ahead
     found = read(facility)
     assert found["c4_images_listed"] == 7
     assert found["c4_images{state=scored}"] == 4
@@ -127,6 +128,31 @@ def test_totals_that_cannot_be_read_begin_anew(tmp_path: Path, damaged: bytes) -
     with Kept(tmp_path).changing() as counted:
         counted.totals.add_run("id", "score_images", "success", 0)
     assert Kept(tmp_path).read().totals.ended == {"score_images": {"success": 1}}
+
+
+def test_totals_are_counted_in_memory_where_they_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").mkdir()
+    kept = Kept(tmp_path)
+    for _ in range(2):
+        with kept.changing() as counted:
+            counted.totals.add_images("c4_images_written_total", 5)
+    assert kept.read().totals.images == {"c4_images_written_total": 10}
+
+
+def test_a_source_that_fails_is_left_alone_for_as_long_as_it_wants() -> None:
+    asked: list[str] = []
+
+    def fail(name: str) -> Iterator[Sample]:
+        asked.append(name)
+        raise OSError
+
+    sources = Sources(
+        [Source("a login", lambda: fail("a login"), 300, 300), Source("another", lambda: fail("another"), 300, 0.1)]
+    )
+    for _ in range(2):
+        list(sources.samples(2))
+        time.sleep(0.2)
+    assert asked == ["a login", "another", "another"]
 
 
 def answers(value: float) -> Iterator[Sample]:

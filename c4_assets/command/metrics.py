@@ -19,7 +19,7 @@ from c4_assets.operations.metrics.counted import Kept
 from c4_assets.operations.metrics.disks import room
 from c4_assets.operations.metrics.images import HISTORY_EVERY_S, WINDOW_EVERY_S, ImageFigures
 from c4_assets.operations.metrics.messages import alert_samples
-from c4_assets.operations.metrics.sources import Source, Sources
+from c4_assets.operations.metrics.sources import CACHE_S, Source, Sources
 from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
 from resources.settings import Settings
@@ -130,11 +130,12 @@ def all_sources(settings: Settings) -> list[Source]:
     return [
         Source("database", figures.newest, up="c4_database_up"),
         Source("images", figures.by_state, WINDOW_EVERY_S),
-        Source(HISTORY, figures.count_history, RETRY_HISTORY_S, longest_s=HISTORY_EVERY_S),
+        Source(HISTORY, figures.count_history, RETRY_HISTORY_S, RETRY_HISTORY_S, longest_s=HISTORY_EVERY_S),
         Source(
             "store",
             partial(_asked, store_answers, settings),
             SSH_PROBE_EVERY_S if by_ssh else PROBE_EVERY_S,
+            SSH_PROBE_EVERY_S if by_ssh else CACHE_S,  # each question is a login
             up="c4_store_up",
         ),
         *(

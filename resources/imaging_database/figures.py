@@ -7,16 +7,10 @@ from datetime import datetime
 from sqlalchemy import func, select
 
 from resources.imaging_database.database import ImagingDatabase
-from resources.imaging_database.listed import END_OF_TIME, FIRST_TIME, IS_NAMED, is_dated
+from resources.imaging_database.listed import END_OF_TIME, FIRST_TIME, IS_NAMED
 from resources.imaging_database.pending import is_left_alone, no_failure, unscored
 from resources.imaging_database.schema import images, inspections, scores
 from resources.imaging_database.withheld import judged_and_withheld
-
-
-def last_imaged(database: ImagingDatabase) -> datetime | None:
-    """When the newest inspection was imaged; ``None`` without any."""
-    with database.reading("metrics") as connection:
-        return connection.scalar(select(func.max(inspections.c.imaged_at)).where(is_dated()))
 
 
 def last_scored(database: ImagingDatabase, scorer_version: str) -> datetime | None:

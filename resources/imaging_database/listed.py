@@ -8,7 +8,7 @@ rows, an image whose plate, well, drop number or path is of no use fails (:attr:
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Row, Select, and_, case, null, or_
+from sqlalchemy import Column, ColumnElement, Row, Select, and_, case, func, null, or_, select
 
 from resources.imaging_database.schema import images, inspections, plates
 from resources.records import MAX_TEXT_LENGTH, MOST, NO_NUMBER, Image
@@ -23,6 +23,14 @@ END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 def is_dated(imaged_at: Column[datetime] = inspections.c.imaged_at) -> ColumnElement[bool]:
     """That a time is one of imaging. Other times must not be read: Python has no year 0 and none after 9999."""
     return and_(imaged_at >= FIRST_TIME, imaged_at < END_OF_TIME)
+
+
+def newest_time(until: datetime) -> Select[tuple[datetime | None]]:
+    """The newest time of imaging that is not after another one: one step down the index of ``imaged_at``.
+
+    An imager whose clock is ahead has later ones, which would hide for days that nothing is imaged.
+    """
+    return select(func.max(inspections.c.imaged_at)).where(is_dated(), inspections.c.imaged_at <= until)
 
 
 def is_undated(imaged_at: Column[datetime] = inspections.c.imaged_at) -> ColumnElement[bool]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import func, not_, select
 
 from resources.imaging_database.database import ImagingDatabase
-from resources.imaging_database.listed import IMAGE_COLUMNS, image_of, is_dated, is_numbered, is_undated, with_plates
+from resources.imaging_database.listed import IMAGE_COLUMNS, image_of, is_numbered, is_undated, newest_time, with_plates
 from resources.imaging_database.schema import images, inspections, scores
 from resources.records import Image
 
@@ -44,9 +44,8 @@ def newest_image(database: ImagingDatabase, scorer_version: str) -> Image | None
 
 def newest_path(database: ImagingDatabase) -> str | None:
     """Where an image of the newest inspection is; ``None`` if there is none."""
-    newest = select(func.max(inspections.c.imaged_at)).where(is_dated(), inspections.c.imaged_at <= datetime.now(UTC))
     with database.reading("watch") as connection:
-        imaged_at = connection.scalar(newest)
+        imaged_at = connection.scalar(newest_time(datetime.now(UTC)))
         if imaged_at is None:
             return None
         of_newest = (

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import case, func, select
 
 from resources.imaging_database.database import ImagingDatabase
-from resources.imaging_database.listed import is_dated
+from resources.imaging_database.listed import newest_time
 from resources.imaging_database.schema import inspections, scores
 
 HOUR = timedelta(hours=1)
@@ -33,9 +33,8 @@ def imaging_times(database: ImagingDatabase, now: datetime, span: timedelta, mos
     Args:
         most: how many at most: 50,000 are read within a second.
     """
-    newest = select(func.max(inspections.c.imaged_at)).where(is_dated(), inspections.c.imaged_at <= now)
     with database.reading("watch") as connection:
-        last: datetime | None = connection.scalar(newest)
+        last: datetime | None = connection.scalar(newest_time(now))
         if last is None:
             return []
         within = inspections.c.imaged_at > last - span, inspections.c.imaged_at <= last

@@ -15,6 +15,7 @@ from resources.imaging_database.listed import (
     IS_NAMED,
     image_of,
     is_dated,
+    newest_time,
     time_if_dated,
     with_plates,
 )
@@ -279,10 +280,9 @@ def newest_days(database: ImagingDatabase, count: int) -> datetime | None:
 
 
 def newest_inspection(database: ImagingDatabase, now: datetime) -> datetime | None:
-    """The time of the newest inspection that is not in the future, UTC: one step down the index of ``imaged_at``."""
-    query = select(func.max(inspections.c.imaged_at)).where(is_dated(), inspections.c.imaged_at <= now)
+    """The time of the newest inspection that is not in the future, UTC."""
     with database.reading("poll") as connection:
-        return connection.scalar(query)
+        return connection.scalar(newest_time(now))
 
 
 def failures(

@@ -6,7 +6,7 @@ Totals only grow, as Prometheus needs them, and a restarted exporter goes on wit
 
 import json
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,20 +133,32 @@ class Kept:
         """What was kept last, to be changed. One at a time, also of two exporters; kept when the block ends well.
 
         Raises:
-            Unavailable: another exporter has held it for too long.
+            TimeoutError: another exporter has held it for too long.
         """
+        with ExitStack() as held:
+            self._hold(held)
+            counted = self.read()
+            yield counted
+            self._memory = counted
+            if self._writes:
+                self._write(counted)
+
+    def _hold(self, held: ExitStack) -> None:
         if not self._writes:
-            yield self._memory
             return
         try:
-            with locked(self._file.with_suffix(".lock"), LOCK_S):
-                counted = self.read()
-                yield counted
-                with atomic_write(self._file) as temporary:
-                    temporary.write_text(json.dumps(asdict(counted)))
-        except PermissionError:
-            self._writes = False
+            held.enter_context(locked(self._file.with_suffix(".lock"), LOCK_S))
+        except TimeoutError:
             raise
+        except OSError:
+            self._writes = False
+
+    def _write(self, counted: Counted) -> None:
+        try:
+            with atomic_write(self._file) as temporary:
+                temporary.write_text(json.dumps(asdict(counted)))
+        except OSError:
+            self._writes = False  # this process goes on with what it has in memory
 
 
 def _from_json(kept: Mapping[str, Any]) -> Counted:

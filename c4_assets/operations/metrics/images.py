@@ -12,8 +12,8 @@ from c4_assets.operations.metrics.catalogue import STATES, Sample
 from c4_assets.operations.metrics.counted import History, Kept
 from resources.errors import Unavailable
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.figures import last_imaged, last_scored, oldest_due
-from resources.imaging_database.work import Progress, day_bounds, history_spans, progress_by_day
+from resources.imaging_database.figures import last_scored, oldest_due
+from resources.imaging_database.work import Progress, day_bounds, history_spans, newest_inspection, progress_by_day
 from resources.settings import Settings
 
 HISTORY_EVERY_S = 6 * 3600.0
@@ -52,7 +52,7 @@ class ImageFigures:
         version, now = self._current(), datetime.now(UTC)
         yield Sample("c4_model_info", 1.0, (version,))
         times = {
-            "c4_last_imaged_timestamp_seconds": last_imaged(self._database),
+            "c4_last_imaged_timestamp_seconds": newest_inspection(self._database, now),
             "c4_last_scored_timestamp_seconds": last_scored(self._database, version),
             "c4_oldest_pending_timestamp_seconds": oldest_due(
                 self._database, version, self._settings.runs.max_attempts, self._window(now), now

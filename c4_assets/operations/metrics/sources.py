@@ -29,7 +29,8 @@ class Source:
 
     Attributes:
         ask: asks it, with limits on time of its own; whatever it raises means that there is no answer.
-        every_s: how long an answer is used again. One that has failed is asked again after :data:`CACHE_S` at most.
+        every_s: how long an answer is used again.
+        again_s: how long one that has failed is left alone, where that is shorter.
         longest_s: see :data:`LONGEST_ANSWER_S`.
         up: name of the metric that is 1 if it has answered, besides ``c4_source_up``.
     """
@@ -37,6 +38,7 @@ class Source:
     name: str
     ask: Callable[[], Iterable[Sample]]
     every_s: float = CACHE_S
+    again_s: float = CACHE_S
     longest_s: float = LONGEST_ANSWER_S
     up: str = ""
 
@@ -109,7 +111,7 @@ class Sources:
     def _start_if_old(self, asked: _Asked) -> None:
         now, rest = time.monotonic(), asked.source.every_s
         if asked.answer and asked.answer.failure:
-            rest = min(rest, CACHE_S)
+            rest = min(rest, asked.source.again_s)
         if asked.is_asked or now - asked.began < rest:
             return
         asked.began = now
