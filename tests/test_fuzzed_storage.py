@@ -100,6 +100,10 @@ FAULTS: list[Fault] = [
 ]
 
 
+SHIFTING = {left_out, put_in, zeros_put_in, repeated, strange_header}
+"""Those after which there are more bytes, or fewer."""
+
+
 class Disturbance:
     """What a seed does to the archives that are sent and to the answers of sftp."""
 
@@ -109,8 +113,8 @@ class Disturbance:
         self.sftp_fails = self.rng.random() < 0.3
         self.ending = self.rng.choices(["well", "cut", "silent", "endless"], [80, 14, 2, 4])[0]
         self.faults = self.rng.choices(FAULTS, k=self.rng.randint(1, 2))
-        if size_wrong in self.faults:  # as many bytes put in as the size is wrong by would be a sound archive
-            self.faults = [size_wrong]
+        if size_wrong in self.faults and SHIFTING & set(self.faults):
+            self.faults = [size_wrong]  # as many bytes more as the size is wrong by would make a sound archive
         self.times = 0
 
     async def send(self, archive: bytes) -> AsyncIterator[bytes]:
