@@ -218,7 +218,7 @@ class FinerLinesEndHere(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno < logging.INFO and not all(
-            isinstance(each, OURS) for each in logging.getLogger(ROOT).handlers
+            isinstance(each, C4_HANDLERS) for each in logging.getLogger(ROOT).handlers
         ):
             record.levelno = -1
 
@@ -232,12 +232,12 @@ class WarningsOnConsole(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         shown = (*logging.getLogger(ROOT).handlers, *logging.getLogger().handlers)
-        if all(isinstance(each, OURS) for each in shown):
+        if all(isinstance(each, C4_HANDLERS) for each in shown):
             with suppress(OSError, ValueError):
                 sys.stderr.write(f"{redacted(self.format(record))}\n")
 
 
-OURS = (RedactingHandler, SharedFile, FinerLinesEndHere, WarningsOnConsole)
+C4_HANDLERS = (RedactingHandler, SharedFile, FinerLinesEndHere, WarningsOnConsole)
 
 _lock = threading.Lock()
 
@@ -253,7 +253,7 @@ def write_logs(folder: Path, level: int, size: int, keep: int) -> None:
     logger = logging.getLogger(ROOT)
     with _lock:
         file = SharedFile(folder, size, keep, level)
-        for each in [each for each in logger.handlers if isinstance(each, OURS)]:
+        for each in [each for each in logger.handlers if isinstance(each, C4_HANDLERS)]:
             logger.removeHandler(each)
             each.close()
         # The first of all handlers: Dagster's rewrites the record.

@@ -279,7 +279,7 @@ def month(folder: Path) -> list[tuple[datetime, str, Message]]:
     got: list[tuple[datetime, str, Message]] = []
     channels = [Recipient("slack", got, SLACK_AWAY), Recipient("email", got)]
     outbox, state, facility, now = Outbox(folder), State(), Facility(), FIRST
-    nothing = DigestFacts(DayNumbers(0, 0, 0, 0, ()), 0, Work())
+    nothing = DigestFacts(DayNumbers(0, 0, 0, 0), 0, Work())
     while now < LAST:
         look = merged(facility.seen(now), outbox.observation(now))
         state, messages = advance(state, look, RULES, now)
