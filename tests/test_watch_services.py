@@ -111,10 +111,17 @@ def test_an_image_store_whose_folder_is_gone_is_away(facility: Facility) -> None
     assert keys(seen) == ["store-away"]
 
 
-def test_a_cluster_without_its_commands_is_away(facility: Facility, tmp_path: Path) -> None:
+@pytest.fixture
+def slurm_without_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """The settings of a Slurm whose commands are not there, whatever this machine has."""
     (tmp_path / "empty").mkdir()
-    slurm = {"folder": tmp_path, "commands": tmp_path / "empty"}
-    seen, _ = look_at_services(facility.instance, elsewhere(facility.settings, slurm=slurm), {}, NOW)
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    return {"folder": tmp_path, "commands": tmp_path / "empty"}
+
+
+def test_a_cluster_without_its_commands_is_away(facility: Facility, slurm_without_commands: dict[str, Path]) -> None:
+    with_slurm = elsewhere(facility.settings, slurm=slurm_without_commands)
+    seen, _ = look_at_services(facility.instance, with_slurm, {}, NOW)
     assert keys(seen) == ["slurm-away"]
     seen, _ = look_at_services(facility.instance, facility.settings, {}, NOW)
     assert seen.holding == (), "whoever takes Slurm out of the settings because it is away hears no more of it"
@@ -122,9 +129,10 @@ def test_a_cluster_without_its_commands_is_away(facility: Facility, tmp_path: Pa
     assert outages(facility.instance, NOW) == []
 
 
-def test_an_outage_of_a_service_that_is_no_longer_in_the_settings_ends(facility: Facility, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with_slurm = elsewhere(facility.settings, slurm={"folder": tmp_path, "commands": tmp_path / "empty"})
+def test_an_outage_of_a_service_that_is_no_longer_in_the_settings_ends(
+    facility: Facility, slurm_without_commands: dict[str, Path]
+) -> None:
+    with_slurm = elsewhere(facility.settings, slurm=slurm_without_commands)
     look_at_services(facility.instance, with_slurm, {}, NOW)
     met_by_step(facility.instance, "slurm", "sbatch is not there")
     assert len(outages(facility.instance, NOW)) == 2
