@@ -88,7 +88,7 @@ def test_a_line_that_cannot_be_used_is_named_and_the_others_are_read(tmp_path: P
         ("d.jpg", "P", "A01", "1", "11/20/26 08:00:00"),
         ("e.jpg", "P", "A01", "1", "", "", "more"),
         ("a/1.jpg", "P", "A05", "1", ""),
-        ("f.jpg", "P", "A01", "99999999999", ""),
+        ("f.jpg", "P", "A01", "9" * 20, ""),
     ]
     read = table(tmp_path, text(rows=[*ROWS, *bad]))
     assert facts(read.images) == EXPECTED

@@ -187,8 +187,8 @@ def _well(text: str, wells: int) -> str:
 def _drop(text: str, numbers: Mapping[str, int]) -> int:
     if text.lower() in numbers:
         return numbers[text.lower()]
-    if not (whole := re.fullmatch(r"(\d{1,9})(?:[.,]0*)?", text, re.ASCII)):
-        raise ValueError(f"drop {text!r} is no number, and no letter of a sub-well")
+    if not (whole := re.fullmatch(r"(\d{1,19})(?:[.,]0*)?", text, re.ASCII)):
+        raise ValueError(f"drop {text!r} is no number of 64 bits, and no letter of a sub-well")
     return int(whole[1])
 
 
