@@ -77,6 +77,8 @@ def test_errors_are_one_message_and_status_1(models: Path, tmp_path: Path) -> No
         (["score", ".", "--out", "s.xlsx"], "must end in .csv"),
         (["run"], "Say which days"),
         (["run", "--date", "tomorrow"], "is not a day like"),
+        (["run", "--date", "9999-12-31"], "stands for no day of imaging"),
+        (["import", ".", "--imaged-at", "9999-12-31T23:59:59Z"], "stands for no time of imaging"),
         (["import", "nowhere"], "is not a folder"),
         (["model", "fetch", "unheard-of"], "--from"),
         (["import", ".", "--csv", "nope.csv"], "nope.csv"),

@@ -46,15 +46,19 @@ def with_drops(first: str, second: str) -> str:
     [
         text(),
         text(end="\r\n"),
+        text(end="\r"),
         text(";"),
         text("\t"),
         text("|"),
         "sep=;\r\n" + text(";", end="\r\n"),
         "sep=,\n" + text(),
+        ",,,,\n\n" + text(),
+        "sep=;\r;;;;\r" + text(";", end="\r"),
         b"\xef\xbb\xbf" + text(";").encode(),
         text("\t").encode("utf-16"),
         text().replace("a/", "a\\"),
         with_drops("1.0", "3.0"),
+        with_drops("1,0", "3,0").replace(",", ";").replace("1;0", "1,0").replace("3;0", "3,0"),
         with_drops("a", "d"),
         with_drops("A", "D"),
         text(rows=[(*row, "", "") for row in ROWS]) + ",,,,,,\n\n   \n",
@@ -84,7 +88,7 @@ def test_a_line_that_cannot_be_used_is_named_and_the_others_are_read(tmp_path: P
         ("d.jpg", "P", "A01", "1", "11/20/26 08:00:00"),
         ("e.jpg", "P", "A01", "1", "", "", "more"),
         ("a/1.jpg", "P", "A05", "1", ""),
-        ("f.jpg", "P", "A01", "99999999999", ""),
+        ("f.jpg", "P", "A01", "9" * 20, ""),
     ]
     read = table(tmp_path, text(rows=[*ROWS, *bad]))
     assert facts(read.images) == EXPECTED
@@ -105,6 +109,7 @@ def test_a_line_that_cannot_be_used_is_named_and_the_others_are_read(tmp_path: P
         ("", "lacks the columns file, plate, well, drop"),
         ("what\never\n", "its first line has what"),
         ('file,plate,well,drop\n"' + "x" * 200_000, "line 2"),
+        ('file,plate,well,drop,"' + "x" * 200_000 + '"', "line 1"),
     ],
 )
 def test_a_table_that_is_none_is_refused_in_words(tmp_path: Path, content: str, words: str) -> None:

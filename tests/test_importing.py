@@ -320,6 +320,28 @@ def test_a_plate_or_well_that_the_database_cannot_hold_is_left_out(
     assert len(result.left_out) == 2
 
 
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "1899-12-30T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_a_time_that_stands_for_none_is_named_and_costs_no_other_line_of_a_table(
+    facility: Facility, folder: Path, tmp_path: Path, time: str
+) -> None:
+    lines = [f"90j8_01A_1.jpg,P,A01,1,{time}", "90j8_01A_2.jpg,P,A01,2,2026-03-02T09:30:00Z"]
+    (tmp_path / "t.csv").write_text("\n".join(["file,plate,well,drop,imaged_at", *lines]))
+    result = imported(facility, folder, csv=tmp_path / "t.csv")
+    assert (times(facility), result.inspections[0].new_images) == ([TAKEN], 1)
+    assert result.left_out["90j8_01A_1.jpg"].startswith(f"it is dated {time[:10]}, which stands for no time of imaging")
+
+
+def test_a_drop_number_of_64_bits_is_registered_and_a_larger_one_is_left_out(
+    facility: Facility, folder: Path, tmp_path: Path
+) -> None:
+    lines = [f"90j8_0{n}A_1.jpg,P,A0{n},{drop}" for n, drop in ((1, "3900000123"), (2, 2**63))]
+    lines.append(f"90j8_01A_2.jpg,P,A01,{2**63 - 1}.0")
+    (tmp_path / "t.csv").write_text("\n".join(["file,plate,well,drop", *lines]))
+    result = imported(facility, folder, csv=tmp_path / "t.csv")
+    assert facility.rows("select drop_number from images order by 1") == [(3_900_000_123,), (2**63 - 1,)]
+    assert "larger than the database holds" in result.left_out["90j8_02A_1.jpg"]
+
+
 def test_a_file_that_was_cut_off_and_comes_again_whole_takes_its_place(facility: Facility, folder: Path) -> None:
     whole = (folder / "90j8_01A_1.jpg").read_bytes()
     (folder / "90j8_01A_1.jpg").write_bytes(whole[:100])

@@ -18,6 +18,7 @@ from c4_assets.scoring.image_files import readable, summary
 from resources.errors import ConfigurationError
 from resources.image_store import LocalStore, open_image_store
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.listed import is_time_of_imaging
 from resources.imaging_database.withdraw import withdraw_inspections
 from resources.settings import Settings
 
@@ -119,10 +120,15 @@ def _withdraw(what: Import, told: str, database: ImagingDatabase, store: LocalSt
 
 
 def _time(text: str | None) -> datetime | None:
+    if not text:
+        return None
     try:
-        return aware(datetime.fromisoformat(text)) if text else None
+        time = aware(datetime.fromisoformat(text))
     except (ValueError, OverflowError) as error:
         raise ConfigurationError(f"--imaged-at {text!r} is not a time like 2026-03-31T14:05+11:00.") from error
+    if not is_time_of_imaging(time):
+        raise ConfigurationError(f"--imaged-at {text!r} stands for no time of imaging.")
+    return time
 
 
 def _zone(name: str) -> ZoneInfo:

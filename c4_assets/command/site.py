@@ -1,6 +1,6 @@
 """What commands begin with: the site that the settings describe, and the days that an option names."""
 
-from datetime import date
+from datetime import UTC, date, datetime, time
 
 import typer
 
@@ -9,6 +9,7 @@ from c4_assets.deployment_home import dagster_instance, ready
 from c4_assets.models.active import ActiveModels
 from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.listed import is_time_of_imaging
 from resources.settings import Settings
 
 
@@ -53,9 +54,12 @@ def day_of(option: str, text: str) -> date:
     """The day that an option names.
 
     Raises:
-        ConfigurationError: it is no day; the message names the option.
+        ConfigurationError: it is no day, or one that stands for none; the message names the option.
     """
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError as error:
         raise ConfigurationError(f"{option} {text!r} is not a day like 2026-03-31.") from error
+    if not is_time_of_imaging(datetime.combine(day, time(), UTC)):
+        raise ConfigurationError(f"{option} {text!r} stands for no day of imaging.")
+    return day

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -28,7 +28,7 @@ COLUMNS = {
 REQUIRED = ("file", "plate", "well", "drop")
 DELIMITERS = (",", ";", "\t", "|")
 
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _WELL = re.compile(r"(A[A-F]|[A-Z])[ -]?0*(\d{1,3})", re.IGNORECASE)
 
 
@@ -74,12 +74,12 @@ def _lines(table: Path) -> Iterator[_Line]:
     text = _text(table)
     first, _, rest = text.partition("\n")
     skipped = 0
-    if declared := _SEPARATOR_LINE.fullmatch(first.strip("\r")):
+    if declared := _SEPARATOR_LINE.fullmatch(first):
         text, skipped = rest, 1
     delimiter = declared[1] if declared else _delimiter(text)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
     try:
-        header = next(reader, list[str]())
+        header = next((cells for cells in reader if _is_filled(cells)), list[str]())
         columns = _columns(header)
         if missing := [name for name in REQUIRED if name not in columns]:
             raise ConfigurationError(
@@ -87,15 +87,20 @@ def _lines(table: Path) -> Iterator[_Line]:
                 f"{', '.join(cell.strip() for cell in header if cell.strip()) or 'nothing'}."
             )
         for cells in reader:
-            if any(cell.strip() for cell in cells):
+            if _is_filled(cells):
                 named = {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name}
-                surplus = any(cell.strip() for cell in cells[len(columns) :])
+                surplus = _is_filled(cells[len(columns) :])
                 yield _Line(skipped + reader.line_num, {**dict.fromkeys(COLUMNS, ""), **named, "": "x" * surplus})
     except csv.Error as error:
         raise ConfigurationError(f"{readable(table)}, line {skipped + reader.line_num}: {error}.") from error
 
 
+def _is_filled(cells: Iterable[str]) -> bool:
+    return any(cell.strip() for cell in cells)
+
+
 def _text(table: Path) -> str:
+    """The text of a table, whose lines end in a line feed, whatever they end in there."""
     try:
         data = table.read_bytes()
     except OSError as error:
@@ -111,15 +116,15 @@ def _text(table: Path) -> str:
         ) from error
     if "\0" in text:
         raise ConfigurationError(f"{readable(table)} is no text file in UTF-8: save it as «CSV UTF-8».")
-    return text
+    return re.sub(r"\r\n?", "\n", text)
 
 
 def _delimiter(text: str) -> str:
-    """What divides the first line into the most columns that are known."""
-    header = text.partition("\n")[0]
+    """What divides the first line that is not empty into the most columns that are known."""
+    header = next((line for line in text.split("\n") if line.strip(f"{''.join(DELIMITERS)} ")), "")
 
     def known(delimiter: str) -> int:
-        return sum(bool(_column(cell)) for cell in next(csv.reader([header], delimiter=delimiter), list[str]()))
+        return sum(bool(_column(cell)) for cell in header.split(delimiter))
 
     return max(DELIMITERS, key=known)
 
@@ -182,9 +187,9 @@ def _well(text: str, wells: int) -> str:
 def _drop(text: str, numbers: Mapping[str, int]) -> int:
     if text.lower() in numbers:
         return numbers[text.lower()]
-    if not re.fullmatch(r"\d{1,9}(?:\.0*)?", text, re.ASCII):
-        raise ValueError(f"drop {text!r} is no number, and no letter of a sub-well")
-    return int(float(text))
+    if not (whole := re.fullmatch(r"(\d{1,19})(?:[.,]0*)?", text, re.ASCII)):
+        raise ValueError(f"drop {text!r} is no number of 64 bits, and no letter of a sub-well")
+    return int(whole[1])
 
 
 def _time(text: str) -> tuple[datetime | None, bool]:

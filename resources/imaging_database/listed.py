@@ -20,6 +20,11 @@ END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 """Later times stand for none as well (the end of 9999, infinity), and Python cannot add a day to them."""
 
 
+def is_time_of_imaging(time: datetime) -> bool:
+    """Whether a time is one of imaging, as :func:`is_dated` asks of rows."""
+    return FIRST_TIME <= time < END_OF_TIME
+
+
 def is_dated(imaged_at: Column[datetime] = inspections.c.imaged_at) -> ColumnElement[bool]:
     """That a time is one of imaging. Other times must not be read: Python has no year 0 and none after 9999."""
     return and_(imaged_at >= FIRST_TIME, imaged_at < END_OF_TIME)
