@@ -97,6 +97,20 @@ def tell(
     return messages
 
 
+def remember(folder: Path, seen: Mapping[str, str]) -> None:
+    """Moves cursors on of which nothing is told. Others stay as they are.
+
+    Args:
+        folder: see :func:`alerts_folder`.
+
+    Raises:
+        TimeoutError, NoRoom: see :func:`tell`.
+    """
+    with locked(folder / LOCK, LONGEST_WAIT_S):
+        kept = load(folder, as_writer=True)
+        write_whole(folder / FILE, to_json(replace(kept, seen={**kept.seen, **seen})))
+
+
 def without_secrets(observation: Observation) -> Observation:
     """What a look has seen without the secrets that stand in its texts: reasons of drivers may hold an address.
 

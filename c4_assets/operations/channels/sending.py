@@ -56,6 +56,8 @@ def failures_named(channel: str) -> Generator[None]:
 def reason_of(error: BaseException) -> str:  # noqa: C901
     """Why something could not be sent, in words and without secrets."""
     match error:
+        case urllib.error.HTTPError():
+            return f"it answered {error.code}"  # its text may hold the address that it redirects to
         case urllib.error.URLError(reason=BaseException() as cause):
             return reason_of(cause)
         case ssl.SSLCertVerificationError():
