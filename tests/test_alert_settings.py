@@ -109,7 +109,10 @@ def test_a_secret_of_alerts_in_the_file_is_refused_and_not_repeated(tmp_path: Pa
 @pytest.mark.parametrize(
     ("variable", "value", "rule"),
     [
-        ("C4_ALERTS_SLACK_WEBHOOK", f"hooks.slack.com/{SECRET}", "must be an address that begins with https://"),
+        ("C4_ALERTS_SLACK_WEBHOOK", f"hooks.slack.com/{SECRET}", "must be one address, without spaces, that begins"),
+        ("C4_ALERTS_WEBHOOK", f"https://a/{SECRET} # ours", "must be one address, without spaces, that begins"),
+        ("C4_ALERTS_HEARTBEAT_URL", f"https://a/{SECRET}\nhttps://b/{SECRET}", "must be one address, without spaces"),
+        ("C4_ALERTS_HEARTBEAT_URL", f"https://a/{SECRET}\x7f", "must be one address, without spaces, that begins"),
         ("C4_ALERTS_APPRISE", f'["json://{SECRET}", 3]', "alerts.apprise.1"),
         ("C4_ALERTS_APPRISE", f'["json://{SECRET}"', "must be a list as in the file"),
         ("C4_ALERTS_ORDER", '["pager"]', "must be a list of channels: slack, email, webhook, apprise"),
