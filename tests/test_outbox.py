@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from c4_assets.operations.alerts.merging import MOST_AT_ONCE
 from c4_assets.operations.alerts.outbox import Delivered, Outbox
 from c4_assets.operations.alerts.records import Change, Event, Message, Observation, Picture, Severity
-from c4_assets.operations.alerts.rules import Route, Rules
+from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.alerts.state import alerts_folder, load, outbox_of, tell
 from resources.atomic_write import NoRoom
 from resources.file_lock import locked
-from resources.settings.alerts import Alerts
+from resources.settings.alerts import Alerts, Route
 from testing.alerts import START, Listener, Site, condition
 from tests.conftest import unavailable
 
@@ -225,7 +225,7 @@ def test_a_message_that_no_channel_takes_is_set_aside_and_told_of(post: Post, ca
 
 
 def test_several_channels_each_get_a_message_and_one_that_is_away_gets_it_later(post: Post) -> None:
-    post.rules = Rules(routes=(Route(("slack", "email")),))
+    post.rules = Rules(routes=(Route(channels=("slack", "email")),))
     slack, email = post.channels
     slack.away = True
     post.outbox.put([message(1)])
@@ -265,7 +265,7 @@ def to_ann(number: int, at: datetime | None = None) -> Message:
 
 
 def test_a_full_mailbox_keeps_back_its_own_mail_alone_until_there_is_room(post: Post) -> None:
-    post.rules = Rules(routes=(Route(("email",)),))
+    post.rules = Rules(routes=(Route(channels=("email",)),))
     email = post.channels[1]
     email.full = frozenset({"ann@uni.org"})
     post.outbox.put([to_ann(0), message(1), replace(message(2), recipients=("bob@uni.org",))])
@@ -297,9 +297,9 @@ def test_a_mailbox_that_is_full_for_days_is_given_up_with_a_line_in_the_log(
 def test_routes_choose_channels_by_event_and_by_how_bad_it_is(post: Post) -> None:
     post.rules = Rules(
         routes=(
-            Route((), frozenset({Event.IMAGES_GIVEN_UP})),
-            Route(("email",), frozenset({Event.DIGEST})),
-            Route(("apprise",), least=Severity.ERROR),
+            Route(channels=(), events=("images-given-up",)),
+            Route(channels=("email",), events=("digest",)),
+            Route(channels=("apprise",), least="error"),
         )
     )
     first, second = Listener("apprise-1"), Listener("apprise-2")
@@ -419,7 +419,10 @@ def test_one_warning_of_the_night_comes_in_the_morning_as_it_is(post: Post) -> N
 
 
 def test_a_route_decides_what_quiet_hours_hold_back(post: Post) -> None:
-    routes = (Route(("slack",), frozenset({Event.RUN_FAILED}), quiet=True), Route(("email",), quiet=False))
+    routes = (
+        Route(channels=("slack",), events=("run-failed",), quiet=True),
+        Route(channels=("email",), quiet=False),
+    )
     post.rules, post.now = replace(QUIET, routes=routes), NIGHT
     post.outbox.put([message(1, at=NIGHT), message(2, Event.ASSET_STALE, Severity.PROGRESS, NIGHT)])
     post.deliver()
@@ -575,7 +578,7 @@ EVERYWHERE = Event.DISK_FILLING
 def test_whatever_channels_do_each_message_comes_and_on_no_channel_twice(
     actions: list[tuple[str, int]],
 ) -> None:
-    rules = replace(QUIET, routes=(Route(("slack", "email"), frozenset({EVERYWHERE})),))
+    rules = replace(QUIET, routes=(Route(channels=("slack", "email"), events=("disk-filling",)),))
     memory = Path("/dev/shm")  # hundreds of writes
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
         post = Post(Path(folder), [Listener("slack"), Listener("email"), Listener("webhook")], rules)
