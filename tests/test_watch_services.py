@@ -176,7 +176,7 @@ def test_what_a_backfills_step_has_met_is_told_until_a_step_meets_it_no_more(fac
         patch.setattr(step_failures, "BACKFILL_ATTEMPTS", 0)
         facility.backfill(noon(1), noon(1), raise_on_error=False)
     (outage,) = outages(facility.instance, datetime.now(UTC))
-    assert (outage.service, outage.place) == ("store", "steps")
+    assert (outage.service, outage.observer) == ("store", "steps")
     seen, _ = look_at_services(facility.instance, facility.settings, {}, datetime.now(UTC), probes={})
     assert "where steps run" in only(seen).summary
     facility.images.rmdir()

@@ -22,7 +22,7 @@ LONGEST_WAIT_S = 20
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptAlerts:
     """What stands in the file.
 
     Attributes:
@@ -48,7 +48,7 @@ def outbox_of(folder: Path) -> Outbox:
     return Outbox(folder / OUTBOX)
 
 
-def load(folder: Path, as_writer: bool = False) -> Kept:
+def load(folder: Path, as_writer: bool = False) -> KeptAlerts:
     """What is known; nothing if there is no file, or with a warning one that cannot be read.
 
     Args:
@@ -58,14 +58,14 @@ def load(folder: Path, as_writer: bool = False) -> Kept:
     try:
         text = file.read_bytes()
     except FileNotFoundError:
-        return Kept()
+        return KeptAlerts()
     try:
-        kept = from_json(Kept, text)
+        kept = from_json(KeptAlerts, text)
         if kept.version != VERSION:
             raise ValueError(f"it is of version {kept.version}, not {VERSION}")
     except (ValueError, RecursionError) as error:
         unreadable(file, error, as_writer)
-        return Kept()
+        return KeptAlerts()
     return kept
 
 

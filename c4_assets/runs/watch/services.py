@@ -8,7 +8,7 @@ from dagster import DagsterRunStatus as Status
 
 from c4_assets.operations.alerts.conditions import EVENTS, run_subject, service_away
 from c4_assets.operations.alerts.records import Observation, Subject
-from c4_assets.runs.watch.outages import PLACES, Outage, answered, met, outages
+from c4_assets.runs.watch.outages import OBSERVERS, Outage, answered, met, outages
 from c4_assets.runs.watch.probes import PROBES, Probe, ask
 from c4_assets.runs.watch.subjects import name_of, partitions_of
 from resources.errors import Service
@@ -54,8 +54,8 @@ def look_at_services(
     # A cluster that is taken out of the settings while it is away would be away for ever: nobody asks it.
     gone: list[Service] = [service for service in EVENTS if service not in had]
     if gone:
-        for place in PLACES:
-            answered(instance, gone, place)
+        for observer in OBSERVERS:
+            answered(instance, gone, observer)
     away = {outage.service for outage in outages(instance, now)}
     due: dict[Service, Probe] = {
         service: probe for service, probe in wanted.items() if service in away or _is_due(service, cursor, now)
@@ -73,7 +73,7 @@ def look_at_services(
     return (
         Observation(
             holding=tuple(
-                service_away(each.service, each.why, each.since, waiting, at_steps=each.place == "steps")
+                service_away(each.service, each.why, each.since, waiting, at_steps=each.observer == "steps")
                 for each in first.values()
             ),
             looked_at=frozenset(str(EVENTS[service]) for service in (*wanted, *gone)),
