@@ -28,6 +28,7 @@ def condition(
     subjects: Iterable[str] = (),
     summary: str = "",
     since: datetime | None = None,
+    count: int = 1,
 ) -> Condition:
     """A condition with a key as the watch of a deployment makes it."""
     return Condition(
@@ -38,6 +39,7 @@ def condition(
         advice="See the handbook.",
         subjects=tuple(map(Subject, subjects)),
         since=since,
+        count=count,
     )
 
 

@@ -103,7 +103,7 @@ def test_what_is_sent_is_not_sent_again(slack: HttpReceiver, home: Path) -> None
 
 def test_open_incidents_are_listed_with_their_key_and_whether_they_were_told(home: Path) -> None:
     failed = Condition(
-        "run-failed:score_images", Event.RUN_FAILED, Severity.ERROR, "Runs fail.", subjects=(Subject("a"), Subject("b"))
+        "run-failed:score_images", Event.RUN_FAILED, Severity.ERROR, "Runs fail.", subjects=(Subject("a"),), count=2
     )
     tell(alerts_folder(home), Observation(occurred=(failed,)), Rules(), datetime.now(UTC))
     shown = alerts("list").output

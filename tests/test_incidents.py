@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from c4_assets.operations.alerts.incidents import INHIBITS, LONGEST_SPACING, State, merged, part_of
+from c4_assets.operations.alerts.conditions import images_given_up
+from c4_assets.operations.alerts.incidents import INHIBITS, LONGEST_SPACING, State, merged
 from c4_assets.operations.alerts.records import Change, Condition, Event, Message, Observation, Severity
 from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.alerts.stored import from_json, to_json
@@ -23,7 +24,8 @@ FULL = condition(Event.DISK_FILLING, "staging", Severity.WARNING)
 
 
 def failed(*days: str) -> Condition:
-    return condition(Event.RUN_FAILED, "score_images", subjects=days)
+    """Runs that have failed, each for a day of its own, as one condition."""
+    return condition(Event.RUN_FAILED, "score_images", subjects=days, count=len(days))
 
 
 def test_what_holds_for_less_than_the_group_wait_is_not_told() -> None:
@@ -179,17 +181,58 @@ def test_what_gets_worse_is_told_at_once_and_not_when_it_gets_better() -> None:
     assert site.messages[-1].title.startswith("Worse: ")
 
 
-def test_runs_are_well_again_when_each_of_their_days_is() -> None:
+def test_runs_are_well_again_when_their_key_is() -> None:
     site = Site()
     site.look(occurred=[failed("2026-11-01", "2026-11-02")])
     site.wait(5 * MINUTE)
-    site.look(recovered=[part_of(RUN.key, "2026-11-01")])
+    site.look(recovered=["run-failed:another"])
     site.wait(5 * MINUTE)
     assert site.told() == [("run-failed", "opened")]
-    site.look(recovered=[part_of(RUN.key, "2026-11-02"), part_of(RUN.key, "never failed")])
+    site.look(recovered=[RUN.key])
     site.wait(5 * MINUTE)
     assert site.told() == [("run-failed", "opened"), ("run-failed", "recovered")]
     assert site.messages[-1].title == "Runs succeed again: score_images"
+
+
+def test_a_day_that_fails_again_and_again_is_named_once_and_is_not_among_those_that_are_not_named() -> None:
+    site = Site()
+    for _ in range(12):
+        site.look(occurred=[failed("2026-11-01")])
+    site.wait(2 * MINUTE)
+    [message] = site.messages
+    assert message.title == "12 runs failed"
+    assert ([subject.name for subject in message.subjects], message.more) == (["2026-11-01"], 0)
+    for day in range(1, 9):
+        site.look(occurred=[failed(f"2026-11-{day:02d}")])
+    site.wait(HOUR)
+    grown = site.messages[-1]
+    assert grown.title == "20 runs failed, 8 of them since the last message"
+    assert (len(grown.subjects), grown.more) == (5, 3)
+
+
+def test_what_holds_names_and_counts_the_runs_that_wait_now_and_at_its_end_the_most_that_did() -> None:
+    site = Site()
+    many, few = (condition(Event.DATABASE_AWAY, subjects=[f"run {n}" for n in range(count)]) for count in (20, 7))
+    site.look(many)
+    site.wait(HOUR, many)
+    site.wait(12 * HOUR, few)
+    opened, repeated = site.messages
+    assert (opened.more, opened.lines[-1]) == (15, "20 runs wait for it.")
+    assert (repeated.more, repeated.lines[-1]) == (2, "7 runs wait for it.")
+    site.wait(5 * MINUTE)
+    assert site.messages[-1].lines[-1] == "20 runs waited."
+
+
+def test_images_that_were_given_up_are_counted_and_not_the_days_that_they_are_of() -> None:
+    site = Site()
+    site.look(occurred=[images_given_up(3, "2026-11-01", "P1 A1.1: damaged")])
+    site.wait(2 * MINUTE)
+    site.look(occurred=[images_given_up(40, "2026-11-02", "P2 A1.1: damaged")])
+    site.wait(HOUR)
+    opened, grew = site.messages
+    assert opened.title == "3 images of 2026-11-01 will not be tried again. P1 A1.1: damaged"
+    assert grew.title == "43 images were given up, 40 of them since the last message"
+    assert [subject.name for subject in grew.subjects] == ["2026-11-01", "2026-11-02"]
 
 
 def test_a_run_that_was_slow_has_ended_when_it_has_and_it_is_not_said_that_runs_succeed() -> None:
