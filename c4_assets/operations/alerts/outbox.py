@@ -111,6 +111,10 @@ class Outbox:
         """
         return tuple(sorted(self._read(as_writer), key=lambda message: (message.at, message.id)))
 
+    def count(self) -> int:
+        """How many messages have not left, those that cannot be read included."""
+        return sum(1 for _ in self._waiting.glob("*.json"))
+
     def _read(self, as_writer: bool) -> Iterable[Message]:
         for file in sorted(self._waiting.glob("*.json")):
             try:
@@ -159,7 +163,7 @@ class Outbox:
             with locked(self.folder / "deliver.lock", 0):
                 return _Round(self, channels, rules, now, seconds, pause, clock).run()
         except TimeoutError:
-            return Delivered(waiting=sum(1 for _ in self._waiting.glob("*.json")), busy=True)
+            return Delivered(waiting=self.count(), busy=True)
 
     def load(self, as_writer: bool = False) -> Deliveries:
         """What is remembered of channels, and of messages that are partly sent."""

@@ -107,7 +107,7 @@ def _said(folder: Path, observation: Observation) -> str:
     """What a look has seen, and how the alerts themselves are."""
     state = load(folder).state
     open_now = [incident for incident in state.incidents if incident.ended is None]
-    waiting = len(outbox_of(folder).waiting())
+    waiting = outbox_of(folder).count()
     said = f"{len(open_now)} incidents are open" if open_now else "Nothing is wrong"
     if open_now:
         said += f": {'; '.join(incident.condition.summary for incident in open_now[:3])}"
