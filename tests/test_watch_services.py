@@ -26,6 +26,7 @@ from dagster._core.scheduler.instigation import (
     TickStatus,
 )
 from dagster._daemon.types import DaemonHeartbeat
+from sqlalchemy import text
 
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
@@ -33,6 +34,7 @@ from c4_assets.operations.disks import GB, Room, severity_of
 from c4_assets.operations.metrics.catalogue import Sample
 from c4_assets.runs.instance_health import ticks
 from c4_assets.runs.metrics import dagster_samples
+from c4_assets.runs.own_runs import REPOSITORY_TAG
 from c4_assets.runs.ticking import SCHEDULES, SENSORS
 from c4_assets.runs.watch.bounded import answers_within
 from c4_assets.runs.watch.daemons import look_at_daemons, look_at_ticks
@@ -78,12 +80,17 @@ def test_services_that_answer_are_asked_at_intervals_and_nothing_holds(facility:
 def test_a_database_that_is_away_is_told_since_when_and_with_the_runs_that_wait_until_it_is_back(
     facility: Facility,
 ) -> None:
-    for number in range(7):
+    for number in range(9):
+        location = "accounting" if number > 6 else "c4"
         facility.instance.add_run(
             dg.DagsterRun(
                 job_name="__ASSET_JOB",
                 status=dg.DagsterRunStatus.STARTED,
-                tags={"dagster/backfill": "years", "dagster/partition": noon(number).date().isoformat()},
+                tags={
+                    "dagster/backfill": "years",
+                    "dagster/partition": noon(number).date().isoformat(),
+                    REPOSITORY_TAG: f"__repository__@{location}",
+                },
             )
         )
     facility.add_plate("P1", {"a.jpg": photograph(1)})
@@ -95,8 +102,9 @@ def test_a_database_that_is_away_is_told_since_when_and_with_the_runs_that_wait_
         told = only(seen)
         assert (told.event, told.severity, told.since) == (Event.DATABASE_AWAY, Severity.ERROR, NOW)
         assert "secret" not in str(told)
-        assert len(told.subjects) == 7
-        assert sum(bool(subject.url) for subject in told.subjects) == 5
+        days = {f"backfill {noon(number).date()}" for number in range(7)}
+        assert {subject.name for subject in told.subjects} == days, "runs of another code location wait for nothing here"
+        assert all(subject.url.startswith("https://c4/runs/") for subject in told.subjects)
     seen, _ = look_at_services(facility.instance, facility.settings, {}, NOW + timedelta(minutes=30))
     assert seen.holding == ()
     assert outages(facility.instance, NOW) == []
@@ -211,6 +219,19 @@ def test_nothing_imaged_is_told_from_the_databases_own_history_and_asked_for_eve
     register_inspection(facility.database, "P-new", now, None, [NewImage("A01", 1, "a.jpg")])
     seen, _ = look_at_imaging(facility.settings, cursor, now + timedelta(minutes=11))
     assert seen == Observation(looked_at=frozenset({"nothing-imaged"}))
+
+
+def test_imaging_that_cannot_be_judged_is_told_and_not_where_the_database_is_away(
+    facility: Facility, tmp_path: Path
+) -> None:
+    facility.add_plate("P1", {"a.jpg": photograph(1)})
+    gone = elsewhere(facility.settings, database={"url": f"sqlite:///{tmp_path}"})
+    assert look_at_imaging(gone, "", NOW) == (Observation(), "")
+    with facility.database.writing("test") as connection:
+        connection.execute(text("UPDATE inspections SET imaged_at = '1999-99-99 00:00:00'"))
+    seen = look(facility.instance, facility.settings, {}, NOW)
+    assert "sensor-failed:run_alerts, imaging" in keys(seen.observation)
+    assert "database-away" not in keys(seen.observation)
 
 
 @pytest.fixture
