@@ -103,7 +103,9 @@ def test_a_database_that_is_away_is_told_since_when_and_with_the_runs_that_wait_
         assert (told.event, told.severity, told.since) == (Event.DATABASE_AWAY, Severity.ERROR, NOW)
         assert "secret" not in str(told)
         days = {f"backfill {noon(number).date()}" for number in range(7)}
-        assert {subject.name for subject in told.subjects} == days, "runs of another code location wait for nothing here"
+        assert {subject.name for subject in told.subjects} == days, (
+            "runs of another code location wait for nothing here"
+        )
         assert all(subject.url.startswith("https://c4/runs/") for subject in told.subjects)
     seen, _ = look_at_services(facility.instance, facility.settings, {}, NOW + timedelta(minutes=30))
     assert seen.holding == ()

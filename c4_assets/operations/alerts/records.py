@@ -125,7 +125,7 @@ class Message:
         thread: messages of one incident share it.
         title: at most about 100 characters.
         lines: what happened, a sentence each.
-        subjects: at most five, with ``more`` that are not named.
+        subjects: at most five of an incident, with ``more`` that are not named.
         page: name of the handbook's page (:class:`Event`), or empty.
         facts: numbers of a digest, by what they count.
         recipients: addresses, where a message is for certain people and not for a channel's own.
