@@ -43,6 +43,16 @@ def condition(
     )
 
 
+DATABASE = condition(Event.DATABASE_AWAY, summary="The imaging database does not answer.")
+RUN = condition(Event.RUN_FAILED, "score_images", subjects=["2026-11-01"])
+FULL = condition(Event.DISK_FILLING, "staging", Severity.WARNING)
+
+
+def failed(*days: str) -> Condition:
+    """Runs that have failed, each for a day of its own, as one condition."""
+    return condition(Event.RUN_FAILED, "score_images", subjects=days, count=len(days))
+
+
 @dataclass
 class Site:
     """Incidents of a deployment, and what was told of them."""

@@ -1,7 +1,6 @@
 """``c4 alerts`` as an operator types it."""
 
 import os
-from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,14 +12,10 @@ from c4_assets.operations.alerts.records import Condition, Event, Observation, S
 from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.alerts.state import alerts_folder, outbox_of, tell
 from resources.errors import ConfigurationError
-from testing.http_receiver import Answer, HttpReceiver, http_receiver, too_many
+from testing.http_receiver import Answer, HttpReceiver, too_many
+from tests.receivers import server as server
+from tests.receivers import web as web
 from tests.test_channel_texts import message
-
-
-@pytest.fixture
-def web() -> Generator[HttpReceiver]:
-    with http_receiver() as receiver:
-        yield receiver
 
 
 @pytest.fixture

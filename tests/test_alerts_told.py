@@ -25,9 +25,9 @@ from sensors.messages import messages
 from sensors.run_alerts import run_alerts
 from testing.http_receiver import HANG_UP, Answer, HttpReceiver, http_receiver
 from testing.postgresql import Server
+from testing.settings import elsewhere
 from tests.conftest import Facility, noon, photograph
-from tests.test_watch_runs import Fails
-from tests.test_watch_services import elsewhere
+from tests.watchers import Fails
 
 START = datetime(2026, 11, 2, 22, tzinfo=UTC)
 
