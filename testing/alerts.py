@@ -28,6 +28,7 @@ def condition(
     subjects: Iterable[str] = (),
     summary: str = "",
     since: datetime | None = None,
+    count: int = 1,
 ) -> Condition:
     """A condition with a key as the watch of a deployment makes it."""
     return Condition(
@@ -38,7 +39,18 @@ def condition(
         advice="See the handbook.",
         subjects=tuple(map(Subject, subjects)),
         since=since,
+        count=count,
     )
+
+
+DATABASE = condition(Event.DATABASE_AWAY, summary="The imaging database does not answer.")
+RUN = condition(Event.RUN_FAILED, "score_images", subjects=["2026-11-01"])
+FULL = condition(Event.DISK_FILLING, "staging", Severity.WARNING)
+
+
+def failed(*days: str) -> Condition:
+    """Runs that have failed, each for a day of its own, as one condition."""
+    return condition(Event.RUN_FAILED, "score_images", subjects=days, count=len(days))
 
 
 @dataclass

@@ -29,7 +29,7 @@ from c4_assets.operations.alerts.outbox import Outbox
 from c4_assets.operations.alerts.reasons import KILLED, Reason
 from c4_assets.operations.alerts.records import Condition, Event, Message, Observation
 from c4_assets.operations.alerts.rules import Rules
-from c4_assets.operations.channels.sending import Answer, accepted
+from c4_assets.operations.channels.sending import HttpAnswer, accepted
 from c4_assets.operations.digest import DigestFacts, Work, digest
 from c4_assets.operations.disks import GB, Room, filling
 from c4_assets.operations.rhythm import WEEK, WEEKS, unusual_silence
@@ -270,7 +270,7 @@ class Recipient:
 
     def send(self, message: Message) -> None:
         if self.away and self.away[0] <= self.now < self.away[1]:
-            accepted(self.name, Answer(503, b"Service Unavailable", None))
+            accepted(self.name, HttpAnswer(503, b"Service Unavailable", None))
         self.got.append((self.now.astimezone(ZONE), self.name, message))
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 from resources.errors import ConfigurationError
 from resources.settings import Settings
@@ -25,3 +26,9 @@ def in_a_process(code: str, **variables: str) -> "subprocess.CompletedProcess[st
     """Runs Python code, and returns what it printed."""
     environment = {**os.environ, **variables}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+
+
+def elsewhere(settings: Settings, **changes: Any) -> Settings:
+    """The same deployment with other settings."""
+    values: dict[str, Any] = {**settings.model_dump(), **changes}
+    return Settings(**values)

@@ -9,11 +9,11 @@ from typing import get_args
 import pytest
 
 from c4_assets.operations.alerts.incidents import INHIBITS
-from c4_assets.operations.alerts.records import Event, Severity
-from c4_assets.operations.alerts.rules import Route, Rules
+from c4_assets.operations.alerts.records import Event
+from c4_assets.operations.alerts.rules import Rules
 from resources.errors import ConfigurationError
 from resources.settings import Settings
-from resources.settings.alerts import EventName
+from resources.settings.alerts import EventName, Route
 from resources.settings.reference import SCHEMA, effective
 
 SECRET = "hunter2-xyz"
@@ -58,8 +58,8 @@ def test_the_events_of_routes_are_those_that_there_are() -> None:
 def test_routes_and_hours_of_the_file_are_the_rules(tmp_path: Path) -> None:
     rules = Rules.of(read(tmp_path, SITE).alerts)
     assert rules.routes == (
-        Route(("email",), frozenset({Event.DIGEST, Event.CRYSTALS_FOUND})),
-        Route(("slack", "apprise-2"), least=Severity.ERROR, quiet=True),
+        Route(channels=("email",), events=("digest", "crystals-found")),
+        Route(channels=("slack", "apprise-2"), least="error", quiet=True),
     )
     assert rules.quiet == (time(22), time(7))
     assert rules.repeat_interval == timedelta(hours=6)
@@ -109,7 +109,10 @@ def test_a_secret_of_alerts_in_the_file_is_refused_and_not_repeated(tmp_path: Pa
 @pytest.mark.parametrize(
     ("variable", "value", "rule"),
     [
-        ("C4_ALERTS_SLACK_WEBHOOK", f"hooks.slack.com/{SECRET}", "must be an address that begins with https://"),
+        ("C4_ALERTS_SLACK_WEBHOOK", f"hooks.slack.com/{SECRET}", "must be one address, without spaces, that begins"),
+        ("C4_ALERTS_WEBHOOK", f"https://a/{SECRET} # ours", "must be one address, without spaces, that begins"),
+        ("C4_ALERTS_HEARTBEAT_URL", f"https://a/{SECRET}\nhttps://b/{SECRET}", "must be one address, without spaces"),
+        ("C4_ALERTS_HEARTBEAT_URL", f"https://a/{SECRET}\x7f", "must be one address, without spaces, that begins"),
         ("C4_ALERTS_APPRISE", f'["json://{SECRET}", 3]', "alerts.apprise.1"),
         ("C4_ALERTS_APPRISE", f'["json://{SECRET}"', "must be a list as in the file"),
         ("C4_ALERTS_ORDER", '["pager"]', "must be a list of channels: slack, email, webhook, apprise"),

@@ -1,7 +1,6 @@
 """``c4 alerts`` as an operator types it."""
 
 import os
-from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,14 +12,10 @@ from c4_assets.operations.alerts.records import Condition, Event, Observation, S
 from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.alerts.state import alerts_folder, outbox_of, tell
 from resources.errors import ConfigurationError
-from testing.http_receiver import Answer, HttpReceiver, http_receiver, too_many
+from testing.http_receiver import Answer, HttpReceiver, too_many
+from tests.receivers import server as server
+from tests.receivers import web as web
 from tests.test_channel_texts import message
-
-
-@pytest.fixture
-def web() -> Generator[HttpReceiver]:
-    with http_receiver() as receiver:
-        yield receiver
 
 
 @pytest.fixture
@@ -103,7 +98,7 @@ def test_what_is_sent_is_not_sent_again(slack: HttpReceiver, home: Path) -> None
 
 def test_open_incidents_are_listed_with_their_key_and_whether_they_were_told(home: Path) -> None:
     failed = Condition(
-        "run-failed:score_images", Event.RUN_FAILED, Severity.ERROR, "Runs fail.", subjects=(Subject("a"), Subject("b"))
+        "run-failed:score_images", Event.RUN_FAILED, Severity.ERROR, "Runs fail.", subjects=(Subject("a"),), count=2
     )
     tell(alerts_folder(home), Observation(occurred=(failed,)), Rules(), datetime.now(UTC))
     shown = alerts("list").output

@@ -28,13 +28,14 @@ from resources.errors import ConfigurationError, DataError
 from resources.imaging_database.register import NewImage, register_inspection
 from testing.certificates import self_signed
 from testing.http_receiver import Answer, HttpReceiver, Request, http_receiver
+from testing.settings import elsewhere
 from testing.smtp_server import SmtpServer, smtp_server
 from testing.sshd import Sshd
 from tests.conftest import Facility, noon, photograph
+from tests.small_disks import small_file_system
 from tests.test_alerts_told import MINUTES, Deployment
 from tests.test_channel_texts import slack_texts
-from tests.test_watch_runs import Fails
-from tests.test_watch_services import elsewhere, small_file_system
+from tests.watchers import Fails
 
 HOURS = timedelta(hours=1)
 

@@ -13,18 +13,21 @@ from typing import Any, cast
 import dagster as dg
 import pytest
 
+from c4_assets.operations.alerts import state
+from c4_assets.operations.alerts.state import alerts_folder
 from c4_assets.runs import step_failures
 from c4_assets.runs.watch.heartbeat import EVERY, failing
 from c4_assets.runs.watch.watching import NOT_SET_UP, deliver, watch
 from resources.errors import ConfigurationError
+from resources.file_lock import locked
 from resources.settings import Settings
 from sensors.messages import messages
 from sensors.run_alerts import run_alerts
 from testing.http_receiver import HANG_UP, Answer, HttpReceiver, http_receiver
 from testing.postgresql import Server
+from testing.settings import elsewhere
 from tests.conftest import Facility, noon, photograph
-from tests.test_watch_runs import Fails
-from tests.test_watch_services import elsewhere
+from tests.watchers import Fails
 
 START = datetime(2026, 11, 2, 22, tzinfo=UTC)
 
@@ -189,11 +192,44 @@ def test_the_heartbeat_is_heard_every_five_minutes_and_says_when_something_is_wr
     moved.rename(facility.images)
     deployment.let_pass(MINUTES)
     assert beats(operators)[-1] == "/ping/1?create=1", "at once"
+
+
+def test_a_ping_that_was_not_taken_is_repeated_by_the_next_look_whatever_it_says(
+    make_facility: Callable[..., Facility], operators: HttpReceiver
+) -> None:
+    facility = make_facility(alerts={"heartbeat_url": f"{operators.url}/ping"})
+    facility.add_plate("P1", {"a.jpg": photograph(1)})
     operators.answer = HANG_UP
-    deployment.let_pass(2 * MINUTES)
-    operators.answer = Answer(200)
+    deployment = Deployment(facility, facility.settings)
     deployment.let_pass(MINUTES)
-    assert beats(operators)[-1] == "/ping/1?create=1", "one that was not taken is tried by the next look"
+    assert beats(operators) == ["/ping"] * 3, "each look of half a minute tries it"
+    operators.answer = Answer(200)
+    deployment.let_pass(2 * MINUTES)
+    assert beats(operators) == ["/ping"] * 4, "and the first that is taken is enough for five minutes"
+    facility.images.rename(facility.images.with_name("moved"))
+    operators.answer = Answer(503)
+    deployment.let_pass(20 * MINUTES)
+    failed = beats(operators).count("/ping/fail")
+    assert failed > 1
+    deployment.let_pass(MINUTES)
+    assert beats(operators).count("/ping/fail") == failed + 2
+    operators.answer = Answer(200)
+    deployment.let_pass(2 * MINUTES)
+    assert beats(operators).count("/ping/fail") == failed + 3
+
+
+def test_a_look_that_cannot_tell_what_it_has_seen_does_not_seem_alive(
+    make_facility: Callable[..., Facility], operators: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facility = make_facility(alerts={"heartbeat_url": f"{operators.url}/ping"})
+    monkeypatch.setattr(state, "LONGEST_WAIT_S", 0.2)
+    folder = alerts_folder(facility.settings.home)
+    folder.mkdir(parents=True)
+    with locked(folder / state.LOCK, 1), pytest.raises(TimeoutError):
+        Deployment(facility, facility.settings)
+    assert beats(operators) == []
+    Deployment(facility, facility.settings)
+    assert beats(operators) == ["/ping"]
 
 
 def test_a_heartbeat_is_heard_in_each_interval_until_its_process_is_killed_and_then_never_again(
@@ -220,13 +256,30 @@ def test_a_heartbeat_is_heard_in_each_interval_until_its_process_is_killed_and_t
     assert set(beats(operators)) == {"/ping/1"}
 
 
-def test_an_address_of_a_heartbeat_that_does_not_answer_raises_nothing_and_is_in_no_message(
-    make_facility: Callable[..., Facility], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("address", "answer", "reason"),
+    [
+        ("http://127.0.0.1:9/ping/secret-uuid", Answer(), "nothing listens at its port"),
+        ("http://[127.0.0.1/ping/secret-uuid", Answer(), "it cannot be sent (ValueError)"),
+        ("{monitor}/ping/secret-uuid/\N{SNOWMAN}", Answer(), "it cannot be sent (UnicodeEncodeError)"),
+        ("{monitor}/ping/secret-uuid", Answer(404), "it answered 404"),
+        ("{monitor}/ping/secret-uuid", Answer(1000), "the connection was dropped"),
+        ("{monitor}/ping/secret-uuid", Answer(302, headers={"Location": "news:secret-uuid"}), "it answered 302"),
+    ],
+)
+def test_whatever_a_heartbeats_monitor_answers_the_look_ends_well_and_its_address_is_in_no_message(
+    make_facility: Callable[..., Facility],
+    operators: HttpReceiver,
+    caplog: pytest.LogCaptureFixture,
+    address: str,
+    answer: Answer,
+    reason: str,
 ) -> None:
-    facility = make_facility(alerts={"heartbeat_url": "http://127.0.0.1:9/ping/secret-uuid"})
+    operators.answer = answer
+    facility = make_facility(alerts={"heartbeat_url": address.format(monitor=operators.url)})
     with caplog.at_level(logging.DEBUG):
         assert "Nothing is wrong" in Deployment(facility, facility.settings).look()
-    assert "the ping to heartbeat_url was not taken" in caplog.text
+    assert f"the ping to heartbeat_url was not taken: {reason}" in caplog.text
     assert "secret-uuid" not in caplog.text
 
 

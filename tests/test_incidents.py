@@ -1,29 +1,18 @@
 """From conditions to incidents to messages, with time moved forward."""
 
-from collections import Counter
 from dataclasses import replace
 from datetime import UTC, timedelta, timezone
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from c4_assets.operations.alerts.incidents import INHIBITS, LONGEST_SPACING, State, merged, part_of
-from c4_assets.operations.alerts.records import Change, Condition, Event, Message, Observation, Severity
+from c4_assets.operations.alerts.conditions import images_given_up
+from c4_assets.operations.alerts.incidents import INHIBITS, LONGEST_SPACING, State, merged
+from c4_assets.operations.alerts.records import Change, Event, Observation, Severity
 from c4_assets.operations.alerts.rules import Rules
-from c4_assets.operations.alerts.stored import from_json, to_json
-from testing.alerts import START, Site, condition
+from testing.alerts import DATABASE, FULL, RUN, START, Site, condition, failed
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-
-DATABASE = condition(Event.DATABASE_AWAY, summary="The imaging database does not answer.")
-RUN = condition(Event.RUN_FAILED, "score_images", subjects=["2026-11-01"])
-FULL = condition(Event.DISK_FILLING, "staging", Severity.WARNING)
-
-
-def failed(*days: str) -> Condition:
-    return condition(Event.RUN_FAILED, "score_images", subjects=days)
 
 
 def test_what_holds_for_less_than_the_group_wait_is_not_told() -> None:
@@ -179,17 +168,58 @@ def test_what_gets_worse_is_told_at_once_and_not_when_it_gets_better() -> None:
     assert site.messages[-1].title.startswith("Worse: ")
 
 
-def test_runs_are_well_again_when_each_of_their_days_is() -> None:
+def test_runs_are_well_again_when_their_key_is() -> None:
     site = Site()
     site.look(occurred=[failed("2026-11-01", "2026-11-02")])
     site.wait(5 * MINUTE)
-    site.look(recovered=[part_of(RUN.key, "2026-11-01")])
+    site.look(recovered=["run-failed:another"])
     site.wait(5 * MINUTE)
     assert site.told() == [("run-failed", "opened")]
-    site.look(recovered=[part_of(RUN.key, "2026-11-02"), part_of(RUN.key, "never failed")])
+    site.look(recovered=[RUN.key])
     site.wait(5 * MINUTE)
     assert site.told() == [("run-failed", "opened"), ("run-failed", "recovered")]
     assert site.messages[-1].title == "Runs succeed again: score_images"
+
+
+def test_a_day_that_fails_again_and_again_is_named_once_and_is_not_among_those_that_are_not_named() -> None:
+    site = Site()
+    for _ in range(12):
+        site.look(occurred=[failed("2026-11-01")])
+    site.wait(2 * MINUTE)
+    [message] = site.messages
+    assert message.title == "12 runs failed"
+    assert ([subject.name for subject in message.subjects], message.more) == (["2026-11-01"], 0)
+    for day in range(1, 9):
+        site.look(occurred=[failed(f"2026-11-{day:02d}")])
+    site.wait(HOUR)
+    grown = site.messages[-1]
+    assert grown.title == "20 runs failed, 8 of them since the last message"
+    assert (len(grown.subjects), grown.more) == (5, 3)
+
+
+def test_what_holds_names_and_counts_the_runs_that_wait_now_and_at_its_end_the_most_that_did() -> None:
+    site = Site()
+    many, few = (condition(Event.DATABASE_AWAY, subjects=[f"run {n}" for n in range(count)]) for count in (20, 7))
+    site.look(many)
+    site.wait(HOUR, many)
+    site.wait(12 * HOUR, few)
+    opened, repeated = site.messages
+    assert (opened.more, opened.lines[-1]) == (15, "20 runs wait for it.")
+    assert (repeated.more, repeated.lines[-1]) == (2, "7 runs wait for it.")
+    site.wait(5 * MINUTE)
+    assert site.messages[-1].lines[-1] == "20 runs waited."
+
+
+def test_images_that_were_given_up_are_counted_and_not_the_days_that_they_are_of() -> None:
+    site = Site()
+    site.look(occurred=[images_given_up(3, "2026-11-01", "P1 A1.1: damaged")])
+    site.wait(2 * MINUTE)
+    site.look(occurred=[images_given_up(40, "2026-11-02", "P2 A1.1: damaged")])
+    site.wait(HOUR)
+    opened, grew = site.messages
+    assert opened.title == "3 images of 2026-11-01 will not be tried again. P1 A1.1: damaged"
+    assert grew.title == "43 images were given up, 40 of them since the last message"
+    assert [subject.name for subject in grew.subjects] == ["2026-11-01", "2026-11-02"]
 
 
 def test_a_run_that_was_slow_has_ended_when_it_has_and_it_is_not_said_that_runs_succeed() -> None:
@@ -339,108 +369,6 @@ def test_several_looks_are_one() -> None:
     assert merged(one, two) == Observation(
         (FULL,), frozenset({"disk-filling:", "database-away"}), (RUN,), frozenset({"x"})
     )
-
-
-# What holds whatever a site observes.
-
-CAUSES = [DATABASE, condition(Event.STORE_AWAY), condition(Event.SLURM_AWAY)]
-HOLDING = [*CAUSES, FULL, replace(FULL, severity=Severity.ERROR), condition(Event.ASSET_STALE, "db_scores")]
-OCCURRED = [failed("a"), failed("b", "c"), condition(Event.IMAGES_GIVEN_UP, subjects=["plate 1"])]
-
-LOOKS = st.lists(
-    st.tuples(
-        st.sampled_from([0, 10, 30, 60, 300, 900, 3600, 20_000]),
-        st.sets(st.sampled_from(range(len(HOLDING))), max_size=4),
-        st.booleans(),
-        st.sets(st.sampled_from(range(len(OCCURRED))), max_size=2),
-        st.booleans(),
-    ),
-    max_size=40,
-)
-
-
-def played(looks: list[tuple[int, set[int], bool, set[int], bool]]) -> tuple[Site, list[tuple[Message, set[Event]]]]:
-    """A site after these looks and a quiet fortnight, and each message with the causes that held when it was made."""
-    site = Site()
-    told: list[tuple[Message, set[Event]]] = []
-    for seconds, holding, looked, occurred, recovered in looks:
-        site.now += timedelta(seconds=seconds)
-        held = [HOLDING[index] for index in sorted(holding)]
-        messages = site.look(
-            *held,
-            looked_at=[each.key for each in HOLDING] if looked else [],
-            occurred=[OCCURRED[index] for index in sorted(occurred)],
-            recovered=[RUN.key] if recovered else [],
-        )
-        told += [(message, {each.event for each in held}) for message in messages]
-    for _ in range(15 * 24):
-        site.now += HOUR
-        told += [(message, set[Event]()) for message in site.look(looked_at=[each.key for each in HOLDING])]
-    return site, told
-
-
-@given(LOOKS)
-@settings(max_examples=300, deadline=None)
-def test_whatever_happens_each_incident_is_opened_once_first_and_recovers_once_last(
-    looks: list[tuple[int, set[int], bool, set[int], bool]],
-) -> None:
-    site, told = played(looks)
-    assert site.state == State()
-    threads: dict[str, list[Change]] = {}
-    for message, _ in told:
-        threads.setdefault(message.thread, []).append(message.change)
-    for thread, changes in threads.items():
-        assert changes[0] is Change.OPENED, thread
-        assert Counter(changes)[Change.OPENED] == 1, thread
-        assert Change.RECOVERED not in changes[:-1], thread
-        happens = thread.startswith(("run-failed", "images-given-up"))
-        assert happens or changes[-1] is Change.RECOVERED, thread
-    assert len({message.id for message, _ in told}) == len(told)
-
-
-@given(LOOKS)
-@settings(max_examples=60, deadline=None)
-def test_a_restart_after_each_look_changes_no_message(
-    looks: list[tuple[int, set[int], bool, set[int], bool]],
-) -> None:
-    through, over = Site(), Site()
-    for seconds, holding, _, occurred, recovered in looks:
-        for site in (through, over):
-            site.now += timedelta(seconds=seconds)
-            site.look(
-                *(HOLDING[index] for index in sorted(holding)),
-                looked_at=[each.key for each in HOLDING],
-                occurred=[OCCURRED[index] for index in sorted(occurred)],
-                recovered=[RUN.key] if recovered else [],
-            )
-        over.state = from_json(State, to_json(over.state))
-        assert over.state == through.state
-    assert over.messages == through.messages
-    assert [from_json(Message, to_json(message)) for message in over.messages] == over.messages
-
-
-@given(LOOKS)
-@settings(max_examples=300, deadline=None)
-def test_whatever_happens_nothing_is_told_of_what_follows_from_what_holds(
-    looks: list[tuple[int, set[int], bool, set[int], bool]],
-) -> None:
-    _, told = played(looks)
-    for message, causes in told:
-        silent = {event for cause in causes for event in INHIBITS.get(cause, ())}
-        assert message.change is Change.RECOVERED or message.event not in silent
-
-
-@given(LOOKS)
-@settings(max_examples=300, deadline=None)
-def test_whatever_happens_the_number_of_messages_is_bounded(
-    looks: list[tuple[int, set[int], bool, set[int], bool]],
-) -> None:
-    site, told = played(looks)
-    quarters = (site.now - START) / timedelta(minutes=15) + 1
-    span = sum(look[0] for look in looks) / 900 + 1
-    for key, count in Counter(message.thread.partition("@")[0] for message, _ in told).items():
-        # One that opens and recovers in each quarter of an hour, gets worse once, and the last one's end.
-        assert count <= 3 * min(span, quarters) + 12, key
 
 
 def test_the_time_zone_of_a_moment_changes_nothing() -> None:

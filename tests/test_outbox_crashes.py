@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 from c4_assets.operations.alerts.records import ChannelAway, Event, Message, Observation, Severity
-from c4_assets.operations.alerts.rules import Route, Rules
+from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.alerts.state import load, outbox_of, tell
+from resources.settings.alerts import Route
 from testing.alerts import START, condition
 
 RULES = Rules(
     group_wait=timedelta(0),
-    routes=(Route(("slack", "email"), frozenset({Event.DATABASE_AWAY})),),
+    routes=(Route(channels=("slack", "email"), events=("database-away",)),),
     away=timedelta(minutes=2),
 )
 BETWEEN = timedelta(minutes=3)

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import dagster as dg
@@ -22,6 +21,7 @@ from c4_assets.command.service import MARK
 from c4_assets.deployment_home import dagster_instance, ready
 from resources.imaging_database.register import NewImage, register_inspection
 from resources.settings import Settings
+from testing.http_receiver import Answer, Request, http_receiver
 from tests.conftest import noon, photograph, unavailable
 from tests.test_access import ask, served
 
@@ -32,26 +32,16 @@ PATIENCE_S = 120
 def slow_store(release: threading.Event) -> Generator[str]:
     """An image store over HTTP that answers when it is released."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            release.wait(PATIENCE_S)
-            data = photograph(len(self.path))
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    def answer(request: Request) -> Answer:
+        release.wait(PATIENCE_S)
+        return Answer(200, photograph(len(request.path)))
 
-        do_HEAD = do_GET  # noqa: N815 (http.server names it so)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name there)
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/images"
-        release.set()
-        server.shutdown()
+    with http_receiver() as receiver:
+        receiver.answer = answer
+        try:
+            yield f"{receiver.url}/images"
+        finally:
+            release.set()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Mails to those who subscribed to plates: who is told of what, once, and how they end it."""
 
 import json
+import re
 import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from c4_assets.operations.alerts.records import Event, Message
+from c4_assets.operations.channels.mail import compose
+from c4_assets.operations.channels.words import DEFAULT_PLACE
 from c4_assets.operations.crystal_mails import Decider, Unsubscribing, news, tell
 from resources.archive.subscriptions import Subscriptions
 from resources.errors import ConfigurationError
@@ -193,13 +196,21 @@ def test_a_message_that_could_not_be_put_down_is_told_the_next_time_under_the_sa
     assert [message.id for message in told(facility, subscriptions)] == tried
 
 
-def test_a_crystal_without_a_picture_is_named_in_a_line(facility: Facility, subscriptions: Subscriptions) -> None:
+def test_crystals_without_a_picture_are_named_below_those_that_have_one_and_are_likelier(
+    facility: Facility, subscriptions: Subscriptions
+) -> None:
     subscriptions.add("ada@facility.org", ["*"], LONG_AGO)
     scored(facility, "P1")
     [message] = told(facility, subscriptions, Choices(pictures=2))
     assert len(message.pictures) == 2
-    named = [line for line in message.lines if " drop 1: " in line]
-    assert len(named) == int(message.title.split()[0]) - 2
+    assert len(message.subjects) == int(message.title.split()[0]) - 2
+    mail = compose(message, "c4@facility.org", message.recipients, LONG_AGO, DEFAULT_PLACE)
+    for kind in ("plain", "html"):
+        body = mail.get_body((kind,))
+        assert body is not None
+        shown = [float(found) for found in re.findall(r" drop 1: (\d\.\d\d), \w+\b(?!\")", body.get_content())]
+        assert len(shown) == int(message.title.split()[0])
+        assert shown == sorted(shown, reverse=True)
 
 
 def test_the_address_that_ends_a_subscription_is_a_page_or_a_mail_with_the_token() -> None:

@@ -1,7 +1,6 @@
 """Rows in Parquet and Arrow files: what is written is read, and a write that dies leaves the old file."""
 
 import os
-import subprocess
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from resources.archive.tables import (
     write_parquet,
 )
 from resources.errors import Unavailable
-from tests.conftest import unavailable
+from tests.small_disks import small_file_system
 
 COLUMNS: Columns = {
     "known": "bool",
@@ -114,13 +113,8 @@ def test_a_file_that_is_asked_for_again_is_read_again_only_when_it_was_replaced(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 kB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode:
-        unavailable("a small file system cannot be mounted: run the tests as root")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_file_system(tmp_path / "small", "256k", inodes=0) as folder:
+        yield folder
 
 
 def test_a_full_disk_is_an_outage_that_names_the_folder_and_the_setting(small_disk: Path) -> None:

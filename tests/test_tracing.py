@@ -2,12 +2,10 @@
 
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from c4_assets.runs import traces
 from resources import tracing
 from resources.settings import Settings
 from resources.tracing import QUEUE, Span, Step, run_place, step_place, tick_place
+from testing.http_receiver import Answer, HttpReceiver, http_receiver
 from testing.listeners import hang_up, listener, say_nothing
 from testing.ports import free_port
 from tests.conftest import Facility, photograph
@@ -35,42 +34,23 @@ from tests.conftest import Facility, photograph
 LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
 
 
-class Collector:
-    """What a collector has received."""
-
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-
-    @property
-    def spans(self) -> list[Any]:
-        found: list[Any] = []
-        for body in self.bodies:
-            request: Any = ExportTraceServiceRequest.FromString(body)
-            for resource in request.resource_spans:
-                found += [span for scope in resource.scope_spans for span in scope.spans]
-        return found
-
-
 @contextmanager
-def collector(status: int = 200) -> Generator[tuple[Collector, str]]:
-    received = Collector()
+def collector(status: int = 200) -> Generator[tuple[HttpReceiver, str]]:
+    """A collector, and its address."""
+    with http_receiver() as receiver:
+        receiver.answer = Answer(status, b"")
+        yield receiver, f"{receiver.url}/v1/traces"
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            assert self.headers["Content-Type"] == "application/x-protobuf"
-            received.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(status)
-            self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 - its name there
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield received, f"http://127.0.0.1:{server.server_port}/v1/traces"
-    finally:
-        server.shutdown()
-        server.server_close()
+def spans_of(receiver: HttpReceiver) -> list[Any]:
+    """What a collector has received."""
+    found: list[Any] = []
+    for each in receiver.received:
+        assert each.headers["content-type"] == "application/x-protobuf"
+        request: Any = ExportTraceServiceRequest.FromString(each.body)
+        for resource in request.resource_spans:
+            found += [span for scope in resource.scope_spans for span in scope.spans]
+    return found
 
 
 def turn_on(monkeypatch: pytest.MonkeyPatch, facility: Facility, endpoint: str) -> None:
@@ -118,15 +98,15 @@ def requested_by(instance: dg.DagsterInstance, run_id: str) -> str:
 def test_a_run_is_one_trace_from_its_tick_to_its_inspections(kept: Facility, monkeypatch: pytest.MonkeyPatch) -> None:
     for plate in ("P1", "P2"):
         kept.add_plate(plate, {f"secret-name-{n}.jpg": photograph(n) for n in range(3)})
-    with collector() as (received, endpoint):
+    with collector() as (receiver, endpoint):
         turn_on(monkeypatch, kept, endpoint)
         run_id = kept.score().run_id
         tick = requested_by(kept.instance, run_id)
         told = traces.tell(kept.instance, tracing.sender(endpoint), LONG_AGO)
     assert (told.runs, told.lost) == (1, 0)
     assert told.until < datetime.now(UTC) - timedelta(seconds=59), "what ends while a look is made is seen by the next"
-    spans = {span.span_id: span for span in received.spans}
-    assert len(spans) == len(received.spans) == 10
+    spans = {span.span_id: span for span in spans_of(receiver)}
+    assert len(spans) == len(spans_of(receiver)) == 10
     asked = spans.pop(tick_place(tick).span.to_bytes(8, "big"))
     assert asked.name == "tick new_inspections"
     assert {span.trace_id for span in spans.values()} == {run_place(run_id).trace.to_bytes(16, "big")}
@@ -151,7 +131,7 @@ def test_a_run_is_one_trace_from_its_tick_to_its_inspections(kept: Facility, mon
         for span in of_step:
             assert run.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano
             assert span.end_time_unix_nano <= run.end_time_unix_nano
-    assert not any(b"secret-name" in body for body in received.bodies), "no path leaves the facility"
+    assert not any(b"secret-name" in each.body for each in receiver.received), "no path leaves the facility"
 
 
 @pytest.mark.usefixtures("judged_without_great_expectations")
@@ -160,17 +140,17 @@ def test_a_failed_run_says_so_and_each_attempt_at_a_step_is_a_span(
 ) -> None:
     kept.add_plate("P1", {"1.jpg": photograph(1)})
     kept.images.rename(kept.images.with_name("unmounted"))
-    with collector() as (received, endpoint):
+    with collector() as (receiver, endpoint):
         turn_on(monkeypatch, kept, endpoint)
         run_id = kept.score(raise_on_error=False).run_id
         traces.tell(kept.instance, tracing.sender(endpoint), LONG_AGO)
-    spans = {span.name: span for span in received.spans}
+    spans = {span.name: span for span in spans_of(receiver)}
     assert spans["run score_images"].status.message == "failure"
-    tries = [span for span in received.spans if span.name == "step raw_inspection_images"]
+    tries = [span for span in spans_of(receiver) if span.name == "step raw_inspection_images"]
     assert [span.status.message for span in tries] == ["step_up_for_retry"] * 3 + ["step_failure"]
     known = {step_place(run_id, "raw_inspection_images", n).span.to_bytes(8, "big") for n in range(4)}
     assert {span.span_id for span in tries} == known
-    fetched = [span for span in received.spans if span.name == "fetch inspection"]
+    fetched = [span for span in spans_of(receiver) if span.name == "fetch inspection"]
     assert {span.parent_span_id for span in fetched} == known, "each belongs to its attempt"
     assert {span.status.message for span in fetched} == {"Unavailable"}
 
@@ -206,14 +186,12 @@ def test_a_collector_that_refuses_loses_spans_and_says_how_many() -> None:
 
 def test_spans_are_sent_while_a_long_step_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracing, "SEND_EVERY_S", 0)
-    with collector() as (received, endpoint):
+    with collector() as (receiver, endpoint):
         sender = tracing.sender(endpoint)
         with tracing.at_work_on(Step(sender, "run", "step", 0)), tracing.inspection_span("fetch", 1, "P1", 3):
             pass
-        ends = time.monotonic() + 10
-        while not received.bodies and time.monotonic() < ends:
-            time.sleep(0.05)
-        assert len(received.spans) == 1
+        receiver.wait_for(1)
+        assert len(spans_of(receiver)) == 1
 
 
 def test_without_an_endpoint_nothing_is_loaded() -> None:

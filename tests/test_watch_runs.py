@@ -14,7 +14,7 @@ from dagster import DagsterRunStatus as Status
 
 from c4_assets.definitions import defs
 from c4_assets.operations.alerts import ends
-from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
+from c4_assets.operations.alerts.records import Event, Observation, Severity
 from c4_assets.runs import step_failures
 from c4_assets.runs.daily_digest import daily_digest
 from c4_assets.runs.jobs import daily_coverage, settle_yesterday, weekly_ashes
@@ -26,40 +26,7 @@ from c4_assets.runs.watch.slow_runs import look_at_slow_runs
 from resources.errors import ConfigurationError, Unavailable, outages_of
 from testing.dagster_types import ephemeral_instance, job_without_steps
 from tests.conftest import QUIET, Facility, noon, photograph, replace_resources
-
-DAY = noon(1).date().isoformat()
-NOW = datetime.now(UTC)
-
-
-class Watcher:
-    """Looks at a facility's runs again and again, as the sensor does."""
-
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        self._instance, self._cursor = instance, dict[str, Any]()
-        self.look()
-
-    def look(self, now: datetime = NOW) -> Observation:
-        seen, self._cursor = look_at_ends(self._instance, self._cursor, now, "https://c4")
-        return seen
-
-
-class Fails:
-    """An image store that raises what it is told."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def fetch(self, _paths: Sequence[str]) -> Iterator[Any]:
-        raise self._error
-
-    def close(self) -> None:
-        pass
-
-
-def only(conditions: Sequence[Condition]) -> Condition:
-    assert len(conditions) == 1, conditions
-    return conditions[0]
-
+from tests.watchers import DAY, NOW, Fails, Watcher, only
 
 pytestmark = pytest.mark.usefixtures("judged_without_great_expectations")
 
@@ -362,52 +329,6 @@ def test_a_run_that_was_marked_from_outside_is_told_with_what_the_engine_said() 
         instance.report_engine_event("Run worker was ended: out of memory", run)
         instance.report_run_failed(run)
         assert only(watcher.look().occurred).summary == "score_images failed: Run worker was ended: out of memory"
-
-
-def test_a_check_that_fails_is_told_with_its_plate_and_is_well_again_when_the_day_passes(
-    facility: Facility,
-) -> None:
-    frame = photograph(1)
-    facility.add_plate("Stuck", {f"{number}.jpg": frame for number in range(8)})
-    watcher = Watcher(facility.instance)
-    facility.score()
-    told = only(watcher.look().occurred)
-    assert told.event is Event.CHECK_FAILED
-    assert told.key == "check-failed:inspection_is_not_one_frame"
-    assert told.severity is Severity.ERROR
-    assert DAY in told.summary
-    assert "Stuck" in told.summary
-    for number in range(8):
-        (facility.images / "Stuck" / f"{number}.jpg").write_bytes(photograph(number))
-    with facility.database.writing() as connection:
-        from resources.imaging_database.schema import c4_withheld_inspections
-
-        connection.execute(c4_withheld_inspections.delete())
-    facility.score()
-    assert watcher.look().recovered == {told.key}
-
-
-def test_an_image_that_is_given_up_is_told_once_and_not_at_every_run(make_facility: Callable[..., Facility]) -> None:
-    facility = make_facility(runs={"max_attempts": 2})
-    facility.add_plate("P1", {"good.jpg": photograph(1), "damaged.jpg": b"no image"})
-    watcher = Watcher(facility.instance)
-    facility.score()
-    assert watcher.look() == Observation(), "it is tried once more"
-    facility.score()
-    told = only(watcher.look().occurred)
-    assert (told.key, told.event) == ("images-given-up", Event.IMAGES_GIVEN_UP)
-    assert told.summary.startswith(f"An image of {DAY} will not be tried again. P1 A02.1: ")
-    facility.score()
-    assert watcher.look() == Observation()
-
-
-def test_an_absent_file_is_told_when_it_is_given_up_and_not_when_it_is_looked_for_again(facility: Facility) -> None:
-    facility.add_plate("Old", {"kept.jpg": photograph(1), "lost.jpg": None}, noon(9))
-    watcher = Watcher(facility.instance)
-    facility.score(noon(9))
-    assert only(watcher.look().occurred).key == "images-given-up"
-    facility.score(noon(9))
-    assert watcher.look() == Observation()
 
 
 def test_a_run_that_takes_far_longer_than_its_like_is_told_and_one_of_a_backfill_is_not() -> None:

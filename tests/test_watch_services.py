@@ -1,68 +1,32 @@
-"""What the watch sees of services, disks and the daemon, each of which is away, filling or dead for real."""
+"""What the watch sees of services, imaging and disks, each of which is away, silent or filling for real."""
 
 import socket
-import subprocess
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.remote_origin import (
-    RegisteredCodeLocationOrigin,
-    RemoteInstigatorOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorStatus,
-    ScheduleInstigatorData,
-    SensorInstigatorData,
-    TickData,
-    TickStatus,
-)
-from dagster._daemon.types import DaemonHeartbeat
+from sqlalchemy import text
 
-from c4_assets.deployment_home import dagster_instance
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
 from c4_assets.operations.disks import GB, Room, severity_of
-from c4_assets.operations.metrics.catalogue import Sample
-from c4_assets.runs.instance_health import ticks
-from c4_assets.runs.metrics import dagster_samples
-from c4_assets.runs.ticking import SCHEDULES, SENSORS
+from c4_assets.runs.own_runs import REPOSITORY_TAG
 from c4_assets.runs.watch.bounded import answers_within
-from c4_assets.runs.watch.daemons import look_at_daemons, look_at_ticks
 from c4_assets.runs.watch.idle import look_at_imaging
 from c4_assets.runs.watch.look import look, look_at_disks
 from c4_assets.runs.watch.outages import BELIEVED_FOR, met_by_step, outages
 from c4_assets.runs.watch.services import look_at_services
 from resources.imaging_database.register import NewImage, register_inspection
-from resources.settings import Settings
 from testing.listeners import listener, say_nothing
-from tests.conftest import Facility, noon, photograph, unavailable
-
-NOW = datetime.now(UTC)
+from testing.settings import elsewhere
+from tests.conftest import Facility, noon, photograph
+from tests.small_disks import small_file_system
+from tests.watchers import NOW, keys, only
 
 pytestmark = pytest.mark.usefixtures("judged_without_great_expectations")
-
-
-def keys(observation: Observation) -> list[str]:
-    return [condition.key for condition in observation.holding]
-
-
-def only(observation: Observation) -> Condition:
-    (condition,) = observation.holding
-    return condition
-
-
-def elsewhere(settings: Settings, **changes: Any) -> Settings:
-    """The same deployment with other settings."""
-    values: dict[str, Any] = {**settings.model_dump(), **changes}
-    return Settings(**values)
 
 
 def test_services_that_answer_are_asked_at_intervals_and_nothing_holds(facility: Facility) -> None:
@@ -78,12 +42,17 @@ def test_services_that_answer_are_asked_at_intervals_and_nothing_holds(facility:
 def test_a_database_that_is_away_is_told_since_when_and_with_the_runs_that_wait_until_it_is_back(
     facility: Facility,
 ) -> None:
-    for number in range(7):
+    for number in range(9):
+        location = "accounting" if number > 6 else "c4"
         facility.instance.add_run(
             dg.DagsterRun(
                 job_name="__ASSET_JOB",
                 status=dg.DagsterRunStatus.STARTED,
-                tags={"dagster/backfill": "years", "dagster/partition": noon(number).date().isoformat()},
+                tags={
+                    "dagster/backfill": "years",
+                    "dagster/partition": noon(number).date().isoformat(),
+                    REPOSITORY_TAG: f"__repository__@{location}",
+                },
             )
         )
     facility.add_plate("P1", {"a.jpg": photograph(1)})
@@ -92,11 +61,14 @@ def test_a_database_that_is_away_is_told_since_when_and_with_the_runs_that_wait_
     away = elsewhere(facility.settings, database={"url": f"postgresql+psycopg2://c4:secret@127.0.0.1:{port}/lims"})
     for minutes in (0, 20):
         seen, _ = look_at_services(facility.instance, away, {}, NOW + timedelta(minutes=minutes), "https://c4")
-        told = only(seen)
+        told = only(seen.holding)
         assert (told.event, told.severity, told.since) == (Event.DATABASE_AWAY, Severity.ERROR, NOW)
         assert "secret" not in str(told)
-        assert len(told.subjects) == 7
-        assert sum(bool(subject.url) for subject in told.subjects) == 5
+        days = {f"backfill {noon(number).date()}" for number in range(7)}
+        assert {subject.name for subject in told.subjects} == days, (
+            "runs of another code location wait for nothing here"
+        )
+        assert all(subject.url.startswith("https://c4/runs/") for subject in told.subjects)
     seen, _ = look_at_services(facility.instance, facility.settings, {}, NOW + timedelta(minutes=30))
     assert seen.holding == ()
     assert outages(facility.instance, NOW) == []
@@ -176,9 +148,9 @@ def test_what_a_backfills_step_has_met_is_told_until_a_step_meets_it_no_more(fac
         patch.setattr(step_failures, "BACKFILL_ATTEMPTS", 0)
         facility.backfill(noon(1), noon(1), raise_on_error=False)
     (outage,) = outages(facility.instance, datetime.now(UTC))
-    assert (outage.service, outage.place) == ("store", "steps")
+    assert (outage.service, outage.observer) == ("store", "steps")
     seen, _ = look_at_services(facility.instance, facility.settings, {}, datetime.now(UTC), probes={})
-    assert "where steps run" in only(seen).summary
+    assert "where steps run" in only(seen.holding).summary
     facility.images.rmdir()
     moved.rename(facility.images)
     later = datetime.now(UTC) + BELIEVED_FOR + timedelta(seconds=1)
@@ -203,7 +175,7 @@ def test_nothing_imaged_is_told_from_the_databases_own_history_and_asked_for_eve
             at = now - timedelta(weeks=week) - timedelta(minutes=minute)
             register_inspection(facility.database, f"P{week}-{minute}", at, None, [NewImage("A01", 1, "a.jpg")])
     seen, cursor = look_at_imaging(facility.settings, "", now)
-    told = only(seen)
+    told = only(seen.holding)
     assert told.event is Event.NOTHING_IMAGED
     assert "in the same hours of the last" in told.summary.lower()
     again, _ = look_at_imaging(facility.settings, cursor, now + timedelta(minutes=5))
@@ -213,24 +185,24 @@ def test_nothing_imaged_is_told_from_the_databases_own_history_and_asked_for_eve
     assert seen == Observation(looked_at=frozenset({"nothing-imaged"}))
 
 
+def test_imaging_that_cannot_be_judged_is_told_and_not_where_the_database_is_away(
+    facility: Facility, tmp_path: Path
+) -> None:
+    facility.add_plate("P1", {"a.jpg": photograph(1)})
+    gone = elsewhere(facility.settings, database={"url": f"sqlite:///{tmp_path}"})
+    assert look_at_imaging(gone, "", NOW) == (Observation(), "")
+    with facility.database.writing("test") as connection:
+        connection.execute(text("UPDATE inspections SET imaged_at = '1999-99-99 00:00:00'"))
+    seen = look(facility.instance, facility.settings, {}, NOW)
+    assert "sensor-failed:run_alerts, imaging" in keys(seen.observation)
+    assert "database-away" not in keys(seen.observation)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB with 20 inodes."""
     with small_file_system(tmp_path / "small") as folder:
         yield folder
-
-
-@contextmanager
-def small_file_system(folder: Path) -> Generator[Path]:
-    """A new folder on a file system of 1 MB with 20 inodes, until the block ends."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=20", "tmpfs", str(folder)]
-    if subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode:
-        unavailable("a small file system cannot be mounted: run the tests as root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_a_disk_that_fills_is_told_by_bytes_and_by_inodes_and_well_again_with_room(
@@ -269,118 +241,6 @@ def test_a_disk_that_fills_is_told_by_bytes_and_by_inodes_and_well_again_with_ro
 )
 def test_how_bad_a_disk_is(room: Room, severity: Severity | None) -> None:
     assert severity_of(room) is severity
-
-
-@pytest.fixture(scope="module")
-def on_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, dg.DagsterInstance]]:
-    """A deployment's own instance on disk, of which the daemons are known."""
-    settings = Settings(home=tmp_path_factory.mktemp("watched") / "home")
-    with dagster_instance(settings) as instance:
-        yield settings, instance
-
-
-def test_a_daemon_that_gives_no_sign_of_life_is_told(on_disk: tuple[Settings, dg.DagsterInstance]) -> None:
-    _, instance = on_disk
-    for name in instance.get_required_daemon_types():
-        silent = timedelta(minutes=30 if name == "SCHEDULER" else 1)
-        instance.add_daemon_heartbeat(DaemonHeartbeat((NOW - silent).timestamp(), name, "one", None))
-    told = only(look_at_daemons(instance, NOW))
-    assert told.event is Event.DAEMON_SILENT
-    assert told.summary == "Dagster's daemon has given no sign of life for 30 minutes: SCHEDULER."
-    assert look_at_daemons(instance, NOW - timedelta(minutes=25)).holding == ()
-
-
-def instigator(name: str, kind: InstigatorType, every: int = 30, location: str = "c4") -> InstigatorState:
-    """The state of a sensor or schedule that is on, as the daemon keeps it."""
-    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__")
-    origin = RemoteInstigatorOrigin(repository, name)
-    is_sensor = kind is InstigatorType.SENSOR
-    data = SensorInstigatorData(min_interval=every) if is_sensor else ScheduleInstigatorData(cron_schedule="0 6 * * *")
-    return InstigatorState(origin, kind, InstigatorStatus.RUNNING, data)
-
-
-def ticked(instance: dg.DagsterInstance, state: InstigatorState, ago: timedelta, status: TickStatus) -> None:
-    from dagster_shared.error import SerializableErrorInfo
-
-    error = SerializableErrorInfo("no such column", [], "Wrong") if status is TickStatus.FAILURE else None
-    at = (NOW - ago).timestamp()
-    instance.create_tick(
-        TickData(
-            state.instigator_origin_id,
-            state.instigator_name,
-            state.instigator_type,
-            status,
-            at,
-            selector_id=state.selector_id,
-            error=error,
-            end_timestamp=at,
-        )
-    )
-
-
-def test_sensors_and_schedules_that_fail_or_stall_are_told_and_one_failure_of_what_ticks_often_is_not(
-    on_disk: tuple[Settings, dg.DagsterInstance],
-) -> None:
-    _, instance = on_disk
-    minute = timedelta(minutes=1)
-    hourly = instigator("new_inspections", InstigatorType.SENSOR, 3600)
-    often = instigator("lost_runs", InstigatorType.SENSOR, 60)
-    thrice = instigator("requested_days", InstigatorType.SENSOR, 15)
-    stalled = instigator("messages", InstigatorType.SENSOR, 15)
-    daily = instigator("settle_yesterday", InstigatorType.SCHEDULE)
-    others = InstigatorState(
-        RemoteInstigatorOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("accounting"), "r"), "theirs"),
-        InstigatorType.SENSOR,
-        InstigatorStatus.RUNNING,
-        SensorInstigatorData(min_interval=3600),
-    )
-    for state in (hourly, often, thrice, stalled, daily, others):
-        instance.add_instigator_state(state)
-    for state in (hourly, often, others):
-        ticked(instance, state, 2 * minute, TickStatus.SKIPPED)
-        ticked(instance, state, minute, TickStatus.FAILURE)
-    for number in (3, 2, 1):
-        ticked(instance, thrice, number * minute, TickStatus.FAILURE)
-    ticked(instance, stalled, 20 * minute, TickStatus.SKIPPED)
-    ticked(instance, daily, 300 * minute, TickStatus.FAILURE)
-    told = {each.key.partition(":")[2]: each.summary for each in look_at_ticks(instance, NOW, "https://c4").holding}
-    assert told == {
-        "new_inspections": "The sensor new_inspections failed: no such column",
-        "requested_days": "The sensor requested_days failed, 3 times in a row: no such column",
-        "messages": "The sensor messages has not looked for 20 minutes.",
-        "settle_yesterday": "The schedule settle_yesterday failed: no such column",
-    }
-    for state in (hourly, thrice, stalled, daily):
-        ticked(instance, state, timedelta(), TickStatus.SKIPPED)
-    assert look_at_ticks(instance, NOW).holding == ()
-
-
-def test_what_is_left_of_a_sensor_that_was_renamed_or_moved_is_told_by_nobody_and_the_newer_one_counts(
-    tmp_path: Path,
-) -> None:
-    hour = timedelta(hours=1)
-    with dagster_instance(Settings(home=tmp_path / "home")) as instance:
-        renamed = instigator("poll_inspections", InstigatorType.SENSOR)
-        moved = instigator("new_inspections", InstigatorType.SENSOR, location="c4_assets.definitions")
-        now_here = instigator("new_inspections", InstigatorType.SENSOR)
-        for state in (renamed, moved, now_here):
-            instance.add_instigator_state(state)
-        for state in (renamed, moved):
-            for number in range(3):
-                ticked(instance, state, 48 * hour + number * timedelta(minutes=1), TickStatus.FAILURE)
-        ticked(instance, now_here, timedelta(), TickStatus.SKIPPED)
-        assert look_at_ticks(instance, NOW) == Observation(looked_at=frozenset({"sensor-failed:"}))
-        (stray,) = ticks(instance, {"new_inspections"}, NOW)
-        assert stray.what.startswith("poll_inspections has a state"), "of a rename a person is told once who asks"
-        told = [sample for sample in dagster_samples(instance) if sample.name == "c4_tick_failed"]
-        assert told == [Sample("c4_tick_failed", 0.0, ("sensor", "new_inspections"))]
-
-
-def test_the_names_of_sensors_and_schedules_are_those_of_the_code_location() -> None:
-    from c4_assets.definitions import defs
-
-    assert {each.name for each in defs.sensors or ()} == SENSORS
-    assert {each.name for each in defs.schedules or ()} == SCHEDULES
 
 
 def test_a_part_of_the_watch_that_fails_keeps_no_other_from_looking_and_is_told(

@@ -95,7 +95,7 @@ def send() -> None:
     outbox = outbox_of(alerts_folder(settings.home))
     channels = opened_channels(settings)
     if not channels:
-        raise ConfigurationError(f"{NO_CHANNEL} {_count(len(outbox.waiting()), 'message')} waiting.")
+        raise ConfigurationError(f"{NO_CHANNEL} {_count(outbox.count(), 'message')} waiting.")
     done = outbox.deliver(list(channels.values()), Rules.of(settings.alerts), datetime.now(UTC))
     if done.busy:
         typer.echo(f"Another process is sending. {_count(done.waiting, 'message')} waiting.")

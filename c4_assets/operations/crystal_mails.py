@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import quote, urlencode
 
-from c4_assets.operations.alerts.records import Change, Event, Message, Picture, Severity
+from c4_assets.operations.alerts.records import Change, Event, Message, Picture, Severity, Subject
 from resources.archive.subscriptions import Subscription, Subscriptions, key_of
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.crystals import (
@@ -159,12 +159,10 @@ def message_of(
     unsubscribe: str,
     now: datetime,
 ) -> Message:
-    """The mail for one subscriber. What has a picture stands below it, what has none in a line of its own."""
+    """The mail for one subscriber: pictures of the likeliest, and below them the drops without one."""
     plate, total = found.plate, found.decided.crystals
     least = max(decider.operating_point, choices.least_probability or 0.0)
     drops = "1 likely crystal" if total == 1 else f"{total} likely crystals"
-    without = [_line(each) for each, jpeg in zip(crystals, jpegs, strict=True) if not jpeg]
-    unnamed = total - len(crystals)
     return Message(
         id=f"crystals-{_digest(found.key, subscription.address, decider.scorer_version)}",
         thread=f"crystals-{_digest(plate.plate, subscription.address)}",
@@ -176,10 +174,10 @@ def message_of(
         lines=(
             f"Plate {plate.plate}, imaged on {plate.imaged_at:%Y-%m-%d at %H:%M} UTC: of {found.decided.scored} images "
             f"that were scored, {total} reach{'es' if total == 1 else ''} a probability of crystals of {least:g}.",
-            *without,
-            *([f"And {unnamed} more."] if unnamed > 0 else []),
             "The machine is often wrong: look before you act on it.",
         ),
+        subjects=tuple(Subject(_line(each)) for each, jpeg in zip(crystals, jpegs, strict=True) if not jpeg),
+        more=max(0, total - len(crystals)),
         pictures=tuple(
             Picture(name=f"{number:02}-{each.image.well}.{each.image.drop_number}.jpg", data=jpeg, caption=_line(each))
             for number, (each, jpeg) in enumerate(zip(crystals, jpegs, strict=True), 1)

@@ -37,8 +37,11 @@ def _addresses(value: object) -> object:
 
 
 def _web_address(secret: SecretStr | None) -> SecretStr | None:
-    if secret is not None and not re.match(r"https?://[^\s/]+", secret.get_secret_value()):
-        raise ValueError("must be an address that begins with https:// or http://")
+    if secret is None:
+        return None
+    address = secret.get_secret_value()
+    if not (re.fullmatch(r"https?://[^\s/]+(/\S*)?", address) and address.isprintable()):
+        raise ValueError("must be one address, without spaces, that begins with https:// or http://")
     return secret
 
 

@@ -130,6 +130,7 @@ def images_given_up(count: int, day: str, first: str, url: str = "") -> Conditio
         summary=f"{images} of {day} will not be tried again. {first}".strip(),
         advice=GIVEN_UP_ADVICE,
         subjects=(Subject(day, url),),
+        count=count,
     )
 
 

@@ -1,6 +1,5 @@
 """One incident: what was observed under one key, from its beginning to its end."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -10,7 +9,7 @@ NAMED = 5
 """Subjects that are kept with their addresses, and named in messages."""
 
 REMEMBERED = 2_000
-"""Names of subjects that an incident remembers, so that it ends when each is well again."""
+"""Names of subjects that an incident remembers, so that none is counted twice."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,9 @@ class Incident:
         seen: when it was first seen.
         last: when it was last seen, or last happened.
         count: how often it has happened; the most subjects that it had at once, where it holds.
-        unwell: names of subjects that are not well again.
-        nameless: how often it has happened to subjects that are not remembered.
+        subjects: the first of them, to be named.
+        subject_count: how many different subjects it has had; where it holds, how many it has now.
+        names: names of the subjects that it has happened to.
         ended: since when it does not hold, or is well again; it is closed a little later.
         told: when its last message was made.
         told_count, worst_told: what that message said.
@@ -42,8 +42,8 @@ class Incident:
     last: datetime
     count: int = 0
     subjects: tuple[Subject, ...] = ()
-    unwell: tuple[str, ...] = ()
-    nameless: int = 0
+    subject_count: int = 0
+    names: tuple[str, ...] = ()
     ended: datetime | None = None
     told: datetime | None = None
     told_count: int = 0
@@ -70,35 +70,26 @@ class Incident:
             last=now,
             count=max(self.count, len(condition.subjects)),
             subjects=condition.subjects[:NAMED],
+            subject_count=len(condition.subjects),
             ended=None,
         )
 
     def happened(self, condition: Condition, now: datetime) -> "Incident":
-        """The incident after it has happened again, to each of the condition's subjects."""
-        remembered = dict.fromkeys(self.unwell)
-        remembered |= {subject.name: None for subject in condition.subjects}
-        unwell = tuple(remembered)[:REMEMBERED]
+        """The incident after it has happened again, to the condition's subjects."""
+        names = tuple(dict.fromkeys((*self.names, *(subject.name for subject in condition.subjects))))
         named = {subject.name: subject for subject in (*self.subjects, *condition.subjects)}
-        times = max(1, len(condition.subjects))
         worst = max(self.condition.severity, condition.severity, key=lambda each: each.rank)
         cause = condition.because_of if condition.because_of == self.condition.because_of else None
         return replace(
             self,
             condition=replace(condition, subjects=(), severity=worst, because_of=cause),
             last=now,
-            count=self.count + times,
+            count=self.count + condition.count,
             subjects=tuple(named.values())[:NAMED],
-            unwell=unwell,
-            nameless=self.nameless + len(remembered) - len(unwell) + (not condition.subjects),
+            subject_count=self.subject_count + len(names) - len(self.names),
+            names=names[:REMEMBERED],
             ended=None,
         )
-
-    def without(self, names: Iterable[str], now: datetime) -> "Incident":
-        """The incident after some of its subjects are well again. It has ended when all of them are."""
-        well = set(names)
-        unwell = tuple(name for name in self.unwell if name not in well)
-        over = not unwell and not self.nameless
-        return replace(self, unwell=unwell, ended=self.ended or now if over else self.ended)
 
     def after(self, change: Change, now: datetime) -> "Incident":
         """The incident after a message was made of it."""

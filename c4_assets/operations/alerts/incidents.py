@@ -46,8 +46,6 @@ CLOSED_AFTER_ELSE = timedelta(days=7)
 BURST = 10
 """An incident that has grown by this factor is told without waiting for longer than the group interval."""
 
-_PART = "#"
-
 
 @dataclass(frozen=True)
 class Ended:
@@ -70,14 +68,6 @@ class State:
     incidents: tuple[Incident, ...] = ()
     ended: Mapping[Event, Ended] = field(default_factory=dict[Event, Ended])
     told: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
-
-
-def part_of(key: str, subject: str) -> str:
-    """How :attr:`Observation.recovered` names one subject of an incident, such as a day that was scored after all.
-
-    The bare key says that all of it is well again.
-    """
-    return f"{key}{_PART}{subject}"
 
 
 def merged(*observations: Observation) -> Observation:
@@ -142,23 +132,17 @@ def _went_with(incident: Incident, over: Collection[Event]) -> bool:
 
 
 def _ended(incidents: Iterable[Incident], observation: Observation, now: datetime) -> dict[str, Incident]:
-    """Incidents that are over, or of which some subjects are well again."""
+    """Incidents that are over."""
     held = {condition.key for condition in observation.holding}
-    parts: dict[str, list[str]] = {}
-    for each in observation.recovered:
-        key, _, subject = each.partition(_PART)
-        parts.setdefault(key, []).append(subject)
-    changed: dict[str, Incident] = {}
-    for incident in incidents:
-        key = incident.key
-        if incident.holds:
-            if key not in held and _looked_at(key, observation.looked_at):
-                changed[key] = replace(incident, ended=incident.ended or now)
-        elif key in observation.recovered:
-            changed[key] = replace(incident, unwell=(), nameless=0, ended=incident.ended or now)
-        elif key in parts:
-            changed[key] = incident.without(parts[key], now)
-    return changed
+    return {
+        incident.key: replace(incident, ended=incident.ended or now)
+        for incident in incidents
+        if (
+            incident.key not in held and _looked_at(incident.key, observation.looked_at)
+            if incident.holds
+            else incident.key in observation.recovered
+        )
+    }
 
 
 def _looked_at(key: str, looked_at: Iterable[str]) -> bool:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from c4_assets.operations.alerts.channel import Channel
 from c4_assets.operations.alerts.deliveries import RATE, Deliveries, Way, load_deliveries
-from c4_assets.operations.alerts.plan import Plan, Step
+from c4_assets.operations.alerts.plan import Plan, Send
 from c4_assets.operations.alerts.records import (
     ChannelAway,
     Condition,
@@ -111,6 +111,10 @@ class Outbox:
         """
         return tuple(sorted(self._read(as_writer), key=lambda message: (message.at, message.id)))
 
+    def count(self) -> int:
+        """How many messages have not left, those that cannot be read included."""
+        return sum(1 for _ in self._waiting.glob("*.json"))
+
     def _read(self, as_writer: bool) -> Iterable[Message]:
         for file in sorted(self._waiting.glob("*.json")):
             try:
@@ -159,7 +163,7 @@ class Outbox:
             with locked(self.folder / "deliver.lock", 0):
                 return _Round(self, channels, rules, now, seconds, pause, clock).run()
         except TimeoutError:
-            return Delivered(waiting=sum(1 for _ in self._waiting.glob("*.json")), busy=True)
+            return Delivered(waiting=self.count(), busy=True)
 
     def load(self, as_writer: bool = False) -> Deliveries:
         """What is remembered of channels, and of messages that are partly sent."""
@@ -222,10 +226,10 @@ class _Round:
     def run(self) -> Delivered:
         self._tidy()
         while (now := self._now()) < self.end:
-            step = self._plan().next_step(list(self.messages.values()), now)
-            if step is None or not self._wait_for(step.channel):
+            send = self._plan().next_send(list(self.messages.values()), now)
+            if send is None or not self._wait_for(send.channel):
                 break
-            self._send(step)
+            self._send(send)
             self._tidy()
         self._prune()
         away = {name: way for name, way in self.deliveries.ways.items() if way.away_since}
@@ -257,33 +261,33 @@ class _Round:
             self.pause(wait.total_seconds())
         return True
 
-    def _send(self, step: Step) -> None:
-        way = self.deliveries.way(step.channel)
-        after = self.deliveries.with_way(step.channel, way.sent(self._now())).with_done(step.done)
-        if way.suspect in self.messages and way.suspect not in step.done:
-            after = after.with_strike(step.channel, way.suspect)
+    def _send(self, send: Send) -> None:
+        way = self.deliveries.way(send.channel)
+        after = self.deliveries.with_way(send.channel, way.sent(self._now())).with_done(send.done)
+        if way.suspect in self.messages and way.suspect not in send.done:
+            after = after.with_strike(send.channel, way.suspect)
         taken = False
         try:
             with self.outbox.saved_after(after):
-                self.channels[step.channel].send(step.message)
+                self.channels[send.channel].send(send.message)
                 taken = True
         except ChannelAway as error:
-            failed = way.failed(str(error), next(iter(step.done)), error.retry_after, self._now())
-            after = self.deliveries.with_way(step.channel, failed)
-            log.warning("%s takes no messages: %s", step.channel, error)
+            failed = way.failed(str(error), next(iter(send.done)), error.retry_after, self._now())
+            after = self.deliveries.with_way(send.channel, failed)
+            log.warning("%s takes no messages: %s", send.channel, error)
         except MessagePostponed as error:
             # The channel is well. It is one person's mailbox that is not, and nobody else waits for it.
             now = self._now()
-            after = self.deliveries.with_way(step.channel, way.sent(now))
-            after = after.with_postponed(step.channel, step.done, now)
-            log.warning("The message %r waits: %s", step.message.title, error)
+            after = self.deliveries.with_way(send.channel, way.sent(now))
+            after = after.with_postponed(send.channel, send.done, now)
+            log.warning("The message %r waits: %s", send.message.title, error)
         except Exception as error:
             if taken or isinstance(error, NoRoom):
                 raise
             # A message that one channel cannot take must not keep back those behind it.
             # The error's text is left out: one of a library may hold the channel's address, which is a secret.
-            log.error("%s does not take the message %r: %s.", step.channel, step.message.title, type(error).__name__)
-            after = self.deliveries.with_refused(dict.fromkeys(step.done, (step.channel,)))
+            log.error("%s does not take the message %r: %s.", send.channel, send.message.title, type(error).__name__)
+            after = self.deliveries.with_refused(dict.fromkeys(send.done, (send.channel,)))
         self.deliveries = after
         self.sent += taken
         if not taken:

@@ -12,7 +12,7 @@ from c4_assets.operations.alerts.rules import Rules
 
 
 @dataclass(frozen=True)
-class Step:
+class Send:
     """One send.
 
     Attributes:
@@ -70,14 +70,14 @@ class Plan:
             name in done or (name in refused and not self._others(message, wanted, healthy_at=None)) for name in wanted
         )
 
-    def next_step(self, waiting: Sequence[Message], now: datetime) -> Step | None:
+    def next_send(self, waiting: Sequence[Message], now: datetime) -> Send | None:
         """The next send, if one is due."""
         for name in dict.fromkeys((*self.order, *self.names)):
             if not self.deliveries.way(name).is_ready(now):
                 continue
             entries = [entry for message in waiting if (entry := self._entry(message, name, now))]
             if entries:
-                return self._step(name, entries)
+                return self._first_send(name, entries)
         return None
 
     def _entry(self, message: Message, channel: str, now: datetime) -> _Entry | None:
@@ -116,7 +116,7 @@ class Plan:
     def _refused(self, message: Message) -> tuple[str, ...]:
         return self.deliveries.refused.get(message.id, ())
 
-    def _step(self, channel: str, entries: Sequence[_Entry]) -> Step:
+    def _first_send(self, channel: str, entries: Sequence[_Entry]) -> Send:
         """The first send of what waits for a channel."""
         threads: dict[str, list[_Entry]] = {}
         for entry in entries:
@@ -130,9 +130,9 @@ class Plan:
         aside = len(groups) > 1 and self.deliveries.way(channel).is_tried_aside
         if not aside and len(together) > 1 and can_be_listed(groups[0][0]):
             message = as_a_list([message for message, _ in together], self.rules)
-            return _as_step(channel, message, [entry for _, group in together for entry in group])
+            return _as_send(channel, message, [entry for _, group in together for entry in group])
         message, group = groups[1 if aside else 0]
-        return _as_step(channel, message, group)
+        return _as_send(channel, message, group)
 
     def _of_thread(self, entries: Sequence[_Entry]) -> tuple[Message, Sequence[_Entry]]:
         """What is sent of the messages of an incident that wait together."""
@@ -145,5 +145,5 @@ class Plan:
         return any(is_held(entry.message, self.rules, entry.message.at) for entry in group[1])
 
 
-def _as_step(channel: str, message: Message, entries: Sequence[_Entry]) -> Step:
-    return Step(channel, message, {entry.message.id: (channel, *entry.serves) for entry in entries})
+def _as_send(channel: str, message: Message, entries: Sequence[_Entry]) -> Send:
+    return Send(channel, message, {entry.message.id: (channel, *entry.serves) for entry in entries})

@@ -59,6 +59,7 @@ class Condition:
         summary: one sentence in plain words.
         advice: what to do about it.
         since: when it began, where that is known.
+        count: how often it has happened, where it is something that happens: of images that are given up, how many.
         because_of: the event of which it is known to be a consequence. What happened during that is not told after it.
     """
 
@@ -69,6 +70,7 @@ class Condition:
     advice: str = ""
     subjects: tuple[Subject, ...] = ()
     since: datetime | None = None
+    count: int = 1
     because_of: Event | None = None
 
 
@@ -82,7 +84,7 @@ class Observation:
         looked_at: keys, or beginnings of keys that end in ``:``, which were looked at. What could not be seen, because
             the database is away, say, neither holds nor has ended.
         occurred: conditions that have happened since the last look, such as failed runs.
-        recovered: keys of what had occurred and is well again, such as a day that was scored after all.
+        recovered: keys of what had occurred and is well again, because every day that had failed was scored after all.
         notes: sentences of the look about itself, for Dagster's UI and the log. Nobody is told.
     """
 
@@ -123,7 +125,7 @@ class Message:
         thread: messages of one incident share it.
         title: at most about 100 characters.
         lines: what happened, a sentence each.
-        subjects: at most five, with ``more`` that are not named.
+        subjects: at most five of an incident, with ``more`` that are not named.
         page: name of the handbook's page (:class:`Event`), or empty.
         facts: numbers of a digest, by what they count.
         recipients: addresses, where a message is for certain people and not for a channel's own.

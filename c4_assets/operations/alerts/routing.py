@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from c4_assets.operations.alerts.records import Change, Event, Message, Severity
-from c4_assets.operations.alerts.rules import Route, Rules
+from c4_assets.operations.alerts.rules import Rules
+from resources.settings.alerts import Route
 
 
 def expanded(kinds: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
@@ -23,7 +24,8 @@ def in_order(rules: Rules, names: Iterable[str]) -> tuple[str, ...]:
 def route_of(message: Message, rules: Rules) -> Route | None:
     """The first route that fits a message."""
     for route in rules.routes:
-        if message.severity.rank >= route.least.rank and (not route.events or message.event in route.events):
+        bad_enough = message.severity.rank >= Severity(route.least).rank
+        if bad_enough and (not route.events or message.event in route.events):
             return route
     return None
 

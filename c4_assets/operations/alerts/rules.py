@@ -4,18 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-from c4_assets.operations.alerts.records import Event, Severity
-from resources.settings.alerts import CHANNELS, Alerts, hours_of
-
-
-@dataclass(frozen=True)
-class Route:
-    """Which messages go to which channels; :class:`resources.settings.alerts.Route` says what each means."""
-
-    channels: tuple[str, ...]
-    events: frozenset[Event] = frozenset()
-    least: Severity = Severity.PROGRESS
-    quiet: bool | None = None
+from resources.settings.alerts import CHANNELS, Alerts, Route, hours_of
 
 
 @dataclass(frozen=True)
@@ -49,10 +38,7 @@ class Rules:
             group_interval=timedelta(minutes=settings.group_interval_minutes),
             repeat_interval=timedelta(hours=settings.repeat_hours),
             away=timedelta(minutes=settings.away_minutes),
-            routes=tuple(
-                Route(route.channels, frozenset(map(Event, route.events)), Severity(route.least), route.quiet)
-                for route in settings.routes
-            ),
+            routes=settings.routes,
             order=settings.order,
             quiet=hours_of(settings.quiet_hours) if settings.quiet_hours else None,
             zone=ZoneInfo(settings.time_zone),

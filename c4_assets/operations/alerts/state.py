@@ -22,7 +22,7 @@ LONGEST_WAIT_S = 20
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptAlerts:
     """What stands in the file.
 
     Attributes:
@@ -48,7 +48,7 @@ def outbox_of(folder: Path) -> Outbox:
     return Outbox(folder / OUTBOX)
 
 
-def load(folder: Path, as_writer: bool = False) -> Kept:
+def load(folder: Path, as_writer: bool = False) -> KeptAlerts:
     """What is known; nothing if there is no file, or with a warning one that cannot be read.
 
     Args:
@@ -58,14 +58,14 @@ def load(folder: Path, as_writer: bool = False) -> Kept:
     try:
         text = file.read_bytes()
     except FileNotFoundError:
-        return Kept()
+        return KeptAlerts()
     try:
-        kept = from_json(Kept, text)
+        kept = from_json(KeptAlerts, text)
         if kept.version != VERSION:
             raise ValueError(f"it is of version {kept.version}, not {VERSION}")
     except (ValueError, RecursionError) as error:
         unreadable(file, error, as_writer)
-        return Kept()
+        return KeptAlerts()
     return kept
 
 
@@ -95,6 +95,20 @@ def tell(
             write_whole(folder / FILE, to_json(after))
         outbox.put(messages)
     return messages
+
+
+def remember(folder: Path, seen: Mapping[str, str]) -> None:
+    """Moves cursors on of which nothing is told. Others stay as they are.
+
+    Args:
+        folder: see :func:`alerts_folder`.
+
+    Raises:
+        TimeoutError, NoRoom: see :func:`tell`.
+    """
+    with locked(folder / LOCK, LONGEST_WAIT_S):
+        kept = load(folder, as_writer=True)
+        write_whole(folder / FILE, to_json(replace(kept, seen={**kept.seen, **seen})))
 
 
 def without_secrets(observation: Observation) -> Observation:

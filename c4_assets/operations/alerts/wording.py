@@ -13,7 +13,6 @@ COUNTED = {
     Event.RUN_FAILED: ("run failed", "runs failed"),
     Event.CHECK_FAILED: ("check failed", "checks failed"),
     Event.IMAGES_GIVEN_UP: ("image was given up", "images were given up"),
-    Event.SENSOR_FAILED: ("tick failed", "ticks failed"),
 }
 """What is counted of what has happened, one and several."""
 
@@ -23,7 +22,6 @@ WAIT = frozenset({Event.DATABASE_AWAY, Event.STORE_AWAY, Event.SLURM_AWAY})
 WELL_AGAIN = {
     Event.RUN_FAILED: "Runs succeed again",
     Event.CHECK_FAILED: "Checks pass again",
-    Event.IMAGES_GIVEN_UP: "Images were scored after all",
     Event.DATABASE_AWAY: "The imaging database answers again",
     Event.STORE_AWAY: "The image store answers again",
     Event.SLURM_AWAY: "Slurm answers again",
@@ -56,7 +54,7 @@ def message_of(incident: Incident, change: Change, rules: Rules, now: datetime) 
         lines=tuple(dict.fromkeys((*((title,) if short != title else ()), *lines))),
         advice="" if over else condition.advice,
         subjects=incident.subjects,
-        more=max(0, incident.count - len(incident.subjects)) if incident.subjects else 0,
+        more=max(0, incident.subject_count - len(incident.subjects)),
         page=condition.event.value,
     )
 
@@ -65,7 +63,7 @@ def _opened(incident: Incident, zone: tzinfo, _now: datetime) -> tuple[str, tupl
     summary = incident.condition.summary
     if incident.holds:
         return summary, (f"Since {clock(incident.opened, zone)}.", *_waiting(incident))
-    if incident.count == 1:
+    if incident.count == incident.condition.count:  # the newest is the only one
         return summary, (f"On {clock(incident.last, zone)}.",)
     return _counted(incident), (f"The last: {summary}", _span(incident, zone))
 
@@ -97,7 +95,7 @@ def _recovered(incident: Incident, zone: tzinfo, now: datetime) -> tuple[str, tu
     lasted = f"Recovered after {duration(ended - incident.opened)}, {when}."
     if not incident.holds:
         return title, (lasted, f"{_counted(incident)}.", f"The last: {condition.summary}")
-    waited = _counted_as(incident.count, "run", "runs") + " waited."
+    waited = _counted_as(incident.count, "run", "runs") + " waited."  # the most at once
     return title, (lasted, *((waited,) if incident.count and condition.event in WAIT else ()))
 
 
@@ -118,9 +116,9 @@ def _counted_as(count: int, one: str, several: str) -> str:
 
 
 def _waiting(incident: Incident) -> tuple[str, ...]:
-    if not incident.count or incident.condition.event not in WAIT:
+    if not incident.subject_count or incident.condition.event not in WAIT:
         return ()
-    return (_counted_as(incident.count, "run waits for it.", "runs wait for it."),)
+    return (_counted_as(incident.subject_count, "run waits for it.", "runs wait for it."),)
 
 
 def _span(incident: Incident, zone: tzinfo) -> str:

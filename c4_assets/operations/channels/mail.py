@@ -100,10 +100,9 @@ def subject(message: Message) -> str:
 
 
 def _fill(mail: EmailMessage, message: Message, place: Place, domain: str) -> None:
-    text = as_text(message, place)
-    captions = [f"Picture: {each.caption or each.name}" for each in message.pictures]
+    text = as_text(message, place, captions=[f"Picture: {each.caption or each.name}" for each in message.pictures])
     ending = [f"You subscribed to this. To end it: {message.unsubscribe}"] if message.unsubscribe else []
-    mail.set_content("\n\n".join([text, *captions, *ending]) + "\n", cte="quoted-printable")
+    mail.set_content("\n\n".join([text, *ending]) + "\n", cte="quoted-printable")
     shown = [
         _Shown(f"{number}.{_digest('picture', message.id)}@{domain}", each)
         for number, each in enumerate(message.pictures)

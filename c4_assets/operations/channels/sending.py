@@ -56,6 +56,8 @@ def failures_named(channel: str) -> Generator[None]:
 def reason_of(error: BaseException) -> str:  # noqa: C901
     """Why something could not be sent, in words and without secrets."""
     match error:
+        case urllib.error.HTTPError():
+            return f"it answered {error.code}"  # its text may hold the address that it redirects to
         case urllib.error.URLError(reason=BaseException() as cause):
             return reason_of(cause)
         case ssl.SSLCertVerificationError():
@@ -123,7 +125,7 @@ def within(seconds: float, what: Callable[[], Result]) -> Result:
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """What a web server answered."""
 
     status: int
@@ -151,7 +153,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], timeout: float = TIMEOUT_S) -> Answer:
+def post(url: str, body: bytes, headers: Mapping[str, str], timeout: float = TIMEOUT_S) -> HttpAnswer:
     """Sends one POST and no second one: the answer, whatever its status.
 
     Raises:
@@ -162,18 +164,18 @@ def post(url: str, body: bytes, headers: Mapping[str, str], timeout: float = TIM
     request = urllib.request.Request(url, body, dict(headers), method="POST")  # noqa: S310
     opener = urllib.request.build_opener(_NoRedirects)
 
-    def ask() -> Answer:
+    def ask() -> HttpAnswer:
         try:
             with opener.open(request, timeout=timeout) as response:
-                return Answer(response.status, response.read(_ANSWER_BYTES), _seconds(response.headers))
+                return HttpAnswer(response.status, response.read(_ANSWER_BYTES), _seconds(response.headers))
         except urllib.error.HTTPError as refusal:
             with refusal:
-                return Answer(refusal.code, refusal.read(_ANSWER_BYTES), _seconds(refusal.headers))
+                return HttpAnswer(refusal.code, refusal.read(_ANSWER_BYTES), _seconds(refusal.headers))
 
     return within(timeout, ask)
 
 
-def accepted(channel: str, answer: Answer) -> Answer:
+def accepted(channel: str, answer: HttpAnswer) -> HttpAnswer:
     """The answer, if the server took what was sent.
 
     Raises:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from pydantic import SecretStr
 
 from c4_assets.operations.alerts.records import ChannelAway, Message, Picture
-from c4_assets.operations.channels.sending import Answer, accepted, failures_named, post, within
+from c4_assets.operations.channels.sending import HttpAnswer, accepted, failures_named, post, within
 from c4_assets.operations.channels.slack_blocks import slack_payload, stays_visible
 from c4_assets.operations.channels.threads import Threads
 from c4_assets.operations.channels.words import DEFAULT_PLACE, Place, clean, cleaned, cut
@@ -63,7 +63,7 @@ class SlackWebhook:
             if answer.text.startswith("<"):
                 raise ChannelAway(f"{self.name}: a page answered, not Slack. Is a proxy or a login in between?")
 
-    def _post(self, payload: Mapping[str, Any]) -> Answer:
+    def _post(self, payload: Mapping[str, Any]) -> HttpAnswer:
         return _post_json(self.url.get_secret_value(), payload, {}, self.timeout)
 
 
@@ -184,7 +184,7 @@ HELP = {
 """What to do about Slack's errors."""
 
 
-def _post_json(url: str, payload: Mapping[str, Any], headers: Mapping[str, str], timeout: float) -> Answer:
+def _post_json(url: str, payload: Mapping[str, Any], headers: Mapping[str, str], timeout: float) -> HttpAnswer:
     content = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "C4"}
     return post(url, json.dumps(payload).encode(), {**headers, **content}, timeout)
 

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from urllib.parse import urlsplit
@@ -133,10 +134,14 @@ def state_of(message: Message, place: Place) -> str:
     return ", ".join(filter(None, (look_of(message).word, CHANGES[message.change], place.minute(message.at))))
 
 
-def as_text(message: Message, place: Place, title: bool = True) -> str:
-    """A cleaned message as plain text, whole."""
+def as_text(message: Message, place: Place, title: bool = True, captions: Sequence[str] = ()) -> str:
+    """A cleaned message as plain text, whole.
+
+    Args:
+        captions: of the pictures that go out with it.
+    """
     parts = [message.title] if title else []
-    parts += [state_of(message, place), "\n".join(message.lines)]
+    parts += [state_of(message, place), "\n".join(message.lines), "\n".join(captions)]
     if message.facts:
         parts.append("\n".join(f"{name}: {value}" for name, value in message.facts.items()))
     if message.advice:

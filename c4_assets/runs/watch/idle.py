@@ -8,6 +8,7 @@ from c4_assets.operations.alerts.records import Observation
 from c4_assets.operations.rhythm import LEAST_SILENCE, WEEK, WEEKS, unusual_silence
 from c4_assets.runs.watch.bounded import answers_within
 from c4_assets.runs.watch.probes import PROBE_S, probed_database
+from resources.errors import ConfigurationError, Unavailable
 from resources.imaging_database.throughput import imaging_times
 from resources.settings import Settings
 
@@ -18,19 +19,26 @@ MOST_TIMES = 50_000
 
 
 def look_at_imaging(settings: Settings, cursor: str, now: datetime) -> tuple[Observation, str]:
-    """Reads when was imaged, every ten minutes. Where the database does not answer, nothing is said of imaging.
+    """Reads when was imaged, every ten minutes.
+
+    Where the database does not answer or cannot be used, nothing is said of imaging: the watch of services tells that.
 
     Args:
         cursor: what the last look has returned; empty for the first one.
 
     Returns:
         What was observed, and the cursor for the next look.
+
+    Raises:
+        Exception: what else reading raises.
     """
     if cursor and now - datetime.fromisoformat(json.loads(cursor)["looked"]) < EVERY:
         return Observation(), cursor
     times = answers_within(PROBE_S, {"imaging times": lambda: _times(settings, now)})["imaging times"]
-    if isinstance(times, Exception):
+    if isinstance(times, Unavailable | ConfigurationError | TimeoutError):
         return Observation(), cursor
+    if isinstance(times, Exception):
+        raise times
     silence = unusual_silence(times, now)
     after = json.dumps({"looked": now.isoformat()})
     if silence is None:

@@ -37,14 +37,14 @@ Part = Callable[[str], tuple[Observation, str]]
 
 
 @dataclass(frozen=True)
-class Look:
+class Seen:
     """What one look has seen, and what the next one starts from."""
 
     observation: Observation
     cursors: Cursors
 
 
-def look(instance: dg.DagsterInstance, settings: Settings, cursors: Cursors, now: datetime) -> Look:
+def look(instance: dg.DagsterInstance, settings: Settings, cursors: Cursors, now: datetime) -> Seen:
     """Looks at everything once. It takes seconds, and half a minute at most where everything hangs.
 
     Args:
@@ -76,7 +76,7 @@ def look(instance: dg.DagsterInstance, settings: Settings, cursors: Cursors, now
     for name, part in parts.items():
         observation, after[name] = _guarded(name, part, cursors.get(name, ""))
         seen.append(observation)
-    return Look(merged(*seen), after)
+    return Seen(merged(*seen), after)
 
 
 def _guarded(name: str, part: Part, cursor: str) -> tuple[Observation, str]:

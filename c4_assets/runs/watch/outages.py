@@ -24,10 +24,10 @@ KEYS = "c4/outage/"
 SERVICE_KEY = "service that does not answer"
 """In the metadata of a step's failure."""
 
-Place = Literal["watch", "steps"]
+Observer = Literal["watch", "steps"]
 """Who has met it: the watch, beside the daemon, or steps, which may run on machines that reach less."""
 
-PLACES: tuple[Place, ...] = ("watch", "steps")
+OBSERVERS: tuple[Observer, ...] = ("watch", "steps")
 
 BELIEVED_FOR = timedelta(minutes=15)
 """Time for which a note of a step is believed: a step that waits looks again after five minutes at most."""
@@ -38,26 +38,26 @@ class Outage:
     """A service that does not answer."""
 
     service: Service
-    place: Place
+    observer: Observer
     since: datetime
     last: datetime
     why: str
 
 
-def met(instance: dg.DagsterInstance, service: Service, place: Place, why: str, now: datetime) -> Outage:
+def met(instance: dg.DagsterInstance, service: Service, observer: Observer, why: str, now: datetime) -> Outage:
     """Notes that a service did not answer. An outage that goes on keeps the time at which it began."""
-    key = f"{KEYS}{service}/{place}"
+    key = f"{KEYS}{service}/{observer}"
     before = _outage(key, instance.run_storage.get_cursor_values({key}).get(key, ""))
-    goes_on = before is not None and (place == "watch" or now - before.last <= BELIEVED_FOR)
-    outage = Outage(service, place, before.since if before and goes_on else now, now, why)
+    goes_on = before is not None and (observer == "watch" or now - before.last <= BELIEVED_FOR)
+    outage = Outage(service, observer, before.since if before and goes_on else now, now, why)
     value = {"since": outage.since.isoformat(), "last": now.isoformat(), "why": why[:1000]}
     instance.run_storage.set_cursor_values({key: json.dumps(value)})
     return outage
 
 
-def answered(instance: dg.DagsterInstance, services: Collection[Service], place: Place) -> None:
+def answered(instance: dg.DagsterInstance, services: Collection[Service], observer: Observer) -> None:
     """Notes that services answer. It costs one look where nothing is noted."""
-    keys = {f"{KEYS}{service}/{place}" for service in services}
+    keys = {f"{KEYS}{service}/{observer}" for service in services}
     if keys and (there := instance.run_storage.get_cursor_values(keys)):
         forget_values(instance, sorted(there))
 
@@ -65,7 +65,7 @@ def answered(instance: dg.DagsterInstance, services: Collection[Service], place:
 def outages(instance: dg.DagsterInstance, now: datetime) -> list[Outage]:
     """The outages that are noted and to be believed, in the order of services."""
     found = [_outage(key, value) for key, value in sorted(values_below(instance, KEYS).items())]
-    return [each for each in found if each and (each.place == "watch" or now - each.last <= BELIEVED_FOR)]
+    return [each for each in found if each and (each.observer == "watch" or now - each.last <= BELIEVED_FOR)]
 
 
 def met_by_step(instance: dg.DagsterInstance, service: Service | None, why: str) -> None:
@@ -90,7 +90,7 @@ def answered_to_step(instance: dg.DagsterInstance, pool: str | None) -> None:
 def _outage(key: str, value: str) -> Outage | None:
     with suppress(ValueError, TypeError, KeyError):
         noted = json.loads(value)
-        service, _, place = key.removeprefix(KEYS).partition("/")
+        service, _, observer = key.removeprefix(KEYS).partition("/")
         since, last = (datetime.fromisoformat(noted[name]) for name in ("since", "last"))
-        return Outage(cast("Service", service), cast("Place", place), since, last, str(noted["why"]))
+        return Outage(cast("Service", service), cast("Observer", observer), since, last, str(noted["why"]))
     return None

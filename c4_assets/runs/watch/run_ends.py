@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType as Event
 
-from c4_assets.operations.alerts.conditions import images_given_up, run_failed, run_subject
+from c4_assets.operations.alerts.conditions import images_given_up, run_failed
 from c4_assets.operations.alerts.ends import Ends
 from c4_assets.operations.alerts.reasons import Reason
 from c4_assets.operations.alerts.records import Condition, Observation, Severity, Subject
@@ -22,7 +22,7 @@ from c4_assets.operations.alerts.records import Event as Told
 from c4_assets.runs.metadata import GIVEN_UP_NAMED_KEY, IMAGES_GIVEN_UP_KEY
 from c4_assets.runs.own_runs import is_of_c4
 from c4_assets.runs.watch.reasons import reason_of
-from c4_assets.runs.watch.subjects import has_step, is_of_several, name_of, partitions_of, subjects_of
+from c4_assets.runs.watch.subjects import has_step, is_of_several, name_of, partitions_of, subject_of, subjects_of
 
 log = logging.getLogger("c4.watch")
 
@@ -45,11 +45,6 @@ class _Found(Ends):
     """What a look finds, and the address of Dagster's UI."""
 
     url: str = ""
-
-    def run(self, run: dg.DagsterRun) -> Subject:
-        """A run as messages name it, with a link."""
-        url = f"{self.url}/runs/{run.run_id}" if self.url else ""
-        return run_subject(name_of(run), partitions_of(run), url)
 
 
 def look_at_ends(
@@ -145,7 +140,7 @@ def _failed(instance: dg.DagsterInstance, run: dg.DagsterRun, found: _Found) -> 
     except Exception as error:
         log.exception("why run %s failed cannot be read", run.run_id)
         reason = Reason("", "Unreadable", f"its events cannot be read ({type(error).__name__}).")
-    condition = run_failed(name_of(run), partitions_of(run), reason, found.run(run))
+    condition = run_failed(name_of(run), partitions_of(run), reason, subject_of(run, found.url))
     found.opened(condition, subjects_of(run))
 
 
@@ -182,7 +177,7 @@ def _failed_check(
         severity=Severity.ERROR if blocking else Severity.WARNING,
         summary=f"The check {evaluation.check_name} fails{of}: {evaluation.description or 'see the run'}",
         advice="`c4 checks list` names what is withheld." if blocking else "",
-        subjects=(Subject(f"{day or name_of(run)} {' '.join(plates)}".strip(), found.run(run).url),),
+        subjects=(Subject(f"{day or name_of(run)} {' '.join(plates)}".strip(), subject_of(run, found.url).url),),
     )
 
 
@@ -211,4 +206,4 @@ def _gave_up(run: dg.DagsterRun, event: dg.DagsterEvent, found: _Found) -> None:
         named = materialization.metadata.get(name.replace(IMAGES_GIVEN_UP_KEY, GIVEN_UP_NAMED_KEY))
         day = materialization.partition or partitions_of(run)
         first = str(named.value).splitlines()[0] if named else ""
-        found.occurred.append(images_given_up(value.value, day, first, found.run(run).url))
+        found.occurred.append(images_given_up(value.value, day, first, subject_of(run, found.url).url))

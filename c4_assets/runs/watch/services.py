@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus as Status
 
-from c4_assets.operations.alerts.conditions import EVENTS, run_subject, service_away
+from c4_assets.operations.alerts.conditions import EVENTS, service_away
 from c4_assets.operations.alerts.records import Observation, Subject
-from c4_assets.runs.watch.outages import PLACES, Outage, answered, met, outages
+from c4_assets.runs.own_runs import is_of_c4
+from c4_assets.runs.watch.outages import OBSERVERS, Outage, answered, met, outages
 from c4_assets.runs.watch.probes import PROBES, Probe, ask
-from c4_assets.runs.watch.subjects import name_of, partitions_of
+from c4_assets.runs.watch.subjects import subject_of
 from resources.errors import Service
 from resources.settings import Settings
 
@@ -24,7 +25,8 @@ While a service does not answer, each look asks it."""
 
 WAITING = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED]
 
-NAMED_RUNS, COUNTED_RUNS = 5, 10_000
+COUNTED_RUNS = 10_000
+"""Runs that are read at most: as many take a third of a second."""
 
 
 def services_of(settings: Settings) -> Mapping[Service, Probe]:
@@ -54,8 +56,8 @@ def look_at_services(
     # A cluster that is taken out of the settings while it is away would be away for ever: nobody asks it.
     gone: list[Service] = [service for service in EVENTS if service not in had]
     if gone:
-        for place in PLACES:
-            answered(instance, gone, place)
+        for observer in OBSERVERS:
+            answered(instance, gone, observer)
     away = {outage.service for outage in outages(instance, now)}
     due: dict[Service, Probe] = {
         service: probe for service, probe in wanted.items() if service in away or _is_due(service, cursor, now)
@@ -73,7 +75,7 @@ def look_at_services(
     return (
         Observation(
             holding=tuple(
-                service_away(each.service, each.why, each.since, waiting, at_steps=each.place == "steps")
+                service_away(each.service, each.why, each.since, waiting, at_steps=each.observer == "steps")
                 for each in first.values()
             ),
             looked_at=frozenset(str(EVENTS[service]) for service in (*wanted, *gone)),
@@ -88,12 +90,6 @@ def _is_due(service: Service, cursor: Mapping[str, str], now: datetime) -> bool:
 
 
 def _waiting_runs(instance: dg.DagsterInstance, url: str) -> tuple[Subject, ...]:
-    """The runs that are queued or started: a few with their names, the others with their ids alone."""
-    wanted = dg.RunsFilter(statuses=WAITING)
-    named = instance.get_runs(wanted, limit=NAMED_RUNS)
-    known = {run.run_id for run in named}
-    others = [run_id for run_id in instance.get_run_ids(wanted, limit=COUNTED_RUNS) if run_id not in known]
-    return (
-        *(run_subject(name_of(run), partitions_of(run), f"{url}/runs/{run.run_id}" if url else "") for run in named),
-        *(Subject(run_id) for run_id in others),
-    )
+    """The runs of C4 that are queued or started."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=WAITING), limit=COUNTED_RUNS)
+    return tuple(subject_of(run, url) for run in runs if is_of_c4(run))

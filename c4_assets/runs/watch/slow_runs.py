@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus as Status
 
-from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity, Subject
+from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
 from c4_assets.runs.own_runs import is_of_c4
 from c4_assets.runs.step_failures import in_backfill
-from c4_assets.runs.watch.subjects import name_of, partitions_of
+from c4_assets.runs.watch.subjects import name_of, partitions_of, subject_of
 
 AT_LEAST = timedelta(hours=3)
 """Time that any run may take: a day of many plates, or one that waits behind others for a slot of a pool."""
@@ -65,13 +65,6 @@ def _condition(
         summary=f"{about} has been running for {hours:.1f} hours. None of the last ones took more than "
         f"{max(1, round(usual.total_seconds() / 60))} minutes.",
         advice="See in its log what it waits for. Terminated in the UI, it loses nothing that it has finished.",
-        subjects=tuple(
-            Subject(f"{name_of(each.dagster_run)} {partitions_of(each.dagster_run)}".strip(), _link(each, url))
-            for each, _ in slow
-        ),
+        subjects=tuple(subject_of(each.dagster_run, url) for each, _ in slow),
         since=now - lasted,
     )
-
-
-def _link(record: dg.RunRecord, url: str) -> str:
-    return f"{url}/runs/{record.dagster_run.run_id}" if url else ""

@@ -5,7 +5,9 @@ from datetime import date, timedelta
 
 import dagster as dg
 
+from c4_assets.operations.alerts.conditions import run_subject
 from c4_assets.operations.alerts.ends import DAY, WEEK
+from c4_assets.operations.alerts.records import Subject
 from c4_assets.runs.step_failures import BACKFILL_TAG
 
 PARTITION_TAG = "dagster/partition"
@@ -34,6 +36,15 @@ def partitions_of(run: dg.DagsterRun) -> str:
         return partition
     first, last = (run.tags.get(tag) for tag in RANGE_TAGS)
     return f"{first} to {last}" if first and last and first != last else first or ""
+
+
+def subject_of(run: dg.DagsterRun, url: str) -> Subject:
+    """A run as messages name it.
+
+    Args:
+        url: address of Dagster's UI, for a link; none where it is empty.
+    """
+    return run_subject(name_of(run), partitions_of(run), f"{url}/runs/{run.run_id}" if url else "")
 
 
 def is_of_several(run: dg.DagsterRun) -> bool:

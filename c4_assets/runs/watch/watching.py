@@ -1,6 +1,7 @@
 """What the sensors of alerts do: look and tell, and deliver what was told."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from c4_assets.operations.alerts.incidents import merged
 from c4_assets.operations.alerts.outbox import Delivered
 from c4_assets.operations.alerts.records import Event, Observation, Severity
 from c4_assets.operations.alerts.rules import Rules
-from c4_assets.operations.alerts.state import alerts_folder, load, outbox_of, tell
+from c4_assets.operations.alerts.state import alerts_folder, load, outbox_of, remember, tell
 from c4_assets.operations.channels import open_channels, operators_channels
 from c4_assets.runs.watch.heartbeat import beat, is_due
 from c4_assets.runs.watch.look import look
@@ -19,10 +20,10 @@ from resources.settings import Settings
 
 NOT_SET_UP = "No alerts are set up: the section alerts of the settings names no channel and no heartbeat_url."
 
-SEEN = "watch/"
-"""Before the names of parts of the watch, among the cursors that are kept with the incidents."""
+_WATCH = "watch/"
+"""How the names of the watch's cursors begin, among those that are kept with the incidents."""
 
-HEARTBEAT = "heartbeat"
+_HEARTBEAT = "heartbeat"
 
 DELIVER_S = 15
 """No send begins later than so long after its round of deliveries: a tick may take a minute, and a mail half of it."""
@@ -34,7 +35,8 @@ def is_set_up(settings: Settings) -> bool:
 
 
 def watch(instance: dg.DagsterInstance, settings: Settings, now: datetime) -> str:
-    """Looks once, and puts what is to be told into the outbox. Nothing is sent but the heartbeat.
+    """Looks once, and puts what is to be told into the outbox. Nothing is sent but the heartbeat, and that last: a
+    watch that cannot tell what it sees must not be taken for one that is well.
 
     Returns:
         What was seen, in a sentence for Dagster's UI.
@@ -43,14 +45,24 @@ def watch(instance: dg.DagsterInstance, settings: Settings, now: datetime) -> st
         TimeoutError, NoRoom: see :func:`c4_assets.operations.alerts.state.tell`. What was seen is seen again.
     """
     folder = alerts_folder(settings.home)
-    kept = load(folder)
-    cursors = {name.removeprefix(SEEN): value for name, value in kept.seen.items() if name.startswith(SEEN)}
+    cursors = _cursors(load(folder).seen)
     seen = look(instance, settings, cursors, now)
     observation = merged(seen.observation, outbox_of(folder).observation(now))
-    after = {f"{SEEN}{name}": value for name, value in seen.cursors.items()}
-    after[f"{SEEN}{HEARTBEAT}"] = _heartbeat(settings, seen.observation, cursors.get(HEARTBEAT, ""), now)
-    tell(folder, observation, Rules.of(settings.alerts), now, after)
+    tell(folder, observation, Rules.of(settings.alerts), now, _named(seen.cursors))
+    before = cursors.get(_HEARTBEAT, "")
+    if (after := _heartbeat(settings, seen.observation, before, now)) != before:
+        remember(folder, _named({_HEARTBEAT: after}))
     return _said(folder, observation)
+
+
+def _cursors(kept: Mapping[str, str]) -> dict[str, str]:
+    """The watch's own cursors among all that are kept, by the names of its parts."""
+    return {name.removeprefix(_WATCH): value for name, value in kept.items() if name.startswith(_WATCH)}
+
+
+def _named(cursors: Mapping[str, str]) -> dict[str, str]:
+    """The watch's cursors as they are kept."""
+    return {f"{_WATCH}{name}": value for name, value in cursors.items()}
 
 
 def deliver(settings: Settings, now: datetime) -> Delivered:
@@ -61,19 +73,22 @@ def deliver(settings: Settings, now: datetime) -> Delivered:
 
 
 def _heartbeat(settings: Settings, observation: Observation, cursor: str, now: datetime) -> str:
-    """Asks for the address of the heartbeat when it is time."""
+    """Asks for the address of the heartbeat when it is time. One that was not taken is due at the next look again.
+
+    Args:
+        cursor: what was said by the last ping that was taken, and when; empty where there is none.
+
+    Returns:
+        The cursor for the next look.
+    """
     address = settings.alerts.heartbeat_url
     if address is None:
         return ""
     last = json.loads(cursor or "{}")
     well = _is_well(settings, observation, now)
-    if not is_due(last.get("at"), last.get("well", True), well, now):
+    if not is_due(last.get("at"), last.get("well", True), well, now) or not beat(address, well=well):
         return cursor
-    taken = beat(address, well=well)
-    failed = 0 if taken else int(last.get("failed", 0)) + 1
-    # One that was not taken is tried by the next look.
-    at = now.isoformat() if taken else last.get("at")
-    return json.dumps({"at": at, "well": well, "failed": failed})
+    return json.dumps({"at": now.isoformat(), "well": well})
 
 
 def _is_well(settings: Settings, observation: Observation, now: datetime) -> bool:
@@ -92,7 +107,7 @@ def _said(folder: Path, observation: Observation) -> str:
     """What a look has seen, and how the alerts themselves are."""
     state = load(folder).state
     open_now = [incident for incident in state.incidents if incident.ended is None]
-    waiting = len(outbox_of(folder).waiting())
+    waiting = outbox_of(folder).count()
     said = f"{len(open_now)} incidents are open" if open_now else "Nothing is wrong"
     if open_now:
         said += f": {'; '.join(incident.condition.summary for incident in open_now[:3])}"
