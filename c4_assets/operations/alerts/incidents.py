@@ -20,11 +20,12 @@ INHIBITS: Mapping[Event, frozenset[Event]] = {
             Event.IMAGES_GIVEN_UP,
             Event.NOTHING_IMAGED,
             Event.SENSOR_FAILED,
+            Event.STAGING_FULL,
             Event.ASSET_STALE,
         }
     ),
     Event.STORE_AWAY: frozenset({Event.RUN_FAILED, Event.ASSET_STALE}),
-    Event.SLURM_AWAY: frozenset({Event.RUN_FAILED, Event.ASSET_STALE}),
+    Event.SLURM_AWAY: frozenset({Event.RUN_FAILED, Event.STAGING_FULL, Event.ASSET_STALE}),
     Event.DAEMON_SILENT: frozenset({Event.ASSET_STALE}),
 }
 """What follows from what: while the cause holds, nothing is told of its consequences."""

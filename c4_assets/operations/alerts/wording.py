@@ -31,6 +31,7 @@ WELL_AGAIN = {
     Event.SENSOR_FAILED: "Ticks succeed again",
     Event.DAEMON_SILENT: "Dagster's daemon is heard again",
     Event.DISK_FILLING: "There is room again",
+    Event.STAGING_FULL: "Staging takes images again",
     Event.ASSET_STALE: "Fresh again",
     Event.CHANNEL_AWAY: "Messages pass again",
 }
