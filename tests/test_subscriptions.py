@@ -175,6 +175,22 @@ def test_two_that_tell_at_once_tell_each_subscriber_once(facility: Facility, sub
     assert sorted(addresses) == [f"person{number}@facility.org" for number in range(5)]
 
 
+def test_pictures_are_read_once_an_inspection_whatever_the_number_of_subscribers(
+    facility: Facility, subscriptions: Subscriptions
+) -> None:
+    for number in range(3):
+        subscriptions.add(f"person{number}@facility.org", ["*"], LONG_AGO)
+    read: list[int] = []
+
+    def pictures(crystals: Sequence[Crystal]) -> list[bytes | None]:
+        read.extend(each.image.image_id for each in crystals)
+        return pictures_of_all(crystals)
+
+    scored(facility, "P1")
+    assert len(told(facility, subscriptions, pictures=pictures)) == 3
+    assert len(read) == len(set(read)) > 0
+
+
 def test_a_message_that_could_not_be_put_down_is_told_the_next_time_under_the_same_id(
     facility: Facility, subscriptions: Subscriptions
 ) -> None:
