@@ -51,7 +51,12 @@ def test_output_on_a_shared_file_system_is_shown_without_secrets_and_not_fetched
     place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[object] = []
-    monkeypatch.setattr(SlurmClient, "read_ends", lambda *what: fetched.append(what))
+
+    def read_ends(*what: object) -> list[bytes]:
+        fetched.append(what)
+        return [b"", b""]
+
+    monkeypatch.setattr(SlurmClient, "read_ends", read_ends)
     register_secrets([SECRET])
     run = Run(place, steps.one_step, place.run_config("alone", says=f"hello {SECRET}"))
     assert run.status() == "SUCCESS", run.messages()
