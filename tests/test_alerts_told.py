@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from c4_assets.runs import step_failures
-from c4_assets.runs.watch.heartbeat import EVERY, failing
+from c4_assets.runs.watch.heartbeat import PING_EVERY, failing
 from c4_assets.runs.watch.watching import NOT_SET_UP, deliver, watch
 from resources.errors import ConfigurationError
 from resources.settings import Settings
@@ -232,7 +232,7 @@ def test_an_address_of_a_heartbeat_that_does_not_answer_raises_nothing_and_is_in
 
 def test_failing_addresses_keep_their_query() -> None:
     assert failing("https://hc/ping/key/slug/?rid=1") == "https://hc/ping/key/slug/fail?rid=1"
-    assert timedelta(minutes=5) == EVERY
+    assert timedelta(minutes=5) == PING_EVERY
 
 
 def skip_reason(sensor: object, facility: Facility) -> str:

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 
 WEEK = timedelta(weeks=1)
 
-WEEKS = 8
+WEEKS_COMPARED = 8
 """Weeks that are compared with. A holiday of a fortnight is among them without making silence usual."""
 
 LEAST_WEEKS = 4
 """Weeks of history from which there is a rhythm."""
 
-SHARE = 0.75
+BUSY_SHARE = 0.75
 """Share of those weeks that must have imaged in the same hours: two of eight may be holidays."""
 
 LEAST_INSPECTIONS = 3
@@ -62,10 +62,10 @@ def unusual_silence(imaged_at: Sequence[datetime], now: datetime) -> Silence | N
     first, last = newest + GRACE, now - GRACE
     counts = [
         bisect_right(known, last - WEEK * ago) - bisect_right(known, first - WEEK * ago)
-        for ago in range(1, WEEKS + 1)
+        for ago in range(1, WEEKS_COMPARED + 1)
         if first - WEEK * ago >= known[0]
     ]
     busy = sorted(count for count in counts if count >= LEAST_INSPECTIONS)
-    if len(counts) < LEAST_WEEKS or len(busy) < SHARE * len(counts):
+    if len(counts) < LEAST_WEEKS or len(busy) < BUSY_SHARE * len(counts):
         return None
     return Silence(newest, busy[len(busy) // 2], len(counts))

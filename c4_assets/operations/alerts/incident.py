@@ -6,10 +6,10 @@ from datetime import datetime
 
 from c4_assets.operations.alerts.records import Change, Condition, Severity, Subject
 
-NAMED = 5
+SUBJECTS_NAMED = 5
 """Subjects that are kept with their addresses, and named in messages."""
 
-REMEMBERED = 2_000
+SUBJECTS_REMEMBERED = 2_000
 """Names of subjects that an incident remembers, so that it ends when each is well again."""
 
 
@@ -69,7 +69,7 @@ class Incident:
             condition=replace(condition, subjects=()),
             last=now,
             count=max(self.count, len(condition.subjects)),
-            subjects=condition.subjects[:NAMED],
+            subjects=condition.subjects[:SUBJECTS_NAMED],
             ended=None,
         )
 
@@ -77,7 +77,7 @@ class Incident:
         """The incident after it has happened again, to each of the condition's subjects."""
         remembered = dict.fromkeys(self.unwell)
         remembered |= {subject.name: None for subject in condition.subjects}
-        unwell = tuple(remembered)[:REMEMBERED]
+        unwell = tuple(remembered)[:SUBJECTS_REMEMBERED]
         named = {subject.name: subject for subject in (*self.subjects, *condition.subjects)}
         times = max(1, len(condition.subjects))
         worst = max(self.condition.severity, condition.severity, key=lambda each: each.rank)
@@ -87,7 +87,7 @@ class Incident:
             condition=replace(condition, subjects=(), severity=worst, because_of=cause),
             last=now,
             count=self.count + times,
-            subjects=tuple(named.values())[:NAMED],
+            subjects=tuple(named.values())[:SUBJECTS_NAMED],
             unwell=unwell,
             nameless=self.nameless + len(remembered) - len(unwell) + (not condition.subjects),
             ended=None,

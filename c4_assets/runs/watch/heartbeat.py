@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 log = logging.getLogger("c4.watch")
 
-EVERY = timedelta(minutes=5)
+PING_EVERY = timedelta(minutes=5)
 
 TIMEOUT_S = 5
 
@@ -44,4 +44,4 @@ def beat(address: SecretStr, *, well: bool) -> bool:
 
 def is_due(last: str | None, was_well: bool, well: bool, now: datetime) -> bool:
     """Whether it is time: every five minutes, and at once when what is to be said has changed."""
-    return last is None or was_well != well or now - datetime.fromisoformat(last) >= EVERY
+    return last is None or was_well != well or now - datetime.fromisoformat(last) >= PING_EVERY

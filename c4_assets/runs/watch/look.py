@@ -29,7 +29,7 @@ Cursors = Mapping[str, str]
 DISK_S = 5
 """Longest wait for what a disk says, in seconds: a share of a host that is gone says nothing."""
 
-POLICIES = ("db_scores", "ashes_disagreements", "backlog_coverage")
+WATCHED_POLICIES = ("db_scores", "ashes_disagreements", "backlog_coverage")
 """Assets whose freshness is told. That of ``inspections`` is not: what the facility's rhythm leads to expect is."""
 
 STALE_KEYS = f"{Event.ASSET_STALE}:"
@@ -132,7 +132,7 @@ def look_at_staging(settings: Settings, now: datetime) -> Observation:
 
 def look_at_freshness(instance: dg.DagsterInstance, url: str = "") -> Observation:
     """Which assets Dagster says are out of date by their freshness policies."""
-    states = instance.get_freshness_state_records([dg.AssetKey(name) for name in POLICIES])
+    states = instance.get_freshness_state_records([dg.AssetKey(name) for name in WATCHED_POLICIES])
     stale = [(key, state) for key, state in states.items() if state.freshness_state.value == "FAIL"]
     conditions = tuple(
         Condition(

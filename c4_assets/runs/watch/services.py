@@ -8,7 +8,7 @@ from dagster import DagsterRunStatus as Status
 
 from c4_assets.operations.alerts.conditions import EVENTS, run_subject, service_away
 from c4_assets.operations.alerts.records import Observation, Subject
-from c4_assets.runs.watch.outages import PLACES, Outage, answered, met, outages
+from c4_assets.runs.watch.outages import OUTAGE_PLACES, Outage, answered, met, outages
 from c4_assets.runs.watch.probes import PROBES, Probe, ask
 from c4_assets.runs.watch.subjects import name_of, partitions_of
 from resources.errors import Service
@@ -22,7 +22,7 @@ ASKED_EVERY: Mapping[Service, timedelta] = {
 """Intervals while a service answers. A question to the store may be a login over ssh, which its host writes into a log.
 While a service does not answer, each look asks it."""
 
-WAITING = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED]
+WAITING_STATUSES = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED]
 
 NAMED_RUNS, COUNTED_RUNS = 5, 10_000
 
@@ -54,7 +54,7 @@ def look_at_services(
     # A cluster that is taken out of the settings while it is away would be away for ever: nobody asks it.
     gone: list[Service] = [service for service in EVENTS if service not in had]
     if gone:
-        for place in PLACES:
+        for place in OUTAGE_PLACES:
             answered(instance, gone, place)
     away = {outage.service for outage in outages(instance, now)}
     due: dict[Service, Probe] = {
@@ -89,7 +89,7 @@ def _is_due(service: Service, cursor: Mapping[str, str], now: datetime) -> bool:
 
 def _waiting_runs(instance: dg.DagsterInstance, url: str) -> tuple[Subject, ...]:
     """The runs that are queued or started: a few with their names, the others with their ids alone."""
-    wanted = dg.RunsFilter(statuses=WAITING)
+    wanted = dg.RunsFilter(statuses=WAITING_STATUSES)
     named = instance.get_runs(wanted, limit=NAMED_RUNS)
     known = {run.run_id for run in named}
     others = [run_id for run_id in instance.get_run_ids(wanted, limit=COUNTED_RUNS) if run_id not in known]

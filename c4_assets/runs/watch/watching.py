@@ -19,7 +19,7 @@ from resources.settings import Settings
 
 NOT_SET_UP = "No alerts are set up: the section alerts of the settings names no channel and no heartbeat_url."
 
-SEEN = "watch/"
+PART_KEYS = "watch/"
 """Before the names of parts of the watch, among the cursors that are kept with the incidents."""
 
 HEARTBEAT = "heartbeat"
@@ -44,11 +44,11 @@ def watch(instance: dg.DagsterInstance, settings: Settings, now: datetime) -> st
     """
     folder = alerts_folder(settings.home)
     kept = load(folder)
-    cursors = {name.removeprefix(SEEN): value for name, value in kept.seen.items() if name.startswith(SEEN)}
+    cursors = {name.removeprefix(PART_KEYS): value for name, value in kept.seen.items() if name.startswith(PART_KEYS)}
     seen = look(instance, settings, cursors, now)
     observation = merged(seen.observation, outbox_of(folder).observation(now))
-    after = {f"{SEEN}{name}": value for name, value in seen.cursors.items()}
-    after[f"{SEEN}{HEARTBEAT}"] = _heartbeat(settings, seen.observation, cursors.get(HEARTBEAT, ""), now)
+    after = {f"{PART_KEYS}{name}": value for name, value in seen.cursors.items()}
+    after[f"{PART_KEYS}{HEARTBEAT}"] = _heartbeat(settings, seen.observation, cursors.get(HEARTBEAT, ""), now)
     tell(folder, observation, Rules.of(settings.alerts), now, after)
     return _said(folder, observation)
 
