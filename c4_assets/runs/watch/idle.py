@@ -13,9 +13,6 @@ from resources.settings import Settings
 
 IMAGING_READ_EVERY = timedelta(minutes=10)
 
-MOST_TIMES = 50_000
-"""Inspections that are read: nine weeks of 790 a day."""
-
 
 def look_at_imaging(settings: Settings, cursor: str, now: datetime) -> tuple[Observation, str]:
     """Reads when was imaged, every ten minutes. Where the database does not answer, nothing is said of imaging.
@@ -43,4 +40,4 @@ def _times(settings: Settings, now: datetime) -> list[datetime]:
     database = probed_database(settings)
     if database.dialect == "sqlite" and database.is_new():
         return []
-    return [moment.astimezone(UTC) for moment in imaging_times(database, now, span, MOST_TIMES)]
+    return [moment.astimezone(UTC) for moment in imaging_times(database, now, span)]
