@@ -120,7 +120,7 @@ def measure(folder: Path, rounds: int) -> Measured:
     paths = fetch.lay_out(folder / "images" / "plate")
     with ExitStack() as stack:
         host = stack.enter_context(Sshd(folder / "host"))
-        port = stack.enter_context(proxy_process(host.port, fetch.DELAY))
+        port = stack.enter_context(proxy_process(host.port, fetch.DELAY_S))
         staged = stack.enter_context(fetch.ours(host, port, folder / "images"))
         write = stack.enter_context(written(folder / "server"))
         staged(paths[:1])

@@ -35,8 +35,8 @@ from testing.delaying_proxy import proxy_process
 from testing.sshd import Sshd
 
 IMAGES = 96
-BYTES = 200_000
-DELAY = 0.006
+BYTES_AN_IMAGE = 200_000
+DELAY_S = 0.006
 BASELINE = "paramiko-scp"
 
 Fetch = Callable[[Sequence[str]], int]
@@ -47,7 +47,7 @@ def lay_out(folder: Path) -> list[str]:
     """Puts 96 files into a folder: real images if there are any, else bytes that cannot be compressed."""
     plate = Path(os.environ.get("C4_REAL_IMAGES", "")) / "plates" / "ci022987_subwell_01"
     files = [file.read_bytes() for file in sorted(plate.glob("*.jpg"))[:IMAGES]] if plate.is_dir() else []
-    files += [os.urandom(BYTES - 1) + b"\1"] * (IMAGES - len(files))
+    files += [os.urandom(BYTES_AN_IMAGE - 1) + b"\1"] * (IMAGES - len(files))
     folder.mkdir(parents=True)
     for number, data in enumerate(files):
         (folder / f"{number:02}.jpg").write_bytes(data)
@@ -151,7 +151,7 @@ def speed(folder: Path, rounds: int) -> list[Row]:
 
         return seconds_of(work)
 
-    with Sshd(folder / "host") as host, proxy_process(host.port, DELAY) as port, ExitStack() as opened:
+    with Sshd(folder / "host") as host, proxy_process(host.port, DELAY_S) as port, ExitStack() as opened:
         fetches = {name: opened.enter_context(way(host, port, folder / "images")) for name, way in WAYS.items()}
         for fetch in fetches.values():
             fetch(paths[:1])
@@ -173,7 +173,7 @@ def memory(folder: Path) -> list[Row]:
     """Peak memory of ours, each in a process of its own, for inspections of different sizes."""
     paths = lay_out(folder / "images" / "plate")
     peaks: dict[int, float] = {}
-    with Sshd(folder / "host") as host, proxy_process(host.port, DELAY) as port:
+    with Sshd(folder / "host") as host, proxy_process(host.port, DELAY_S) as port:
         url = f"ssh://{host.user}@{host.host}:{port}{folder / 'images'}"
         for count in (100, 500, 1000, 2000):
             wanted = [paths[number % IMAGES] for number in range(count)]

@@ -24,7 +24,7 @@ from resources.file_lock import WITHOUT_LOCKS
 from resources.log_context import ids_at_work
 from resources.redaction import redacted, without_secrets
 
-LONGEST = 20_000
+MAX_TEXT_CHARACTERS = 20_000
 """Characters of a message, or of a traceback, that are kept."""
 
 LOOK_S = 1.0
@@ -75,7 +75,7 @@ def _shown(value: object) -> object:
     if value is None or isinstance(value, bool | int | float):
         return value
     text = redacted(value if isinstance(value, str) else str(value))
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text)} characters)"
+    return text if len(text) <= MAX_TEXT_CHARACTERS else f"{text[:MAX_TEXT_CHARACTERS]} … ({len(text)} characters)"
 
 
 class SharedFile(logging.Handler):

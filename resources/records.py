@@ -74,7 +74,7 @@ class Appearance:
 MAX_TEXT_LENGTH = 1024
 """Characters of a path, well or barcode that C4 keeps: as many as its own tables hold."""
 
-MOST = 2**63 - 1
+LARGEST_NUMBER = 2**63 - 1
 """The largest number, positive or negative, that C4 keeps: 64 bits."""
 
 NO_NUMBER = -(2**63)

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 HIDDEN = "********"
 
-SHORTEST = 4
+SHORTEST_SECRET_CHARACTERS = 4
 """Characters of the shortest value that is taken out wherever it stands. A password such as ``c4`` would take out half
 of each text; in an address and behind ``password=`` it is taken out all the same."""
 
@@ -94,7 +94,7 @@ class Redactor:
     def __init__(self, values: Iterable[str] = ()) -> None:
         self.values = frozenset(value for value in values if value.strip("* \n\t"))
         written = {each for value in self.values for each in _as_written(value)}
-        self._written = sorted(each for each in written if len(each) >= SHORTEST and each.strip("*"))
+        self._written = sorted(each for each in written if len(each) >= SHORTEST_SECRET_CHARACTERS and each.strip("*"))
 
     def redacted(self, text: str) -> str:
         """The text with stars in place of secrets; the same text if it has none. A second time changes nothing."""

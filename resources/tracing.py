@@ -28,10 +28,10 @@ SEND_EVERY_S = 10.0
 FLUSH_S = 2.0
 """Longest wait at the end of a step until its spans are sent."""
 
-QUEUE = 2048
+MAX_WAITING_SPANS = 2048
 """Spans that may wait to be sent. A day of a busy facility has some hundred inspections."""
 
-BATCH = 512
+SPANS_A_REQUEST = 512
 """Spans a request."""
 
 
@@ -142,7 +142,7 @@ class Sender:
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
-        self._waiting: deque[Span] = deque(maxlen=QUEUE)
+        self._waiting: deque[Span] = deque(maxlen=MAX_WAITING_SPANS)
         self._thread: threading.Thread | None = None
         self._began = time.monotonic()
         self._lost = 0
@@ -150,7 +150,7 @@ class Sender:
     def send(self, spans: Iterable[Span]) -> None:
         """Puts spans into the queue, without waiting."""
         for span in spans:
-            self._lost += len(self._waiting) == QUEUE
+            self._lost += len(self._waiting) == MAX_WAITING_SPANS
             self._waiting.append(span)
         if time.monotonic() - self._began > SEND_EVERY_S:
             self._start()
@@ -175,7 +175,7 @@ class Sender:
 
     def _send_all(self) -> None:
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            batch = [self._waiting.popleft() for _ in range(min(SPANS_A_REQUEST, len(self._waiting)))]
             try:
                 self._post(otlp(batch))
             except Exception as error:  # a collector may answer whatever it likes

@@ -15,7 +15,7 @@ from resources.settings import Settings
 
 INTERVAL_S = 300
 
-UNFINISHED = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
+UNFINISHED_STATUSES = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
 
 
 @sensor(job=tell_crystals, minimum_interval_seconds=INTERVAL_S)
@@ -31,7 +31,7 @@ def crystals_found(
     """
     if settings.alerts.email is None:
         return dg.SkipReason(NO_MAIL_SERVER)
-    if context.instance.get_runs(dg.RunsFilter(job_name=tell_crystals.name, statuses=UNFINISHED), limit=1):
+    if context.instance.get_runs(dg.RunsFilter(job_name=tell_crystals.name, statuses=UNFINISHED_STATUSES), limit=1):
         return dg.SkipReason("The run that tells of the last ones has not ended.")
     try:
         found = waiting_news(imaging_database, models, settings, datetime.now(UTC))

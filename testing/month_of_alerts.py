@@ -32,7 +32,7 @@ from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.channels.sending import HttpAnswer, accepted
 from c4_assets.operations.digest import DigestFacts, Work, digest
 from c4_assets.operations.disks import GB, Room, filling
-from c4_assets.operations.rhythm import WEEK, WEEKS, unusual_silence
+from c4_assets.operations.rhythm import WEEK, WEEKS_COMPARED, unusual_silence
 from resources.errors import ConfigurationError, Service, Unavailable
 from resources.imaging_database.day_numbers import DayNumbers
 from resources.imaging_database.faults import NOT_ALLOWED, UNREACHABLE, Fault
@@ -187,7 +187,7 @@ RUNS = (*_nights(), *_weeks(), *_during_the_outages(), *_polls())
 
 def _imaged() -> list[datetime]:
     """When inspections were made, in order: three in each hour of the day and one in each of the night."""
-    begin = FIRST - (WEEKS + 1) * WEEK
+    begin = FIRST - (WEEKS_COMPARED + 1) * WEEK
     hours = (begin + n * HOUR for n in range((LAST - begin) // HOUR))
     times = (hour + n * 20 * MINUTE for hour in hours for n in range(3 if 7 <= hour.hour < 20 else 1))
     return [moment for moment in times if not STANDS_STILL[0] <= moment < STANDS_STILL[1]]
@@ -227,7 +227,7 @@ class Facility:
     def _imaging(self, now: datetime) -> Observation:
         while self._past < len(self._imaged) and self._imaged[self._past] <= now:
             self._past += 1
-        known = (WEEKS + 2) * 7 * 52
+        known = (WEEKS_COMPARED + 2) * 7 * 52
         silence = unusual_silence(self._imaged[max(0, self._past - known) : self._past], now)
         looked_at = frozenset({NOTHING_IMAGED_KEY})
         return Observation((nothing_imaged(silence, now),) if silence else (), looked_at)

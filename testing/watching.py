@@ -18,7 +18,7 @@ LOOK_EVERY_S = 0.2
 
 def main(home: str, address: str, every: str) -> None:
     """Looks until it is killed."""
-    heartbeat.EVERY = timedelta(seconds=float(every))
+    heartbeat.PING_EVERY = timedelta(seconds=float(every))
     settings = Settings(home=Path(home), alerts={"heartbeat_url": address})  # type: ignore[arg-type]
     with dagster_instance(settings) as instance:
         while True:

@@ -189,7 +189,7 @@ def backup(trouble: Trouble) -> str:
 def alerts(trouble: Trouble) -> str:
     """What a server gets of failed runs and ticks, as the watch has seen them."""
     with http_receiver() as receiver, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outboxes, "RATE", timedelta())
+        patch.setattr(outboxes, "MESSAGE_INTERVAL", timedelta())
         settings, now = trouble.alerted(receiver), datetime.now(UTC)
         for run in trouble.facility.instance.get_runs():  # as those that the sensor asks for
             trouble.facility.instance.add_run_tags(run.run_id, {"dagster/will_retry": "false"})

@@ -16,7 +16,7 @@ import pytest
 from c4_assets.operations.alerts import state
 from c4_assets.operations.alerts.state import alerts_folder
 from c4_assets.runs import step_failures
-from c4_assets.runs.watch.heartbeat import EVERY, failing
+from c4_assets.runs.watch.heartbeat import PING_EVERY, failing
 from c4_assets.runs.watch.watching import NOT_SET_UP, deliver, watch
 from resources.errors import ConfigurationError
 from resources.file_lock import locked
@@ -285,7 +285,7 @@ def test_whatever_a_heartbeats_monitor_answers_the_look_ends_well_and_its_addres
 
 def test_failing_addresses_keep_their_query() -> None:
     assert failing("https://hc/ping/key/slug/?rid=1") == "https://hc/ping/key/slug/fail?rid=1"
-    assert timedelta(minutes=5) == EVERY
+    assert timedelta(minutes=5) == PING_EVERY
 
 
 def skip_reason(sensor: object, facility: Facility) -> str:

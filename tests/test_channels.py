@@ -21,7 +21,7 @@ from c4_assets.operations.channels.apprise_channel import AppriseChannel
 from c4_assets.operations.channels.sending import MessageRefused
 from c4_assets.operations.channels.slack import SlackBot, SlackWebhook
 from c4_assets.operations.channels.smtp import Mailer
-from c4_assets.operations.channels.threads import KEPT, Threads
+from c4_assets.operations.channels.threads import THREAD_KEPT_FOR, Threads
 from c4_assets.operations.channels.webhook import Webhook
 from resources.settings.alerts import Alerts
 from testing.certificates import Certificate, self_signed
@@ -154,7 +154,7 @@ def test_a_torn_file_of_threads_costs_a_thread_and_no_message(web: HttpReceiver,
 def test_threads_that_are_old_are_forgotten(tmp_path: Path) -> None:
     threads = Threads(tmp_path / "threads.json")
     threads.remember("old", "1.0", AT)
-    threads.remember("new", "2.0", AT + KEPT + timedelta(hours=1))
+    threads.remember("new", "2.0", AT + THREAD_KEPT_FOR + timedelta(hours=1))
     assert (threads.of("old"), threads.of("new")) == (None, "2.0")
 
 

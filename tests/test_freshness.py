@@ -17,7 +17,10 @@ from dagster._core.test_utils import freeze_time
 
 from c4_assets.definitions import defs
 from c4_assets.deployment_home import dagster_instance
+from c4_assets.operations.doctor.databases import imaging_rhythm
 from c4_assets.runs.freshness import POLICIES, policies, seen
+from resources.findings import Finding, Verdict
+from resources.imaging_database.register import NewImage, register_inspection
 from resources.settings import Settings
 from resources.settings.freshness import Freshness
 from sensors.new_inspections import new_inspections
@@ -51,6 +54,27 @@ def poll(facility: Facility, cursor: str | None, at: datetime) -> tuple[str | No
         for event in result.asset_events:
             facility.instance.report_runless_asset_event(event)
     return result.cursor, len(result.asset_events)
+
+
+def test_the_doctor_suggests_hours_from_the_rhythm_and_warns_of_a_warning_that_would_come_every_week(
+    facility: Facility,
+) -> None:
+    def rhythm(settings: Freshness) -> Finding:
+        return imaging_rhythm(facility.database, settings, monday + HOUR)
+
+    monday = datetime(2026, 6, 1, 8, tzinfo=UTC)
+    assert "less than four weeks" in rhythm(Freshness()).what
+    for day in range(57):
+        at = monday - timedelta(days=day)
+        if at.weekday() < 5:
+            register_inspection(facility.database, f"P{day}", at, None, [NewImage("A01", 1, f"{day}.jpg")])
+    suits = rhythm(Freshness())
+    assert suits.verdict is Verdict.PASSED
+    assert "up to 72 h in most weeks" in suits.what
+    assert "suggests 90 and 180 h" in suits.what
+    too_short = rhythm(Freshness(inspections_warn_hours=48))
+    assert too_short.verdict is Verdict.WARNED
+    assert "freshness.inspections_warn_hours = 90" in too_short.fix
 
 
 def test_inspections_are_fresh_then_late_then_failed_and_fresh_again_with_the_next_one(facility: Facility) -> None:

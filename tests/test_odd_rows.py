@@ -35,7 +35,7 @@ from resources.imaging_database.work import (
     pending_images,
     progress_by_day,
 )
-from resources.records import MOST, Image
+from resources.records import LARGEST_NUMBER, Image
 from testing.postgresql import Server
 from tests.conftest import Facility, noon, photograph
 from tests.odd_site import (
@@ -84,7 +84,7 @@ SENTINELS = st.sampled_from(["0001-01-01 00:00:00.000000", "1899-12-30 00:00:00.
 ON_SQLITE = {
     # Its keys are integers: a fraction is only what a view over another database may have.
     "whole number": st.none()
-    | st.integers(-(2**63), MOST)
+    | st.integers(-(2**63), LARGEST_NUMBER)
     | st.floats(min_value=2.0**63)
     | st.floats(max_value=-(2.0**63)),
     "text": st.none()
@@ -223,13 +223,13 @@ def fill_site_plate(database: ImagingDatabase) -> None:
 
 def test_a_drop_number_of_64_bits_goes_through_all_that_c4_keeps(tmp_path: Path) -> None:
     """Staging, the archive and the labels; the score itself is keyed by the image."""
-    image = Image(1, 1, "P1", "A01", MOST, "a.jpg")
+    image = Image(1, 1, "P1", "A01", LARGEST_NUMBER, "a.jpg")
     staging = Staging(tmp_path / "staging")
     staging.write(DAY, 1, [StagedImage(image, noon(1), b"x")])
     assert staging.images(DAY, 1) == {image}
 
 
-@pytest.mark.parametrize("value", [3_046_682_132, MOST, -1])
+@pytest.mark.parametrize("value", [3_046_682_132, LARGEST_NUMBER, -1])
 def test_a_drop_number_beyond_32_bits_is_scored_and_kept(
     on_sqlite: ImagingDatabase, store: Path, tmp_path: Path, value: int
 ) -> None:
@@ -259,9 +259,9 @@ def test_a_new_databases_column_takes_a_drop_number_of_64_bits(
     facility = make_facility(database={"url": postgresql_server.address(f"big-{uuid.uuid4().hex}", "upgraded")})
     facility.add_plate("P1", {"a.jpg": photograph(1)})
     with facility.database.writing() as connection:
-        connection.execute(text(f"update images set drop_number = {MOST}"))
+        connection.execute(text(f"update images set drop_number = {LARGEST_NUMBER}"))
     facility.score()
-    assert [outcome.image.drop_number for outcome in facility.archive.outcomes(DAY)] == [MOST]
+    assert [outcome.image.drop_number for outcome in facility.archive.outcomes(DAY)] == [LARGEST_NUMBER]
 
 
 ODD_TIMES = [

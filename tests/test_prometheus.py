@@ -14,7 +14,7 @@ import yaml
 
 from c4_assets.operations.disks import ERROR_BYTES, ERROR_SHARE, GB, WARNING_BYTES, WARNING_SHARE
 from c4_assets.operations.metrics.catalogue import METRICS
-from c4_assets.operations.metrics.dashboard import FILE, ROWS, as_text, dashboard
+from c4_assets.operations.metrics.dashboard import DASHBOARD_FILE, ROWS, as_text, dashboard
 from c4_assets.runs.ticking import SILENT_AFTER
 from testing.programs import path_of
 from testing.prometheus import Prometheus, exporter, prometheus
@@ -79,7 +79,7 @@ def test_rules_and_dashboard_ask_only_for_what_is_exported() -> None:
 
 
 def test_the_dashboard_in_deploy_is_the_one_of_the_code_and_its_panels_do_not_overlap() -> None:
-    assert FILE.read_text() == as_text(), "python -m c4_assets.operations.metrics.dashboard"
+    assert DASHBOARD_FILE.read_text() == as_text(), "python -m c4_assets.operations.metrics.dashboard"
     panels = dashboard()["panels"]
     cells = [
         (x, y)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from resources.redaction import HIDDEN, SHORTEST, Redactor, passwords_in, redacted
+from resources.redaction import HIDDEN, SHORTEST_SECRET_CHARACTERS, Redactor, passwords_in, redacted
 
-SECRETS = st.text(st.characters(codec="utf-8", exclude_characters="*"), min_size=SHORTEST).filter(
-    lambda secret: len(secret.strip()) >= SHORTEST
+SECRETS = st.text(st.characters(codec="utf-8", exclude_characters="*"), min_size=SHORTEST_SECRET_CHARACTERS).filter(
+    lambda secret: len(secret.strip()) >= SHORTEST_SECRET_CHARACTERS
 )
 WORDS = st.text("abcdefghij 0123456789.,;()[]{}<>/-_\n\N{ACUTE ACCENT}", max_size=60)
 
@@ -36,7 +36,7 @@ def test_any_text_is_redacted_once_and_for_all(text: str, secret: str) -> None:
     assert secret not in left
 
 
-@given(WORDS, st.text("KLMNOP%+&", min_size=SHORTEST))
+@given(WORDS, st.text("KLMNOP%+&", min_size=SHORTEST_SECRET_CHARACTERS))
 def test_a_text_without_secrets_is_unchanged(words: str, secret: str) -> None:
     assert Redactor([secret]).redacted(words) == words
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c4_assets.operations.rhythm import GRACE, LEAST_SILENCE, unusual_silence
+from c4_assets.operations.rhythm import GRACE, LEAST_SILENCE, Pauses, longest_pauses, unusual_silence
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 """The first day of the simulated history."""
@@ -116,3 +116,13 @@ def test_whatever_was_imaged_a_silence_begins_with_the_newest_inspection_and_is_
         assert silence.since == max(moment for moment in times if moment <= now)
         assert now - silence.since >= LEAST_SILENCE
         assert silence.usually >= 3
+
+
+def test_the_pauses_of_a_facility_are_its_weekends_and_its_holidays() -> None:
+    holidays = frozenset(MONDAY.date() + timedelta(weeks=6, days=day) for day in range(5))
+    weekend = timedelta(hours=62, minutes=20)
+    assert longest_pauses(office(10)) == Pauses(weekend, weekend)
+    assert longest_pauses(office(10, holidays)) == Pauses(weekend, weekend + WEEK)
+    assert longest_pauses(around_the_clock(10)) == Pauses(HOUR / 2, HOUR / 2)
+    assert longest_pauses(office(4)) is None, "less than four weeks lie between the first and the last inspection"
+    assert longest_pauses([]) is None

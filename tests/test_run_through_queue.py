@@ -23,7 +23,7 @@ from c4_assets.command.run_through_queue import refuse_without_daemon, score_day
 from c4_assets.definitions import defs
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.runs.dagster_storage import values_below
-from c4_assets.runs.requested_days import KEYS, REQUEST_TAG, run_requests
+from c4_assets.runs.requested_days import REQUEST_KEYS, REQUEST_TAG, run_requests
 from resources.errors import ConfigurationError
 from testing.always import always
 from tests.conftest import QUIET, Facility, noon, photograph, replace_resources
@@ -84,7 +84,7 @@ def test_the_days_are_scored_by_runs_of_the_daemon_and_the_rows_are_counted(
     assert f"{DAY}: 3 scores written" in capsys.readouterr().out
     assert facility.progress().scored == 5
     assert {run.tags["c4/started_by"] for run in instance.get_runs()} == {"c4 run"}
-    assert values_below(instance, KEYS) == {}
+    assert values_below(instance, REQUEST_KEYS) == {}
 
 
 def stored(status: Status, **tags: str) -> Callable[[dg.DagsterInstance, dg.RunRequest], object]:
@@ -140,7 +140,7 @@ def test_ctrl_c_asks_whether_to_cancel(
     with daemon(facility, stored(Status.QUEUED)), pytest.raises(typer.Exit) as ended:
         score_days_through_queue(instance, {DAY: 3})
     assert ended.value.exit_code == 130
-    assert values_below(instance, KEYS) == {}, "no run comes later"
+    assert values_below(instance, REQUEST_KEYS) == {}, "no run comes later"
     (run,) = instance.get_runs()
     assert run.status == (Status.CANCELED if wanted else Status.QUEUED)
 

@@ -1,16 +1,19 @@
 """The staging area as a buffer: how much of it fetching may fill, and what happens when it is full."""
 
+import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from c4_assets.command.run import failure_reason
+from c4_assets.operations.alerts.records import Event, Observation, Severity
+from c4_assets.runs.watch.look import look_at_staging
 from c4_assets.scoring import fetch
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
@@ -79,6 +82,40 @@ def test_a_buffer_that_nobody_empties_fails_the_run_with_what_to_do(
     forgotten.unlink()
     narrow.score()
     assert narrow.progress().scored == 3
+
+
+def test_runs_that_wait_because_staging_is_full_and_stands_still_are_told_until_something_leaves_it(
+    narrow: Facility,
+) -> None:
+    began = datetime.now(UTC)
+    forgotten = narrow.settings.staging / OTHER_DAY.isoformat() / "7.arrow"
+    forgotten.parent.mkdir(parents=True)
+    forgotten.write_bytes(bytes(5000))
+    narrow.add_plate("P1", plate(0))
+    run = threading.Thread(target=narrow.score)
+    run.start()
+    assert look_at_staging(narrow.settings, began + timedelta(minutes=29)).holding == (), "classification takes time"
+    [told] = look_at_staging(narrow.settings, began + timedelta(minutes=31.5)).holding
+    assert (told.event, told.severity) == (Event.STAGING_FULL, Severity.WARNING)
+    assert "nothing has left it for 31 minutes" in told.summary
+    assert run.is_alive(), "the run waits"
+    forgotten.unlink()
+    run.join(60)
+    assert narrow.progress().scored == 3
+    seen = look_at_staging(narrow.settings, datetime.now(UTC) + timedelta(days=1))
+    assert seen == Observation(looked_at=frozenset({"staging-full"})), "an empty buffer may stand still"
+
+
+def test_a_full_buffer_from_which_inspections_leave_is_no_trouble(narrow: Facility) -> None:
+    day = narrow.settings.staging / OTHER_DAY.isoformat()
+    day.mkdir(parents=True)
+    for number in range(2):
+        (day / f"{number}.arrow").write_bytes(bytes(5000))
+    long_ago = time.time() - 3600
+    os.utime(day, (long_ago, long_ago))
+    assert len(look_at_staging(narrow.settings, datetime.now(UTC)).holding) == 1
+    (day / "1.arrow").unlink()
+    assert look_at_staging(narrow.settings, datetime.now(UTC)).holding == ()
 
 
 def test_c4_run_goes_on_until_a_day_is_done(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from c4_assets.operations.alerts.records import Event, Message
 from c4_assets.operations.channels.mail import compose
@@ -17,6 +18,7 @@ from c4_assets.operations.channels.words import DEFAULT_PLACE
 from c4_assets.operations.crystal_mails import Decider, Unsubscribing, news, tell
 from resources.archive.subscriptions import Subscriptions
 from resources.errors import ConfigurationError
+from resources.imaging_database.contract import check
 from resources.imaging_database.crystals import Crystal, crystals_of_inspection, decided_inspections
 from resources.settings.subscriptions import Subscriptions as Choices
 from tests.conftest import Facility, c4, noon, photograph
@@ -95,6 +97,25 @@ def test_whoever_subscribed_to_a_plate_is_told_of_its_crystals_once_and_nobody_e
     assert told(facility, subscriptions) == [], "a run that is repeated brings nothing new"
 
 
+def test_whoever_subscribed_to_a_project_is_told_of_its_plates_where_the_site_has_a_view_of_projects(
+    facility: Facility, subscriptions: Subscriptions
+) -> None:
+    subscriptions.add("ada@facility.org", [], LONG_AGO, ["lyso*"])
+    scored(facility, "ABC1")
+    assert told(facility, subscriptions) == [], "there is no such view"
+    with facility.database.writing() as connection:
+        connection.execute(text("create table of_project (plate_id integer, project varchar(64))"))
+        connection.execute(text("create view plate_projects as select plate_id, project from of_project"))
+        connection.execute(text("insert into of_project select id, 'insulin' from plates"))
+    assert told(facility, subscriptions) == []
+    with facility.database.writing() as connection:
+        connection.execute(text("insert into of_project select id, 'lysozyme' from plates"))
+    assert check(facility.database) == []
+    [message] = told(facility, subscriptions)
+    assert message.recipients == ("ada@facility.org",)
+    assert told(facility, subscriptions) == []
+
+
 def test_an_inspection_is_told_when_its_last_image_is_decided(facility: Facility, subscriptions: Subscriptions) -> None:
     subscriptions.add("ada@facility.org", ["*"], LONG_AGO)
     files = {f"{seed}.jpg": photograph(seed) for seed in range(8)}
@@ -153,8 +174,6 @@ def test_a_withheld_inspection_is_told_only_when_it_is_released(
     subscriptions.add("ada@facility.org", ["*"], LONG_AGO)
     number = scored(facility, "P1")
     with facility.database.writing() as connection:
-        from sqlalchemy import text
-
         connection.execute(
             text(
                 "insert into c4_withheld_inspections (inspection_id, scorer_version, check_name, reason, images, "
@@ -176,6 +195,22 @@ def test_two_that_tell_at_once_tell_each_subscriber_once(facility: Facility, sub
         answers = [threads.submit(partial(told, facility, subscriptions)) for _ in range(4)]
         addresses = [message.recipients[0] for answer in answers for message in answer.result()]
     assert sorted(addresses) == [f"person{number}@facility.org" for number in range(5)]
+
+
+def test_pictures_are_read_once_an_inspection_whatever_the_number_of_subscribers(
+    facility: Facility, subscriptions: Subscriptions
+) -> None:
+    for number in range(3):
+        subscriptions.add(f"person{number}@facility.org", ["*"], LONG_AGO)
+    read: list[int] = []
+
+    def pictures(crystals: Sequence[Crystal]) -> list[bytes | None]:
+        read.extend(each.image.image_id for each in crystals)
+        return pictures_of_all(crystals)
+
+    scored(facility, "P1")
+    assert len(told(facility, subscriptions, pictures=pictures)) == 3
+    assert len(read) == len(set(read)) > 0
 
 
 def test_a_message_that_could_not_be_put_down_is_told_the_next_time_under_the_same_id(
@@ -226,10 +261,12 @@ def test_a_subscription_grows_is_ended_by_its_token_and_begins_anew(subscription
     first = subscriptions.add("Ada@facility.org", ["ABC*"], LONG_AGO)
     second = subscriptions.add("ada@FACILITY.org", ["XYZ1", "ABC*"], datetime.now(UTC))
     assert (second.plates, second.token, second.created) == (("ABC*", "XYZ1"), first.token, first.created)
-    assert subscriptions.of_token(first.token) == second
+    third = subscriptions.add("ada@facility.org", [], datetime.now(UTC), ["lysozyme"])
+    assert third.wanted == "plates ABC*, XYZ1 and projects lysozyme"
+    assert subscriptions.of_token(first.token) == third
     assert subscriptions.of_token("") is None
     assert subscriptions.of_token(first.token[:-1]) is None
-    assert subscriptions.remove("ADA@facility.org") == second
+    assert subscriptions.remove("ADA@facility.org") == third
     assert subscriptions.remove("ada@facility.org") is None
     assert subscriptions.add("ada@facility.org", ["*"], LONG_AGO).token != first.token
 
@@ -288,6 +325,9 @@ def test_the_commands_subscribe_list_and_end(tmp_path: Path) -> None:
     c4(home, "subscribe", "ada@facility.org", "--plates", "ABC*", "--plates", "X[1]", models=tmp_path)
     listed = json.loads(c4(home, "subscriptions", "--json", models=tmp_path).stdout)
     assert [(each["address"], each["plates"]) for each in listed] == [("ada@facility.org", ["ABC*", "X[1]"])]
+    refused = c4(home, "subscribe", "ada@facility.org", "--projects", "lysozyme", models=tmp_path, check=False)
+    assert refused.returncode == 1
+    assert "no view plate_projects" in " ".join((refused.stdout + refused.stderr).split())
     token = Subscriptions(home).all()[0].token
     link = Unsubscribing("https://c4.facility.org").address(token)
     assert "ada@facility.org is told no more" in c4(home, "unsubscribe", link, models=tmp_path).stdout

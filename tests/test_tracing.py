@@ -25,7 +25,7 @@ from c4_assets.deployment_home import dagster_instance
 from c4_assets.runs import traces
 from resources import tracing
 from resources.settings import Settings
-from resources.tracing import QUEUE, Span, Step, run_place, step_place, tick_place
+from resources.tracing import MAX_WAITING_SPANS, Span, Step, run_place, step_place, tick_place
 from testing.http_receiver import Answer, HttpReceiver, http_receiver
 from testing.listeners import hang_up, listener, say_nothing
 from testing.ports import free_port
@@ -170,7 +170,7 @@ def test_a_collector_that_hangs_delays_a_step_by_two_seconds_at_most(answer: Any
     with listener(answer) as port:
         sender = tracing.sender(f"http://127.0.0.1:{port}/v1/traces")
         began = time.monotonic()
-        sender.send(Span("work", run_place(str(n)), 1.0, 2.0) for n in range(QUEUE + 100))
+        sender.send(Span("work", run_place(str(n)), 1.0, 2.0) for n in range(MAX_WAITING_SPANS + 100))
         assert time.monotonic() - began < 1
         assert sender.flush() > 100
         assert time.monotonic() - began < 3.5

@@ -189,7 +189,7 @@ def test_a_run_of_several_days_that_succeeds_ends_what_failed_on_each(facility: 
 def test_more_runs_than_one_look_takes_are_seen_by_the_next_ones_and_none_is_lost_or_doubled(
     facility: Facility, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_ends, "BATCH", 10)
+    monkeypatch.setattr(run_ends, "ENDS_A_LOOK", 10)
     watcher = Watcher(facility.instance)
     for number in range(25):
         ended(facility.instance, well=False, tags={"dagster/partition": noon(number).date().isoformat()})

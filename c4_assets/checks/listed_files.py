@@ -6,7 +6,7 @@ from resources.image_store import ImageStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.odd_rows import newest_paths
 
-SAMPLE = 20
+INSPECTIONS_SAMPLED = 20
 """Inspections of which one image is looked for."""
 
 
@@ -16,7 +16,7 @@ def files_of_newest(database: ImagingDatabase, store: ImageStore) -> list[Findin
     Raises:
         Unavailable, ConfigurationError: the database cannot be asked.
     """
-    paths = newest_paths(database, SAMPLE)
+    paths = newest_paths(database, INSPECTIONS_SAMPLED)
     if not paths:
         return []
     try:

@@ -22,9 +22,12 @@ COMMANDS = {
     "prune": ("prune.prune", "Delete old runs from Dagster that nothing needs any more."),
     "subscribe": (
         "subscriptions.subscribe",
-        "Mail somebody about likely new crystals on plates, once an inspection.",
+        "Mail somebody about likely new crystals on plates or in projects, once an inspection.",
     ),
-    "subscriptions": ("subscriptions.subscriptions", "List who is told of new crystals on which plates."),
+    "subscriptions": (
+        "subscriptions.subscriptions",
+        "List who is told of new crystals on which plates or in which projects.",
+    ),
     "unsubscribe": ("subscriptions.unsubscribe", "End what somebody has subscribed to."),
     "ui": ("ui.ui", "Start Dagster's UI, sensors and schedules."),
     "doctor": ("doctor.doctor", "Say whether the set-up is well, and what to do where it is not."),

@@ -21,7 +21,7 @@ from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
 from resources.settings import Settings
 
-ALIVE = timedelta(minutes=2)
+DAEMON_ALIVE_WITHIN = timedelta(minutes=2)
 """A daemon that has given a sign of life within this time is taken for running: it gives one each 30 s."""
 
 
@@ -155,10 +155,11 @@ def _refuse_while_a_daemon_lives(settings: Settings) -> None:
 
     with dagster_instance(settings) as instance:
         silent = daemon_silent(instance, datetime.now(UTC))
-    if silent is not None and silent < ALIVE:
+    if silent is not None and silent < DAEMON_ALIVE_WITHIN:
         raise ConfigurationError(
             f"Dagster's daemon gave a sign of life {silent.total_seconds():.0f} s ago: stop the services "
-            f"(`systemctl stop 'c4-*'`) and try again in {ALIVE.total_seconds():.0f} s. Nothing has been changed."
+            f"(`systemctl stop 'c4-*'`) and try again in {DAEMON_ALIVE_WITHIN.total_seconds():.0f} s. Nothing has been "
+            "changed."
         )
 
 

@@ -149,7 +149,7 @@ def _checks_of(settings: Settings, patience: float) -> list[Check]:
     else:
         computes_here = settings.runs.executor != "slurm"
         models = ActiveModels(hasty, database)
-        checks += database_checks(database, lambda: ready(settings))
+        checks += database_checks(database, settings.freshness, lambda: ready(settings))
         checks += image_checks(hasty, database, store, models, computes_here=computes_here)
     if settings.slurm is not None:
         checks.append(_slurm_check(settings, opened))

@@ -9,19 +9,34 @@ import typer
 from c4_assets.command.console import console, errors
 from resources.archive.subscriptions import Subscriptions
 from resources.errors import ConfigurationError
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.crystals import knows_projects
 from resources.settings import Settings
+
+NO_PROJECTS = (
+    "The imaging database has no view plate_projects (plate_id, project), so C4 knows no projects: "
+    "docs/subscriptions.md says how to add it. Or subscribe to the pattern by which the project's plates are named: "
+    "--plates 'LYS-*'."
+)
 
 
 def subscribe(
     address: Annotated[str, typer.Argument(help="Who is to be told: an address of mail.")],
     plates: Annotated[
-        list[str], typer.Option(help="Which plates: a barcode, or a pattern such as 'ABC*'. It may be given again.")
-    ],
+        list[str] | None,
+        typer.Option(help="Which plates: a barcode, or a pattern such as 'ABC*'. It may be given again."),
+    ] = None,
+    projects: Annotated[
+        list[str] | None,
+        typer.Option(help="Plates of which projects: a name, or a pattern. It may be given again."),
+    ] = None,
 ) -> None:
-    """Mail somebody about likely new crystals on plates, once an inspection."""
+    """Mail somebody about likely new crystals on plates or in projects, once an inspection."""
     settings = Settings.from_environment()
-    made = Subscriptions(settings.data).add(address, plates, datetime.now(UTC))
-    console.print(f"{made.address} is told of new crystals on {', '.join(made.plates)}.", soft_wrap=True, markup=False)
+    if projects and not knows_projects(ImagingDatabase.of(settings)):
+        raise ConfigurationError(NO_PROJECTS)
+    made = Subscriptions(settings.data).add(address, plates or (), datetime.now(UTC), projects or ())
+    console.print(f"{made.address} is told of new crystals on {made.wanted}.", soft_wrap=True, markup=False)
     if settings.alerts.email is None:
         errors.print("No mail server is set up yet: see [alerts.email] of c4.toml.", style="yellow", soft_wrap=True)
 
@@ -29,11 +44,16 @@ def subscribe(
 def subscriptions(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
 ) -> None:
-    """List who is told of new crystals on which plates."""
+    """List who is told of new crystals on which plates or in which projects."""
     known = Subscriptions(Settings.from_environment().data).all()
     if as_json:
         rows = [
-            {"address": each.address, "plates": each.plates, "created": each.created.isoformat(timespec="seconds")}
+            {
+                "address": each.address,
+                "plates": each.plates,
+                "projects": each.projects,
+                "created": each.created.isoformat(timespec="seconds"),
+            }
             for each in known
         ]
         typer.echo(json.dumps(rows, indent=2))
@@ -44,9 +64,10 @@ def subscriptions(
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("address", "plates", "since")
+    table = Table("address", "plates", "projects", "since")
     for each in known:
-        table.add_row(escape(each.address), escape(", ".join(each.plates)), f"{each.created:%Y-%m-%d}")
+        plates, projects = escape(", ".join(each.plates)), escape(", ".join(each.projects))
+        table.add_row(escape(each.address), plates, projects, f"{each.created:%Y-%m-%d}")
     console.print(table)
 
 

@@ -23,7 +23,7 @@ from c4_assets.scoring.image_files import (
 )
 from resources.errors import ConfigurationError
 from resources.imaging_database.listed import is_time_of_imaging
-from resources.records import MOST
+from resources.records import LARGEST_NUMBER
 
 MAX_PLATE, MAX_WELL = 64, 8
 """Characters that the columns of the database hold."""
@@ -109,8 +109,8 @@ def _unusable(image: NamedImage) -> str | None:
         return "its plate or well has characters that cannot be printed"
     if len(image.plate) > MAX_PLATE or len(image.well) > MAX_WELL:
         return f"a plate has at most {MAX_PLATE} characters in the database, and a well {MAX_WELL}"
-    if image.drop_number > MOST:
-        return f"its drop number is larger than the database holds ({MOST})"
+    if image.drop_number > LARGEST_NUMBER:
+        return f"its drop number is larger than the database holds ({LARGEST_NUMBER})"
     if image.imaged_at and not is_time_of_imaging(image.imaged_at):
         return f"it is dated {image.imaged_at.date()}, which stands for no time of imaging; correct it, or leave it out"
     return None

@@ -11,7 +11,7 @@ from c4_assets.importing.names import NamedImage, imaging_told
 from c4_assets.importing.patterns import NamePattern
 from resources.imaging_database.register import RegisteredInspection
 
-SAMPLE = 5
+PICTURES_COMPARED = 5
 """Pictures of an imaging that are compared with those of an inspection to find out whether it is the same."""
 
 
@@ -89,7 +89,7 @@ class Registered:
     def _same_pictures(self, imaging: Imaging, one: RegisteredInspection) -> bool:
         known = paths_by_name(one)
         both = [(image, known[key]) for image in imaging.images if (key := name_key(image)) in known]
-        sample = both[:: max(1, len(both) // SAMPLE)]
+        sample = both[:: max(1, len(both) // PICTURES_COMPARED)]
         return sum(self.same(image.file, path) for image, path in sample) * 2 > len(sample)
 
     def _by_day(self, imaging: Imaging, imaged_at: datetime) -> RegisteredInspection | None:

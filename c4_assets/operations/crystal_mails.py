@@ -1,4 +1,4 @@
-"""Mails of new crystals to those who subscribed to the plate: which inspections are to be told, and what of them.
+"""Mails of new crystals to those who subscribed to the plate or its project: which inspections are told, and what.
 
 Nothing is kept of what was looked at: an inspection is told when all its images are decided, it has crystals, and the
 subscriber was not told of it. So neither the order of runs, nor a database that was away, nor a score that came late
@@ -21,6 +21,7 @@ from resources.imaging_database.crystals import (
     crystals_of_inspection,
     decided_inspections,
     imaged_plates,
+    imaged_projects,
 )
 from resources.settings.subscriptions import Subscriptions as Choices
 
@@ -85,14 +86,16 @@ def news(
     if not known:
         return []
     told = subscriptions.told()
+    since = now - timedelta(days=choices.days)
+    projects = imaged_projects(database, since, now) if any(each.projects for each in known) else {}
     wanted = {
         plate.inspection_id: (plate, wanting)
-        for plate in imaged_plates(database, now - timedelta(days=choices.days), now)
+        for plate in imaged_plates(database, since, now)
         if (
             wanting := [
                 each
                 for each in known
-                if each.wants(plate.plate)
+                if each.wants(plate.plate, projects.get(plate.inspection_id, ()))
                 and key_of(plate.inspection_id, plate.plate) not in told.get(each.address, {})
             ]
         )

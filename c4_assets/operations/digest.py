@@ -8,7 +8,7 @@ from c4_assets.operations.alerts.records import Change, Event, Message, Picture,
 from resources.imaging_database.crystals import Crystal
 from resources.imaging_database.day_numbers import DayNumbers
 
-SPAN = timedelta(days=1)
+DIGEST_SPAN = timedelta(days=1)
 
 MOST_PICTURES = 12
 
@@ -67,7 +67,7 @@ def digest(facts: DigestFacts, until: datetime, zone: tzinfo, ui_url: str | None
         zone: the time zone of its dates.
         ui_url: where Dagster's UI is, for links.
     """
-    there, since = until.astimezone(zone), (until - SPAN).astimezone(zone)
+    there, since = until.astimezone(zone), (until - DIGEST_SPAN).astimezone(zone)
     day = there.date().isoformat()
     numbers, reasons = facts.numbers, facts.numbers.reasons[:MOST_REASONS]
     return Message(

@@ -1,4 +1,4 @@
-"""Folders whose disk is filling: bytes, and inodes, of which a disk may run out first.
+"""Folders whose disk is filling: bytes, and inodes, of which a disk may run out first. And staging, which has a limit.
 
 What is little is said here, for the watch and for ``c4 doctor``; deploy/prometheus/rules.yaml says the same of bytes.
 """
@@ -6,6 +6,7 @@ What is little is said here, for the watch and for ``c4 doctor``; deploy/prometh
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from c4_assets.operations.alerts.records import Condition, Event, Severity, Subject
@@ -22,6 +23,10 @@ plates stages about 1 GB, and SQLite needs room for a copy of its file."""
 
 WARNING_INODES, ERROR_INODES = 0.1, 0.02
 """Shares of free inodes. Some file systems have none to count."""
+
+STAGING_STILL_FOR = timedelta(minutes=30)
+"""Time without any change in a full staging area from which on it is told. During a backfill it is full for days, by
+design, and an inspection leaves it every few minutes."""
 
 
 @dataclass(frozen=True)
@@ -99,3 +104,27 @@ def filling(rooms: Mapping[str, tuple[Path, Room]]) -> Iterable[Condition]:
             "The archive is kept for ever and needs a larger disk.",
             subjects=(Subject(str(folder)),),
         )
+
+
+def staging_full(folder: Path, size: int, limit: int, changed: datetime | None, now: datetime) -> Iterable[Condition]:
+    """What is to be told of staging: that it is full and stands still, so that runs with nothing staged wait.
+
+    Args:
+        size: bytes that are staged.
+        limit: bytes that may be.
+        changed: when an inspection came or left last; ``None`` if none ever did.
+    """
+    if changed is None or size < limit or now - changed < STAGING_STILL_FOR:
+        return
+    minutes = (now - changed) // timedelta(minutes=1)
+    yield Condition(
+        key=str(Event.STAGING_FULL),
+        event=Event.STAGING_FULL,
+        severity=Severity.WARNING,
+        summary=f"Staging is full, and nothing has left it for {minutes} minutes: {size / GB:.1f} GB are staged, and "
+        f"scratch_gigabytes allows {limit / GB:.1f}.",
+        advice="Runs that have nothing staged wait. See why classification stands still, or remove the folders of days "
+        "that nobody classifies any more.",
+        subjects=(Subject(str(folder)),),
+        since=changed,
+    )

@@ -4,16 +4,18 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
+from math import ceil
 
 WEEK = timedelta(weeks=1)
 
-WEEKS = 8
+WEEKS_COMPARED = 8
 """Weeks that are compared with. A holiday of a fortnight is among them without making silence usual."""
 
 LEAST_WEEKS = 4
 """Weeks of history from which there is a rhythm."""
 
-SHARE = 0.75
+BUSY_SHARE = 0.75
 """Share of those weeks that must have imaged in the same hours: two of eight may be holidays."""
 
 LEAST_INSPECTIONS = 3
@@ -62,10 +64,43 @@ def unusual_silence(imaged_at: Sequence[datetime], now: datetime) -> Silence | N
     first, last = newest + GRACE, now - GRACE
     counts = [
         bisect_right(known, last - WEEK * ago) - bisect_right(known, first - WEEK * ago)
-        for ago in range(1, WEEKS + 1)
+        for ago in range(1, WEEKS_COMPARED + 1)
         if first - WEEK * ago >= known[0]
     ]
     busy = sorted(count for count in counts if count >= LEAST_INSPECTIONS)
-    if len(counts) < LEAST_WEEKS or len(busy) < SHARE * len(counts):
+    if len(counts) < LEAST_WEEKS or len(busy) < BUSY_SHARE * len(counts):
         return None
     return Silence(newest, busy[len(busy) // 2], len(counts))
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """The longest time without an inspection that a week has.
+
+    Attributes:
+        usual: what three quarters of the weeks do not exceed.
+        longest: that of the week with the longest one.
+    """
+
+    usual: timedelta
+    longest: timedelta
+
+
+def longest_pauses(imaged_at: Sequence[datetime]) -> Pauses | None:
+    """How long this facility pauses at nights, weekends and holidays. None if it has less than four weeks of history.
+
+    A pause counts for the week in which it ends, of the eight weeks before the newest inspection.
+
+    Args:
+        imaged_at: times of inspections, in any order.
+    """
+    known = sorted(imaged_at)
+    if not known or known[-1] - known[0] < LEAST_WEEKS * WEEK:
+        return None
+    longest: dict[int, timedelta] = {}
+    for before, after in pairwise(known):
+        week = (known[-1] - after) // WEEK
+        if week < WEEKS_COMPARED:
+            longest[week] = max(longest.get(week, timedelta()), after - before)
+    by_length = sorted(longest.values())
+    return Pauses(by_length[ceil(BUSY_SHARE * len(by_length)) - 1], by_length[-1])

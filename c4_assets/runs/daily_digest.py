@@ -12,7 +12,7 @@ from c4_assets.deployment import SETTINGS
 from c4_assets.models.active import ActiveModels
 from c4_assets.operations.alerts.state import alerts_folder, outbox_of
 from c4_assets.operations.channels import operators_channels
-from c4_assets.operations.digest import CLASSIFYING, MOST_PICTURES, SPAN, Backlog, DigestFacts, Work, digest
+from c4_assets.operations.digest import CLASSIFYING, DIGEST_SPAN, MOST_PICTURES, Backlog, DigestFacts, Work, digest
 from c4_assets.runs.crystal_mails import pictures_of
 from c4_assets.runs.executors import EXECUTORS
 from c4_assets.runs.jobs import requested_run, schedule
@@ -105,11 +105,11 @@ def facts_of(
     model, attempts = models.peek()[0], settings.runs.max_attempts
     version = model.version.name
     window = until - timedelta(days=settings.runs.window_days)
-    likeliest = crystals_scored(database, version, until - SPAN, until, MOST_PICTURES)
+    likeliest = crystals_scored(database, version, until - DIGEST_SPAN, until, MOST_PICTURES)
     return DigestFacts(
-        day_numbers(database, version, attempts, until - SPAN, until),
+        day_numbers(database, version, attempts, until - DIGEST_SPAN, until),
         sum(pending_of_all(database, [version], attempts, window, until).values()),
-        work_of(instance, until - SPAN, until),
+        work_of(instance, until - DIGEST_SPAN, until),
         backlog_of(instance),
         list(zip(likeliest, pictures_of(models.archive(model), None)(likeliest), strict=True)),
     )

@@ -20,7 +20,7 @@ from c4_assets.runs.partitions import DAYS
 REQUEST_TAG = "c4/request"
 """Tag of the runs of one request. A repetition by Dagster inherits it."""
 
-KEYS = "c4/requested_days/"
+REQUEST_KEYS = "c4/requested_days/"
 
 PARTITION_TAG = "dagster/partition"
 
@@ -28,18 +28,20 @@ PARTITION_TAG = "dagster/partition"
 def ask_for(instance: dg.DagsterInstance, days: Collection[date]) -> str:
     """Asks for a run of each day, and returns the request's name."""
     request = uuid.uuid4().hex[:12]
-    instance.run_storage.set_cursor_values({KEYS + request: json.dumps(sorted(day.isoformat() for day in days))})
+    instance.run_storage.set_cursor_values(
+        {REQUEST_KEYS + request: json.dumps(sorted(day.isoformat() for day in days))}
+    )
     return request
 
 
 def withdraw(instance: dg.DagsterInstance, request: str) -> None:
     """Takes a request back. Runs that it has already are not touched."""
-    forget_values(instance, [KEYS + request])
+    forget_values(instance, [REQUEST_KEYS + request])
 
 
 def is_asked_for(instance: dg.DagsterInstance, request: str) -> bool:
     """Whether the daemon still has runs of a request to make."""
-    return KEYS + request in values_below(instance, KEYS)
+    return REQUEST_KEYS + request in values_below(instance, REQUEST_KEYS)
 
 
 def run_requests(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
@@ -48,8 +50,8 @@ def run_requests(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
     Each has a run key: two ticks over the same request make one run.
     """
     found: list[dg.RunRequest] = []
-    for key, text in values_below(instance, KEYS).items():
-        request = key.removeprefix(KEYS)
+    for key, text in values_below(instance, REQUEST_KEYS).items():
+        request = key.removeprefix(REQUEST_KEYS)
         there = set(newest_runs(instance, request))
         missing = [day for day in _days(text) if day not in there and DAYS.has_partition_key(day.isoformat())]
         if not missing:

@@ -28,7 +28,7 @@ FAILURES_BORNE = 3
 """Failed ticks in a row that are told, of what ticks often: one is over with the next. Of what ticks every ten minutes
 or less often, the first is told."""
 
-OFTEN = timedelta(minutes=10)
+OFTEN_INTERVAL = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Ticking:
     def is_failing(self) -> bool:
         """Whether it has failed so often that it is told."""
         failed = len(self.failed_in_a_row)
-        return failed >= FAILURES_BORNE or (failed > 0 and (not self.is_sensor or self.every >= OFTEN))
+        return failed >= FAILURES_BORNE or (failed > 0 and (not self.is_sensor or self.every >= OFTEN_INTERVAL))
 
 
 def all_states(instance: dg.DagsterInstance) -> list[InstigatorState]:

@@ -31,7 +31,7 @@ SHOWN_TAGS = {
     "dagster/backfill": "c4.backfill",
 }
 
-OVERLAP = timedelta(seconds=60)
+LOOK_OVERLAP = timedelta(seconds=60)
 """How far each look reaches back: Dagster may set a time before it writes it, and a tick may have been at work. What
 is sent twice has the same ids."""
 
@@ -39,8 +39,8 @@ RUNS_A_LOOK = 50
 
 TICKS_A_LOOK = 50
 
-BEGINNINGS = {Event.STEP_START, Event.STEP_RESTARTED}
-ENDS = {Event.STEP_SUCCESS, Event.STEP_FAILURE, Event.STEP_UP_FOR_RETRY}
+STEP_BEGINNINGS = {Event.STEP_START, Event.STEP_RESTARTED}
+STEP_ENDS = {Event.STEP_SUCCESS, Event.STEP_FAILURE, Event.STEP_UP_FOR_RETRY}
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def run_spans(instance: dg.DagsterInstance, record: dg.RunRecord) -> Iterator[Sp
     if run.status is not dg.DagsterRunStatus.SUCCESS:
         whole.error = run.status.value.lower()
     yield whole
-    yield from _steps(instance.all_logs(run.run_id, of_type=BEGINNINGS | ENDS), whole)
+    yield from _steps(instance.all_logs(run.run_id, of_type=STEP_BEGINNINGS | STEP_ENDS), whole)
 
 
 def _steps(events: Sequence[dg.EventLogEntry], run: Span) -> Iterator[Span]:
@@ -93,7 +93,7 @@ def _steps(events: Sequence[dg.EventLogEntry], run: Span) -> Iterator[Span]:
         event = entry.dagster_event
         if event is None or not (key := event.step_key):
             continue
-        if event.event_type in BEGINNINGS:
+        if event.event_type in STEP_BEGINNINGS:
             attempt = attempts.get(key, 0)
             attempts[key] = attempt + 1
             open_[key] = Span(f"step {key}", step_place(run_id, key, attempt), entry.timestamp, parent=run.place)
@@ -140,5 +140,7 @@ def tell(instance: dg.DagsterInstance, sender: tracing.Sender, since: datetime) 
         if is_of_c4(record.dagster_run):
             sender.send(run_spans(instance, record))
     return Told(
-        len(records), sender.flush(), records[-1].update_timestamp if len(records) == RUNS_A_LOOK else now - OVERLAP
+        len(records),
+        sender.flush(),
+        records[-1].update_timestamp if len(records) == RUNS_A_LOOK else now - LOOK_OVERLAP,
     )

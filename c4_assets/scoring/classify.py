@@ -31,7 +31,7 @@ ARCHIVED_THUMBNAIL_SIDE = 224
 
 THUMBNAILS_AN_INSPECTION = 12
 
-TICK = timedelta(microseconds=1)
+CLOCK_STEP = timedelta(microseconds=1)
 """By so much an attempt is newer than one whose clock was ahead."""
 
 
@@ -125,7 +125,9 @@ class _Known:
                 yield row
             elif row.sha256 is not None and row.sha256 == known.sha256:
                 if row.image != known.image:
-                    self.listed_anew.append(replace(known, image=row.image, at=max(row.fetched_at, known.at + TICK)))
+                    self.listed_anew.append(
+                        replace(known, image=row.image, at=max(row.fetched_at, known.at + CLOCK_STEP))
+                    )
             elif row.data is not None or row.image != known.image:
                 self._warn(row, known)
                 yield row

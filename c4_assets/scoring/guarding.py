@@ -11,7 +11,7 @@ from resources.archive.begun import Begun
 
 log = logging.getLogger("c4.classify")
 
-DEATHS = 2
+DEATHS_UNTIL_CARE = 2
 """Processes that die at something before it is treated with care: one may have been stopped by anybody."""
 
 
@@ -27,7 +27,7 @@ def guarded(
         What gives the engine, and whether the inspection's images may be decoded in this process.
     """
     inspection = str(inspection_id)
-    is_safe = begun.count(inspection) < DEATHS
+    is_safe = begun.count(inspection) < DEATHS_UNTIL_CARE
     with begun.noted(inspection):
         if is_safe:
             yield engine, True
@@ -68,7 +68,7 @@ class _Apart:
 
     def _one(self, data: bytes) -> Classification:
         image = f"{self._inspection}-{hashlib.sha256(data).hexdigest()[:16]}"
-        if self._begun.count(image) >= DEATHS:
+        if self._begun.count(image) >= DEATHS_UNTIL_CARE:
             self._begun.forget(image)
             self._ended_all += 1
             return Classification(

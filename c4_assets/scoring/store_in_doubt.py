@@ -11,7 +11,7 @@ from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.read_back import paths_of_other_days
 from resources.records import Problem
 
-SAMPLE = 5
+IMAGES_SAMPLED = 5
 """Images of other inspections that are asked for where not one of a day could be fetched."""
 
 
@@ -25,7 +25,7 @@ def require_some_file(day: date, failed: Sequence[StagedImage], database: Imagin
         Unavailable: the store refuses them all.
         ConfigurationError: not one is where the database says.
     """
-    paths = paths_of_other_days(database, day, SAMPLE)
+    paths = paths_of_other_days(database, day, IMAGES_SAMPLED)
     if any(fetched.data is not None for fetched in store.fetch(paths)) or len(failed) + len(paths) < 2:
         return
     problems = Counter(row.problem for row in failed)

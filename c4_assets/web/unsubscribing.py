@@ -78,8 +78,7 @@ class WithUnsubscribing:
         found = self._subscriptions.of_token(token)
         if found is None:
             return HTMLResponse(PAGE.format(body=UNKNOWN), 404)
-        named = html.escape(", ".join(found.plates))
-        plates = "any plate" if found.plates == ("*",) else f"plates {named}"
+        plates = "any plate" if "*" in found.plates else html.escape(found.wanted)
         return HTMLResponse(PAGE.format(body=ASKING.format(plates=plates)))
 
     def _ended(self, token: str) -> Response:

@@ -94,6 +94,17 @@ class Staging:
         """Bytes that are staged."""
         return sum(_size(file) for file in self._root.glob("*/*.arrow"))
 
+    def changed_at(self) -> datetime | None:
+        """When an inspection was staged or left last, by the clock of the folder's host. None if none ever did.
+
+        Raises:
+            OSError: the folder cannot be looked at.
+        """
+        if not self._root.exists():
+            return None
+        times = [folder.stat().st_mtime for folder in self._root.iterdir() if folder.is_dir()]
+        return datetime.fromtimestamp(max(times), UTC) if times else None
+
     def _file(self, day: date, inspection_id: int) -> Path:
         return self._root / day.isoformat() / f"{inspection_id}.arrow"
 

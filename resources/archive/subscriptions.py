@@ -1,4 +1,4 @@
-"""Who is told of new crystals on which plates, and what they have been told.
+"""Who is told of new crystals on which plates, or plates of which projects, and what they have been told.
 
 Two JSON files of this deployment, which its account alone may read: addresses are personal, and whoever knows a token
 can end a subscription. They are no tables of the imaging database, because that is often a LIMS's: a new table there
@@ -42,6 +42,7 @@ class Subscription:
 
     Attributes:
         plates: patterns of barcodes, with ``*``, ``?`` and ``[…]``; capitals count.
+        projects: patterns of projects' names, likewise.
         created: inspections that were scored before are not told.
         token: who knows it may end the subscription.
     """
@@ -50,10 +51,17 @@ class Subscription:
     plates: tuple[str, ...]
     created: datetime
     token: str
+    projects: tuple[str, ...] = ()
 
-    def wants(self, plate: str) -> bool:
-        """Whether one of the patterns fits a plate."""
-        return any(fnmatchcase(plate, pattern) for pattern in self.plates)
+    def wants(self, plate: str, projects: Collection[str]) -> bool:
+        """Whether one of the patterns fits a plate or one of its projects."""
+        return _fits(plate, self.plates) or any(_fits(project, self.projects) for project in projects)
+
+    @property
+    def wanted(self) -> str:
+        """What it is about, as people read it: ``plates ABC*, XYZ1 and projects lysozyme``."""
+        parts = [f"{what} {', '.join(names)}" for what, names in (("plates", self.plates), ("projects", self.projects))]
+        return " and ".join(part for part in parts if not part.endswith(" "))
 
 
 class Subscriptions:
@@ -74,7 +82,11 @@ class Subscriptions:
         try:
             known = [
                 Subscription(
-                    str(address), tuple(each["plates"]), datetime.fromisoformat(each["created"]), each["token"]
+                    str(address),
+                    tuple(each["plates"]),
+                    datetime.fromisoformat(each["created"]),
+                    each["token"],
+                    tuple(each.get("projects", ())),  # an earlier release wrote none
                 )
                 for address, each in found.items()
             ]
@@ -82,7 +94,7 @@ class Subscriptions:
             raise _damaged(self._people) from error
         return sorted(known, key=lambda each: each.address)
 
-    def add(self, address: str, plates: Sequence[str], now: datetime) -> Subscription:
+    def add(self, address: str, plates: Sequence[str], now: datetime, projects: Sequence[str] = ()) -> Subscription:
         """Adds patterns to what somebody has subscribed to. Doing it again changes nothing.
 
         Raises:
@@ -90,17 +102,22 @@ class Subscriptions:
         """
         if len(address) > LONGEST_ADDRESS or not ADDRESS.fullmatch(address):
             raise ConfigurationError(f"{address!r} is no address of mail like name@facility.org.")
-        wanted = [pattern.strip() for pattern in plates if pattern.strip()]
-        if not wanted:
-            raise ConfigurationError("Say which plates: --plates 'ABC*', or --plates '*' for all.")
+        of_plates, of_projects = (
+            [pattern.strip() for pattern in patterns if pattern.strip()] for patterns in (plates, projects)
+        )
+        if not of_plates and not of_projects:
+            raise ConfigurationError(
+                "Say which plates or projects: --plates 'ABC*', --projects lysozyme, or --plates '*' for all."
+            )
         with self._changing():
             known = {each.address.casefold(): each for each in self.all()}
             before = known.get(address.casefold())
             made = Subscription(
                 before.address if before else address,
-                tuple(dict.fromkeys((*(before.plates if before else ()), *wanted))),
+                tuple(dict.fromkeys((*(before.plates if before else ()), *of_plates))),
                 before.created if before else now,
                 before.token if before else secrets.token_urlsafe(24),
+                tuple(dict.fromkeys((*(before.projects if before else ()), *of_projects))),
             )
             self._write([*(each for each in known.values() if each != before), made])
         return made
@@ -147,7 +164,12 @@ class Subscriptions:
         _write(
             self._people,
             {
-                each.address: {"plates": list(each.plates), "created": each.created.isoformat(), "token": each.token}
+                each.address: {
+                    "plates": list(each.plates),
+                    "projects": list(each.projects),
+                    "created": each.created.isoformat(),
+                    "token": each.token,
+                }
                 for each in known
             },
         )
@@ -173,6 +195,10 @@ class Telling:
         """What is still to be remembered."""
         oldest = (self._now - TOLD_FOR).isoformat()
         return {address: {key: at for key, at in keys.items() if at >= oldest} for address, keys in self._told.items()}
+
+
+def _fits(name: str, patterns: Collection[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def key_of(inspection_id: int, plate: str) -> str:

@@ -28,8 +28,8 @@ from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.ddl import OWN_TABLES, add_column, statements_for
 from resources.imaging_database.faults import LACKING, NOT_ALLOWED, SILENT, Fault, fault_of
 from resources.imaging_database.grants import complete_grant, elsewhere
-from resources.imaging_database.human_scores import has_own_human_scores
 from resources.imaging_database.odd_rows import odd_rows_in, undated_in
+from resources.imaging_database.optional_views import OPTIONAL_VIEWS, has_relation
 from resources.imaging_database.schema import UtcDateTime
 from resources.records import CATEGORIES
 
@@ -92,7 +92,7 @@ def check(database: ImagingDatabase) -> list[Finding]:
     """
     findings: list[Finding] = []
     with database.reading("check") as connection:
-        optional = [schema.human_scores] if has_own_human_scores(connection) else []
+        optional = [view for view in OPTIONAL_VIEWS if has_relation(connection, view)]
         for table in (*schema.metadata.sorted_tables, *optional):
             found = list(_columns(connection, table))
             findings += found or [*_indexes(connection, table), *_grants(connection, table)]

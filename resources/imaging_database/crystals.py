@@ -18,11 +18,13 @@ from resources.imaging_database.listed import (
     whole_number,
     with_plates,
 )
+from resources.imaging_database.optional_views import has_relation
 from resources.imaging_database.pending import at_its_place, has_failed
 from resources.imaging_database.schema import (
     c4_image_failures,
     images,
     inspections,
+    plate_projects,
     plates,
     score_classes,
     scores,
@@ -80,6 +82,29 @@ def imaged_plates(database: ImagingDatabase, since: datetime, until: datetime) -
         rows = connection.execute(query).all()
     found = {row.id: ImagedPlate(whole_number(row.id), usable_text(row.barcode), row.imaged_at) for row in rows}
     return [each for each in found.values() if each.plate]
+
+
+def knows_projects(database: ImagingDatabase) -> bool:
+    """Whether the site has the view ``plate_projects``."""
+    with database.reading("subscriptions") as connection:
+        return has_relation(connection, plate_projects)
+
+
+def imaged_projects(database: ImagingDatabase, since: datetime, until: datetime) -> dict[int, frozenset[str]]:
+    """The projects of the plates that were imaged in a span, by number of the inspection; none without the view."""
+    query = (
+        select(inspections.c.id, plate_projects.c.project)
+        .join(plate_projects, plate_projects.c.plate_id == inspections.c.plate_id)
+        .where(is_dated(), inspections.c.imaged_at >= since, inspections.c.imaged_at < until)
+        .where(is_numbered(inspections.c.id))
+    )
+    found: dict[int, frozenset[str]] = {}
+    with database.reading("subscriptions") as connection:
+        if has_relation(connection, plate_projects):
+            for row in connection.execute(query):
+                number = whole_number(row.id)
+                found[number] = found.get(number, frozenset()) | {usable_text(row.project)}
+    return found
 
 
 def decided_inspections(

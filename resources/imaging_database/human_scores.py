@@ -3,12 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, FromClause, Select, String, and_, false, func, literal, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, FromClause, Select, String, and_, func, literal, select
 
 from resources.imaging_database.database import ImagingDatabase
-from resources.imaging_database.faults import LACKING, fault_of
 from resources.imaging_database.listed import IMAGE_COLUMNS, IS_NAMED, image_of, is_dated, usable_text, with_plates
+from resources.imaging_database.optional_views import has_relation
 from resources.imaging_database.pending import at_its_place
 from resources.imaging_database.schema import human_scores, images, inspections, score_classes, scores
 from resources.records import PROBABILITY_COLUMNS, ScorePair
@@ -21,23 +20,11 @@ def human_scores_in(connection: Connection) -> FromClause:
 
     Those of the table ``scores`` also have an ``image_path``.
     """
-    if has_own_human_scores(connection):
+    if has_relation(connection, human_scores):
         return human_scores
     columns = (*(scores.c[name] for name in HUMAN_SCORE_COLUMNS), scores.c.image_path)
     of_people = select(*columns).where(scores.c.scorer_version.is_(None))
     return of_people.subquery("human")
-
-
-def has_own_human_scores(connection: Connection) -> bool:
-    """Whether the site has a relation ``human_scores``, perhaps behind a synonym."""
-    try:
-        with connection.begin_nested():
-            connection.execute(select(human_scores.c.id).where(false()))
-    except DBAPIError as error:
-        if fault_of(error) is not LACKING:
-            raise
-        return False
-    return True
 
 
 def with_images_and_classes(query: Select[Any], human: FromClause, scorer_version: str) -> Select[Any]:

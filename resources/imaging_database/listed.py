@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Row, Select, and_, case, func, null, or_, select
 
 from resources.imaging_database.schema import images, inspections, plates
-from resources.records import MAX_TEXT_LENGTH, MOST, NO_NUMBER, Image
+from resources.records import LARGEST_NUMBER, MAX_TEXT_LENGTH, NO_NUMBER, Image
 
 FIRST_TIME = datetime(1970, 1, 2, tzinfo=UTC)
 """Earlier times are no times of imaging: they stand for none (year 1, 1899, 1900, the first second of 1970)."""
@@ -52,7 +52,7 @@ def is_numbered(key: ColumnElement[int]) -> ColumnElement[bool]:
     """That a key is there and a whole number of 64 bits: C4's own tables refer to it."""
     # PostgreSQL expects hardly any row to equal an expression, and plans badly; with <> it expects all of them.
     is_whole = case((key % 1 == 0, 1), else_=0) != 0
-    return and_(key.between(-MOST, MOST), is_whole)
+    return and_(key.between(-LARGEST_NUMBER, LARGEST_NUMBER), is_whole)
 
 
 IS_NAMED = and_(is_numbered(images.c.id), is_numbered(inspections.c.id))
@@ -89,7 +89,7 @@ def image_of(row: Row[Any]) -> Image:
 def whole_number(value: Any) -> int:
     """A number of a site's relation (in PostgreSQL and Oracle perhaps a decimal one), or :data:`NO_NUMBER`."""
     try:
-        if -MOST <= value <= MOST and value == int(value):
+        if -LARGEST_NUMBER <= value <= LARGEST_NUMBER and value == int(value):
             return int(value)
     except (TypeError, ValueError, ArithmeticError):
         pass  # NULL, a text, not a number

@@ -250,3 +250,14 @@ human_scores = Table(
 
 Where it is there, it tells all human scores, and those in ``scores`` are not looked at.
 """
+
+plate_projects = Table(
+    "plate_projects",
+    MetaData(),
+    Column("plate_id", _key, nullable=False),
+    Column("project", String(64), nullable=False),
+)
+"""A view that a site may add, where its LIMS knows to which projects (or people, or groups) a plate belongs.
+
+A plate may be of several, or of none. Only mails of new crystals ask for it.
+"""

@@ -10,6 +10,9 @@ from resources.imaging_database.schema import inspections, scores
 
 HOUR = timedelta(hours=1)
 
+MOST_TIMES = 50_000
+"""Times of imaging that are read at once, within a second: nine weeks of 790 inspections a day."""
+
 
 def scores_by_hour(database: ImagingDatabase, scorer_version: str, now: datetime, hours: int = 24) -> list[int]:
     """Counts the scores of each of the last ``hours`` hours before ``now``, oldest first.
@@ -27,16 +30,16 @@ def scores_by_hour(database: ImagingDatabase, scorer_version: str, now: datetime
         return list(connection.execute(query).one())
 
 
-def imaging_times(database: ImagingDatabase, now: datetime, span: timedelta, most: int) -> list[datetime]:
-    """Times of imaging of the inspections within a span that ends with the newest one before ``now``, the newest first.
-
-    Args:
-        most: how many at most: 50,000 are read within a second.
+def imaging_times(database: ImagingDatabase, now: datetime, span: timedelta) -> list[datetime]:
+    """Times of imaging of the inspections within a span that ends with the newest one before ``now``, the newest first,
+    :data:`MOST_TIMES` at most.
     """
     with database.reading("watch") as connection:
         last: datetime | None = connection.scalar(newest_time(now))
         if last is None:
             return []
         within = inspections.c.imaged_at > last - span, inspections.c.imaged_at <= last
-        query = select(inspections.c.imaged_at).where(*within).order_by(inspections.c.imaged_at.desc()).limit(most)
+        query = (
+            select(inspections.c.imaged_at).where(*within).order_by(inspections.c.imaged_at.desc()).limit(MOST_TIMES)
+        )
         return list(connection.scalars(query))

@@ -20,6 +20,7 @@ EventName = Literal[
     "sensor-failed",
     "daemon-silent",
     "disk-filling",
+    "staging-full",
     "asset-stale",
     "channel-away",
     "digest",

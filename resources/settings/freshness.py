@@ -17,7 +17,7 @@ class Freshness(Section):
         default=72,
         ge=1,
         description="Hours without a newer inspection after which that is a warning. The default bears a weekend "
-        "(Friday evening to Monday morning); set it to what is long for this facility.",
+        "(Friday evening to Monday morning); `c4 doctor` suggests what suits this facility.",
     )
     inspections_fail_hours: int = Field(
         default=168, ge=2, description="The same, after which it is a failure. The default bears a week of holidays."

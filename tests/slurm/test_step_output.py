@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 from dagster import DagsterEventType
 from dagster._core.events import ComputeLogsCaptureData
 
+from resources.executors.slurm.client import SlurmClient
 from resources.redaction import HIDDEN, register_secrets
 from testing.sshd import Sshd
 from tests.slurm import steps
@@ -45,7 +47,16 @@ def with_a_home_of_its_own(place: Workplace, folder: Path) -> None:
     place.add_to_environment(DAGSTER_HOME=str(folder))
 
 
-def test_output_on_a_shared_file_system_is_shown_without_secrets(place: Workplace) -> None:
+def test_output_on_a_shared_file_system_is_shown_without_secrets_and_not_fetched(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[object] = []
+
+    def read_ends(*what: object) -> list[bytes]:
+        fetched.append(what)
+        return [b"", b""]
+
+    monkeypatch.setattr(SlurmClient, "read_ends", read_ends)
     register_secrets([SECRET])
     run = Run(place, steps.one_step, place.run_config("alone", says=f"hello {SECRET}"))
     assert run.status() == "SUCCESS", run.messages()
@@ -53,6 +64,7 @@ def test_output_on_a_shared_file_system_is_shown_without_secrets(place: Workplac
     assert f"hello {HIDDEN}" in out
     assert f"hello {HIDDEN}" in err
     assert SECRET not in out + err
+    assert fetched == []
 
 
 def test_output_on_nodes_that_share_no_folder_with_the_ui_is_fetched_through_the_login_node(

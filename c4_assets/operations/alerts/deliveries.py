@@ -15,7 +15,7 @@ FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=10), timedelta(minutes=10)
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 """What a channel may ask for: one that asks for a year would never be heard of again."""
 
-RATE = timedelta(seconds=1)
+MESSAGE_INTERVAL = timedelta(seconds=1)
 """Between two messages on a channel: Slack takes one a second."""
 
 
@@ -25,10 +25,10 @@ FIRST_POSTPONED, LONGEST_POSTPONED = timedelta(minutes=5), timedelta(hours=4)
 POSTPONED_FOR = timedelta(days=5)
 """After so long it is given up, as mail servers do."""
 
-ASIDE = (3, 12)
+ASIDE_AFTER_FAILURES = (3, 12)
 """After three failures, and each twelve further ones, a channel is tried with the second message that waits for it."""
 
-STRIKES = 3
+STRIKES_A_MESSAGE = 3
 """How often a channel must take another message after it did not take this one, until this one is the reason."""
 
 
@@ -64,7 +64,7 @@ class Way:
     @property
     def is_tried_aside(self) -> bool:
         """Whether it is time to try it with another message: the first that waits may be the reason."""
-        first, further = ASIDE
+        first, further = ASIDE_AFTER_FAILURES
         return self.failures % further == first
 
     def sent(self, now: datetime) -> "Way":
@@ -160,7 +160,7 @@ class Deliveries:
         """After a channel took another message than this one. It is refused when that has happened often."""
         strikes = self.strikes.get(message, 0) + 1
         after = replace(self, strikes={**self.strikes, message: strikes})
-        return after.with_refused({message: (channel,)}) if strikes >= STRIKES else after
+        return after.with_refused({message: (channel,)}) if strikes >= STRIKES_A_MESSAGE else after
 
     def only(self, messages: Collection[str], names: Collection[str]) -> "Deliveries":
         """Without messages that have left and channels that are not set up any more."""

@@ -5,10 +5,10 @@ from datetime import datetime
 
 from c4_assets.operations.alerts.records import Change, Condition, Severity, Subject
 
-NAMED = 5
+SUBJECTS_NAMED = 5
 """Subjects that are kept with their addresses, and named in messages."""
 
-REMEMBERED = 2_000
+SUBJECTS_REMEMBERED = 2_000
 """Names of subjects that an incident remembers, so that none is counted twice."""
 
 
@@ -69,7 +69,7 @@ class Incident:
             condition=replace(condition, subjects=()),
             last=now,
             count=max(self.count, len(condition.subjects)),
-            subjects=condition.subjects[:NAMED],
+            subjects=condition.subjects[:SUBJECTS_NAMED],
             subject_count=len(condition.subjects),
             ended=None,
         )
@@ -85,9 +85,9 @@ class Incident:
             condition=replace(condition, subjects=(), severity=worst, because_of=cause),
             last=now,
             count=self.count + condition.count,
-            subjects=tuple(named.values())[:NAMED],
+            subjects=tuple(named.values())[:SUBJECTS_NAMED],
             subject_count=self.subject_count + len(names) - len(self.names),
-            names=names[:REMEMBERED],
+            names=names[:SUBJECTS_REMEMBERED],
             ended=None,
         )
 

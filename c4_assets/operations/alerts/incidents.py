@@ -20,11 +20,12 @@ INHIBITS: Mapping[Event, frozenset[Event]] = {
             Event.IMAGES_GIVEN_UP,
             Event.NOTHING_IMAGED,
             Event.SENSOR_FAILED,
+            Event.STAGING_FULL,
             Event.ASSET_STALE,
         }
     ),
     Event.STORE_AWAY: frozenset({Event.RUN_FAILED, Event.ASSET_STALE}),
-    Event.SLURM_AWAY: frozenset({Event.RUN_FAILED, Event.ASSET_STALE}),
+    Event.SLURM_AWAY: frozenset({Event.RUN_FAILED, Event.STAGING_FULL, Event.ASSET_STALE}),
     Event.DAEMON_SILENT: frozenset({Event.ASSET_STALE}),
 }
 """What follows from what: while the cause holds, nothing is told of its consequences."""
@@ -32,7 +33,7 @@ INHIBITS: Mapping[Event, frozenset[Event]] = {
 AWAY = frozenset({Event.DATABASE_AWAY, Event.STORE_AWAY, Event.SLURM_AWAY, Event.CHANNEL_AWAY})
 """What is told when it is away for longer than the site's rules say."""
 
-SETTLING = timedelta(hours=1)
+LONGEST_SETTLING = timedelta(hours=1)
 """Longest time after a cause's end during which its consequences stay silent: by then the hourly run has been."""
 
 LONGEST_SPACING = timedelta(days=7)
@@ -43,7 +44,7 @@ CLOSED_AFTER = {Event.IMAGES_GIVEN_UP: timedelta(days=1)}
 
 CLOSED_AFTER_ELSE = timedelta(days=7)
 
-BURST = 10
+BURST_FACTOR = 10
 """An incident that has grown by this factor is told without waiting for longer than the group interval."""
 
 
@@ -159,7 +160,7 @@ def _silent_events(incidents: Iterable[Incident], ended: Mapping[Event, Ended], 
 def _settling(incident: Incident, at: datetime, rules: Rules) -> Ended:
     """A short outage must not silence for long: one that comes and goes would silence for ever."""
     lasted = at - incident.opened
-    return Ended(at, at + min(SETTLING, max(rules.group_wait, lasted)))
+    return Ended(at, at + min(LONGEST_SETTLING, max(rules.group_wait, lasted)))
 
 
 def _change(
@@ -194,7 +195,7 @@ def _further(incident: Incident, told: datetime, rules: Rules, now: datetime) ->
         return Change.REPEATED if due else None
     if incident.count == incident.told_count:
         return None
-    burst = incident.count >= BURST * incident.told_count
+    burst = incident.count >= BURST_FACTOR * incident.told_count
     spacing = rules.group_interval if burst else _spacing(rules.group_interval, incident.spaced)
     return Change.GREW if now >= told + spacing else None
 

@@ -10,7 +10,7 @@ from c4_assets.operations.alerts.wording import clock
 MOST_AT_ONCE = 10
 """Messages that a channel gets one by one after it was away; the older ones become one."""
 
-LISTED = 25
+MESSAGES_LISTED = 25
 """Messages that a list names. A channel may cut it further."""
 
 
@@ -40,7 +40,7 @@ def as_a_list(messages: Sequence[Message], rules: Rules) -> Message:
         return messages[0]
     worst = max(messages, key=lambda message: message.severity.rank)
     events = {message.event for message in messages}
-    named = [f"{clock(message.at, rules.zone)}: {message.title}" for message in messages[-LISTED:]]
+    named = [f"{clock(message.at, rules.zone)}: {message.title}" for message in messages[-MESSAGES_LISTED:]]
     left = len(messages) - len(named)
     name = f"list.{messages[-1].id}"
     return Message(

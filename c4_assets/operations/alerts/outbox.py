@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from c4_assets.operations.alerts.channel import Channel
-from c4_assets.operations.alerts.deliveries import RATE, Deliveries, Way, load_deliveries
+from c4_assets.operations.alerts.deliveries import MESSAGE_INTERVAL, Deliveries, Way, load_deliveries
 from c4_assets.operations.alerts.plan import Plan, Send
 from c4_assets.operations.alerts.records import (
     ChannelAway,
@@ -31,7 +31,7 @@ from resources.file_lock import locked
 
 log = logging.getLogger("c4.alerts")
 
-REMEMBERED = timedelta(days=366)
+SENT_REMEMBERED_FOR = timedelta(days=366)
 """How long the outbox knows that a message was sent."""
 
 WITHOUT_A_WAY = timedelta(days=7)
@@ -198,7 +198,7 @@ class Outbox:
         for folder in (self.folder, self._waiting):
             remove_abandoned(folder)
         for mark in self._sent.glob("*"):
-            if mark.stat().st_mtime < (now - REMEMBERED).timestamp():
+            if mark.stat().st_mtime < (now - SENT_REMEMBERED_FOR).timestamp():
                 mark.unlink(missing_ok=True)
 
 
@@ -253,7 +253,7 @@ class _Round:
         """Waits until a channel may take another message. It says whether that is within the round."""
         last = self.deliveries.way(channel).last_sent
         now = self._now()
-        wait = last + RATE - now if last is not None and last <= now else timedelta()
+        wait = last + MESSAGE_INTERVAL - now if last is not None and last <= now else timedelta()
         if now + wait >= self.end:
             return False
         if wait > timedelta():

@@ -34,6 +34,7 @@ class Event(StrEnum):
     SENSOR_FAILED = "sensor-failed"
     DAEMON_SILENT = "daemon-silent"
     DISK_FILLING = "disk-filling"
+    STAGING_FULL = "staging-full"
     ASSET_STALE = "asset-stale"
     CHANNEL_AWAY = "channel-away"
     DIGEST = "digest"

@@ -9,14 +9,14 @@ from c4_assets.operations.alerts.rules import Rules
 
 TITLE_CHARACTERS = 100
 
-COUNTED = {
+COUNTED_NOUNS = {
     Event.RUN_FAILED: ("run failed", "runs failed"),
     Event.CHECK_FAILED: ("check failed", "checks failed"),
     Event.IMAGES_GIVEN_UP: ("image was given up", "images were given up"),
 }
 """What is counted of what has happened, one and several."""
 
-WAIT = frozenset({Event.DATABASE_AWAY, Event.STORE_AWAY, Event.SLURM_AWAY})
+WAITED_FOR = frozenset({Event.DATABASE_AWAY, Event.STORE_AWAY, Event.SLURM_AWAY})
 """Conditions whose subjects are runs that wait for their end."""
 
 WELL_AGAIN = {
@@ -29,11 +29,12 @@ WELL_AGAIN = {
     Event.SENSOR_FAILED: "Ticks succeed again",
     Event.DAEMON_SILENT: "Dagster's daemon is heard again",
     Event.DISK_FILLING: "There is room again",
+    Event.STAGING_FULL: "Staging takes images again",
     Event.ASSET_STALE: "Fresh again",
     Event.CHANNEL_AWAY: "Messages pass again",
 }
 
-ENDED = {Event.RUN_FAILED: "The run has ended"}
+CONDITION_ENDED = {Event.RUN_FAILED: "The run has ended"}
 """What is said instead of that where the incident is of a condition that held: a run that was slow."""
 
 
@@ -89,14 +90,14 @@ def _recovered(incident: Incident, zone: tzinfo, now: datetime) -> tuple[str, tu
     condition, ended = incident.condition, incident.ended or now
     what = condition.key.partition(":")[2]
     well = WELL_AGAIN.get(condition.event, "Well again")
-    well = ENDED.get(condition.event, well) if incident.holds else well
+    well = CONDITION_ENDED.get(condition.event, well) if incident.holds else well
     title = well + (f": {what}" if what else "")
     when = f"from {clock(incident.opened, zone)} to {clock(ended, zone)}"
     lasted = f"Recovered after {duration(ended - incident.opened)}, {when}."
     if not incident.holds:
         return title, (lasted, f"{_counted(incident)}.", f"The last: {condition.summary}")
     waited = _counted_as(incident.count, "run", "runs") + " waited."  # the most at once
-    return title, (lasted, *((waited,) if incident.count and condition.event in WAIT else ()))
+    return title, (lasted, *((waited,) if incident.count and condition.event in WAITED_FOR else ()))
 
 
 _WORDS: dict[Change, Callable[[Incident, tzinfo, datetime], tuple[str, tuple[str, ...]]]] = {
@@ -108,7 +109,7 @@ _WORDS: dict[Change, Callable[[Incident, tzinfo, datetime], tuple[str, tuple[str
 
 
 def _counted(incident: Incident) -> str:
-    return _counted_as(incident.count, *COUNTED.get(incident.condition.event, ("time", "times")))
+    return _counted_as(incident.count, *COUNTED_NOUNS.get(incident.condition.event, ("time", "times")))
 
 
 def _counted_as(count: int, one: str, several: str) -> str:
@@ -116,7 +117,7 @@ def _counted_as(count: int, one: str, several: str) -> str:
 
 
 def _waiting(incident: Incident) -> tuple[str, ...]:
-    if not incident.subject_count or incident.condition.event not in WAIT:
+    if not incident.subject_count or incident.condition.event not in WAITED_FOR:
         return ()
     return (_counted_as(incident.subject_count, "run waits for it.", "runs wait for it."),)
 

@@ -21,15 +21,15 @@ from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.schema import scores
 from resources.records import PROBABILITY_COLUMNS
 
-NEARLY = 1e-6
+PROBABILITY_TOLERANCE = 1e-6
 """How far a probability of the database may be from the archive's: a float32 as a decimal number and back."""
 
-NAMED = 5
+DIFFERENCES_NAMED = 5
 ROWS_AT_ONCE = 10_000
 
 _COLUMNS = ("image_id", "path", "sha256", *PROBABILITY_COLUMNS, "error")
 
-_NUMBERS = " and ".join(f"abs(kept.{name} - written.{name}) <= {NEARLY}" for name in PROBABILITY_COLUMNS)
+_NUMBERS = " and ".join(f"abs(kept.{name} - written.{name}) <= {PROBABILITY_TOLERANCE}" for name in PROBABILITY_COLUMNS)
 
 _SAME_FILE = (
     "kept.model = written.model and kept.image_id = written.image_id"
@@ -58,7 +58,7 @@ class FoundAgain:
         written: machine scores of the database.
         kept: scores of the archive, an image and model each.
         found: scores of the database that the archive has, of the same file and with the same numbers.
-        lost: sentences on those that it has not, at most :data:`NAMED`, and how many there are.
+        lost: sentences on those that it has not, at most :data:`DIFFERENCES_NAMED`, and how many there are.
         waiting: scores of the archive that no scorer version has written: of images that are pending (the archive is
             written before the database), withheld, or no longer listed.
         doubled: images that have two scores of one scorer version.
@@ -126,7 +126,8 @@ def _compared(connection: sqlite3.Connection, unreadable: tuple[str, ...]) -> Fo
     without = f"written where not exists (select 1 from kept where {_SAME_FILE} and {_NUMBERS})"
     lost_count, rows = count(without), count("written")
     named = connection.execute(
-        f"select scorer, image_id, path, exists (select 1 from kept where {_SAME_FILE}) from {without} limit {NAMED}"
+        f"select scorer, image_id, path, exists (select 1 from kept where {_SAME_FILE}) from {without} "
+        f"limit {DIFFERENCES_NAMED}"
     )
     return FoundAgain(
         written=rows,

@@ -28,7 +28,7 @@ UNFINISHED = ".unfinished"
 
 NAME = "%Y-%m-%dT%H%M%S.%fZ"
 LOCK = ".c4-backup.lock"
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Snapshot:
             if not (target.is_file() and _stamp(target) == stamp):  # an interrupted backup may have had it
                 with writing(target) as temporary, temporary.open("wb") as copy:
                     os.fchmod(copy.fileno(), found.st_mode & 0o777)
-                    shutil.copyfileobj(opened, copy, CHUNK)
+                    shutil.copyfileobj(opened, copy, CHUNK_BYTES)
                     copy.flush()
                     os.utime(temporary, ns=(found.st_atime_ns, found.st_mtime_ns))
         self._enter(name, target)
@@ -270,7 +270,7 @@ def sha256_of(file: Path) -> str:
     """The digest of a file's content."""
     digest = hashlib.sha256()
     with file.open("rb") as opened:
-        while chunk := opened.read(CHUNK):
+        while chunk := opened.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
 

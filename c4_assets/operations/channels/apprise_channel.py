@@ -15,7 +15,7 @@ from c4_assets.operations.channels.words import DEFAULT_PLACE, Place, as_text, c
 _EMPTY = "\u200b"
 """A character without width: put into what services take for mentions, links and markup, it makes them plain text."""
 
-CHARACTERS = 3500
+BODY_CHARACTERS = 3500
 """Characters of a body: Telegram takes 4,096, Mattermost 4,000; services that take fewer cut or split by themselves."""
 
 
@@ -86,7 +86,7 @@ def text_for_services(message: Message, place: Place) -> str:
 
     Where it is too long, what happened is cut; what to do and the links stay.
     """
-    room = max(CHARACTERS - len(as_text(replace(message, lines=()), place, title=False)), 200)
+    room = max(BODY_CHARACTERS - len(as_text(replace(message, lines=()), place, title=False)), 200)
     account = "\n".join(message.lines)
     text = as_text(replace(message, lines=(cut(account, room),)), place, title=False)
     own = [each.url for each in message.subjects if each.url] + [place.page(message.page)]

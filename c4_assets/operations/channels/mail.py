@@ -14,10 +14,10 @@ from urllib.parse import quote
 from c4_assets.operations.alerts.records import Change, Message, Picture, Severity
 from c4_assets.operations.channels.words import Place, as_text, cut, look_of, more, state_of
 
-SUBJECT = 150
+SUBJECT_CHARACTERS = 150
 """Characters of a subject: 998 are the most, and programs show fewer than a hundred."""
 
-LINE = 20_000
+TEXT_CHARACTERS = 20_000
 """Characters of one text in a mail."""
 
 
@@ -96,7 +96,7 @@ def subject(message: Message) -> str:
     """What stands in the list of mails: how bad it is, where it is not mere news, and the title."""
     look = look_of(message)
     told = message.change is Change.TOLD and message.severity is Severity.PROGRESS
-    return cut(f"C4: {message.title}" if told else f"C4 {look.word.lower()}: {message.title}", SUBJECT)
+    return cut(f"C4: {message.title}" if told else f"C4 {look.word.lower()}: {message.title}", SUBJECT_CHARACTERS)
 
 
 def _fill(mail: EmailMessage, message: Message, place: Place, domain: str) -> None:
@@ -135,7 +135,7 @@ def as_html(message: Message, place: Place, pictures: Sequence[_Shown] = ()) -> 
     )
     return environment.get_template("mail.html").render(
         message=message,
-        lines=[cut(line, LINE) for line in message.lines],
+        lines=[cut(line, TEXT_CHARACTERS) for line in message.lines],
         look=look_of(message),
         state=state_of(message, place),
         more=more(message),

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from slack_sdk.models.basic_objects import JsonObject
     from slack_sdk.models.blocks import Block
 
-SECTION = 2900
+SECTION_CHARACTERS = 2900
 """Characters of a section's text: 3,000, less what joins and marks lines."""
 
-BLOCKS = 50
+BLOCKS_A_MESSAGE = 50
 ALL_CHARACTERS = 12_000
-FIELDS = 10
+FIELDS_A_SECTION = 10
 """Fields of a section."""
 
-SUBJECTS = 5
+SUBJECTS_NAMED = 5
 """Subjects that are named, as many as a message has (:class:`Message`)."""
 
 _CUT = "… _({} characters more)_"
@@ -94,13 +94,20 @@ def _body(message: Message, place: Place, pictures: bool) -> tuple[list["Block"]
     """What stands before the account of what happened, that account, and what stands below it."""
     from slack_sdk.models.blocks import SectionBlock
 
-    lines = [SectionBlock(text=_text(text)) for text in _sections(escaped(line, SECTION) for line in message.lines)]
+    lines = [
+        SectionBlock(text=_text(text))
+        for text in _sections(escaped(line, SECTION_CHARACTERS) for line in message.lines)
+    ]
     facts = [_text(f"*{escaped(name, 200)}*\n{escaped(value, 500)}") for name, value in message.facts.items()]
-    fields = [SectionBlock(fields=facts[start : start + FIELDS]) for start in range(0, len(facts), FIELDS)]
+    fields = [
+        SectionBlock(fields=facts[start : start + FIELDS_A_SECTION]) for start in range(0, len(facts), FIELDS_A_SECTION)
+    ]
     below: list[Block] = []
     if message.advice:
-        below.append(SectionBlock(text=_text(f"*What to do:* {escaped(message.advice, SECTION - 20)}")))
-    named = [f"• {_linked(each)}" for each in message.subjects[:SUBJECTS]] + [f"• {each}" for each in more(message)]
+        below.append(SectionBlock(text=_text(f"*What to do:* {escaped(message.advice, SECTION_CHARACTERS - 20)}")))
+    named = [f"• {_linked(each)}" for each in message.subjects[:SUBJECTS_NAMED]] + [
+        f"• {each}" for each in more(message)
+    ]
     below += [SectionBlock(text=_text(text)) for text in _sections(named)]
     if message.pictures:
         where = "follow in the thread" if pictures else "are not shown here: a webhook cannot send them"
@@ -117,7 +124,7 @@ def _within_limits(
 ) -> tuple[list["Block"], int]:
     """The blocks that Slack takes, and how many were left out. What to do is not cut off by a long account."""
     room -= sum(_size(as_dict(block)) for block in (*head, *below))
-    most = BLOCKS - 2 - len(head) - len(below)  # the title and the note of what is left out are two
+    most = BLOCKS_A_MESSAGE - 2 - len(head) - len(below)  # the title and the note of what is left out are two
     kept: list[Block] = []
     for block in account[:most]:
         room -= _size(as_dict(block))
@@ -141,7 +148,7 @@ def _sections(lines: Iterable[str]) -> list[str]:
     """Lines put together to as few texts as Slack allows."""
     texts: list[str] = []
     for line in lines:
-        if texts and _length([texts[-1], line]) < SECTION:
+        if texts and _length([texts[-1], line]) < SECTION_CHARACTERS:
             texts[-1] += f"\n{line}"
         else:
             texts.append(line)

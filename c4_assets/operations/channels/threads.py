@@ -13,7 +13,7 @@ from resources.file_lock import locked
 
 log = logging.getLogger("c4.alerts")
 
-KEPT = timedelta(days=90)
+THREAD_KEPT_FOR = timedelta(days=90)
 """How long a thread is remembered after its first message. An incident that lasts longer begins a new one."""
 
 LOCK_S = 5
@@ -32,7 +32,7 @@ class Threads:
     def remember(self, key: str, ts: str, at: datetime) -> None:
         """Keeps the time-stamp of the message that began a thread, and forgets old ones."""
         moment = at if at.tzinfo else at.replace(tzinfo=UTC)
-        oldest = (moment - KEPT).astimezone(UTC).isoformat()
+        oldest = (moment - THREAD_KEPT_FOR).astimezone(UTC).isoformat()
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with locked(self.file.with_suffix(".lock"), LOCK_S):

@@ -2,28 +2,36 @@
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from math import ceil
 
 from sqlalchemy import DateTime, Text, func, literal_column, select, text
 
 from c4_assets.operations.doctor.clocks import skew
 from c4_assets.operations.doctor.examine import Check
+from c4_assets.operations.rhythm import WEEK, WEEKS_COMPARED, longest_pauses
 from resources.errors import C4Error
 from resources.findings import Finding, Verdict
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.contract import check
+from resources.imaging_database.throughput import imaging_times
+from resources.settings.freshness import Freshness
 
 SECTION = "Imaging database"
 
-ANSWERS, MIGRATIONS = "database.answers", "database.migrations"
+ANSWERS, MIGRATIONS, RHYTHM = "database.answers", "database.migrations", "database.rhythm"
+
+ROOM_FOR_PAUSES = 1.25
+"""How much longer than a pause that is usual the windows of freshness are proposed."""
 
 UPGRADE = "`c4 db upgrade`"
 
 
-def database_checks(database: ImagingDatabase, upgrade: Callable[[], object]) -> list[Check]:
+def database_checks(database: ImagingDatabase, freshness: Freshness, upgrade: Callable[[], object]) -> list[Check]:
     """The checks of this section.
 
     Args:
+        freshness: what is compared with the rhythm in which the facility images.
         upgrade: brings C4's own tables up to date. Only the embedded database is upgraded by the doctor: any other
             belongs to somebody who makes a backup first.
     """
@@ -52,6 +60,13 @@ def database_checks(database: ImagingDatabase, upgrade: Callable[[], object]) ->
             mend=mend if embedded else None,
         ),
         Check("contract", SECTION, "the contract", lambda: contract(database), after=(MIGRATIONS,)),
+        Check(
+            RHYTHM,
+            SECTION,
+            "the rhythm of imaging",
+            lambda: [imaging_rhythm(database, freshness, datetime.now(UTC))],
+            after=("contract",),
+        ),
         Check("database.clock", SECTION, "the database's clock", lambda: [_clock(database)], after=(ANSWERS,)),
     ]
 
@@ -88,6 +103,24 @@ def contract(database: ImagingDatabase) -> list[Finding]:
     if any(finding.verdict is Verdict.FAILED for finding in found):
         return found
     return [Finding("contract", f"{database.address} keeps the contract"), *found]
+
+
+def imaging_rhythm(database: ImagingDatabase, freshness: Freshness, now: datetime) -> Finding:
+    """Whether the asset ``inspections`` would be late in ordinary weeks, and which hours the rhythm suggests."""
+    pauses = longest_pauses(imaging_times(database, now, (WEEKS_COMPARED + 1) * WEEK))
+    if pauses is None:
+        return Finding(RHYTHM, "there are less than four weeks of imaging, from which no rhythm can be told")
+    hour = timedelta(hours=1)
+    warn = ceil(ROOM_FOR_PAUSES * (pauses.usual / hour))
+    fail = max(2 * warn, ceil(ROOM_FOR_PAUSES * (pauses.longest / hour)))
+    what = (
+        f"nothing is imaged for up to {pauses.usual / hour:.0f} h in most weeks, {pauses.longest / hour:.0f} h at "
+        f"most; inspections are late after {freshness.inspections_warn_hours} and {freshness.inspections_fail_hours} h"
+    )
+    if freshness.inspections_warn_hours * hour >= pauses.usual:
+        return Finding(RHYTHM, f"{what}, where this rhythm suggests {warn} and {fail} h")
+    fix = f"freshness.inspections_warn_hours = {warn} and freshness.inspections_fail_hours = {fail} suit this rhythm."
+    return Finding(RHYTHM, what, Verdict.WARNED, fix)
 
 
 _NOW = {

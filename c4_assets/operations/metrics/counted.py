@@ -15,7 +15,7 @@ from c4_assets.operations.metrics.catalogue import BOUNDS_S, Counts
 from resources.atomic_write import atomic_write
 from resources.file_lock import locked
 
-FILE = "metrics.json"
+TOTALS_FILE = "metrics.json"
 
 LOCK_S = 10.0
 """Longest wait for another exporter that writes the file: it holds the lock while it reads the events of a few runs."""
@@ -115,7 +115,7 @@ class Kept:
     """Where it is kept: a file in the home, or memory where the exporter may not write there."""
 
     def __init__(self, home: Path) -> None:
-        self._file = home / FILE
+        self._file = home / TOTALS_FILE
         self._memory = Counted()
         self._writes = True
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-FILE = Path(__file__).parents[3] / "deploy" / "grafana" / "c4.json"
+DASHBOARD_FILE = Path(__file__).parents[3] / "deploy" / "grafana" / "c4.json"
 
-WIDTH = 24
+GRID_COLUMNS = 24
 """Columns of Grafana's grid."""
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -222,11 +222,11 @@ def _placed() -> Iterator[dict[str, Any]]:
             "title": title,
             "collapsed": False,
             "panels": [],
-            "gridPos": {"h": 1, "w": WIDTH, "x": 0, "y": y},
+            "gridPos": {"h": 1, "w": GRID_COLUMNS, "x": 0, "y": y},
         }
         number, x, y, line = number + 1, 0, y + 1, 0
         for panel in panels:
-            if x + panel.width > WIDTH:
+            if x + panel.width > GRID_COLUMNS:
                 x, y, line = 0, y + line, 0
             yield _as_json(panel, number, x, y)
             number, x, line = number + 1, x + panel.width, max(line, panel.height)
@@ -275,4 +275,4 @@ def as_text() -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(as_text())
+    DASHBOARD_FILE.write_text(as_text())

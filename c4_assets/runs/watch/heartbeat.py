@@ -15,7 +15,7 @@ from c4_assets.operations.channels.sending import reason_of, within
 
 log = logging.getLogger("c4.watch")
 
-EVERY = timedelta(minutes=5)
+PING_EVERY = timedelta(minutes=5)
 
 TIMEOUT_S = 5
 """Longest time for a ping in all, in seconds: a tick of the watch may take 60."""
@@ -50,4 +50,4 @@ def _ask(address: str, well: bool) -> None:
 
 def is_due(last: str | None, was_well: bool, well: bool, now: datetime) -> bool:
     """Whether it is time: every five minutes, and at once when what is to be said has changed."""
-    return last is None or was_well != well or now - datetime.fromisoformat(last) >= EVERY
+    return last is None or was_well != well or now - datetime.fromisoformat(last) >= PING_EVERY

@@ -5,17 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 from c4_assets.operations.alerts.conditions import NOTHING_IMAGED_KEY, nothing_imaged
 from c4_assets.operations.alerts.records import Observation
-from c4_assets.operations.rhythm import LEAST_SILENCE, WEEK, WEEKS, unusual_silence
+from c4_assets.operations.rhythm import LEAST_SILENCE, WEEK, WEEKS_COMPARED, unusual_silence
 from c4_assets.runs.watch.bounded import answers_within
 from c4_assets.runs.watch.probes import PROBE_S, probed_database
 from resources.errors import ConfigurationError, Unavailable
 from resources.imaging_database.throughput import imaging_times
 from resources.settings import Settings
 
-EVERY = timedelta(minutes=10)
-
-MOST_TIMES = 50_000
-"""Inspections that are read: nine weeks of 790 a day."""
+IMAGING_READ_EVERY = timedelta(minutes=10)
 
 
 def look_at_imaging(settings: Settings, cursor: str, now: datetime) -> tuple[Observation, str]:
@@ -32,7 +29,7 @@ def look_at_imaging(settings: Settings, cursor: str, now: datetime) -> tuple[Obs
     Raises:
         Exception: what else reading raises.
     """
-    if cursor and now - datetime.fromisoformat(json.loads(cursor)["looked"]) < EVERY:
+    if cursor and now - datetime.fromisoformat(json.loads(cursor)["looked"]) < IMAGING_READ_EVERY:
         return Observation(), cursor
     times = answers_within(PROBE_S, {"imaging times": lambda: _times(settings, now)})["imaging times"]
     if isinstance(times, Unavailable | ConfigurationError | TimeoutError):
@@ -47,8 +44,8 @@ def look_at_imaging(settings: Settings, cursor: str, now: datetime) -> tuple[Obs
 
 
 def _times(settings: Settings, now: datetime) -> list[datetime]:
-    span = (WEEKS + 1) * WEEK + LEAST_SILENCE
+    span = (WEEKS_COMPARED + 1) * WEEK + LEAST_SILENCE
     database = probed_database(settings)
     if database.dialect == "sqlite" and database.is_new():
         return []
-    return [moment.astimezone(UTC) for moment in imaging_times(database, now, span, MOST_TIMES)]
+    return [moment.astimezone(UTC) for moment in imaging_times(database, now, span)]

@@ -11,13 +11,14 @@ import dagster as dg
 
 from c4_assets.operations.alerts.incidents import merged
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
-from c4_assets.operations.disks import Room, filling, places, room_of
+from c4_assets.operations.disks import Room, filling, places, room_of, staging_full
 from c4_assets.runs.watch.bounded import answers_within
 from c4_assets.runs.watch.daemons import look_at_daemons, look_at_ticks
 from c4_assets.runs.watch.idle import look_at_imaging
 from c4_assets.runs.watch.run_ends import look_at_ends
 from c4_assets.runs.watch.services import look_at_services
 from c4_assets.runs.watch.slow_runs import look_at_slow_runs
+from resources.archive.staging import Staging
 from resources.settings import Settings
 
 log = logging.getLogger("c4.watch")
@@ -28,7 +29,7 @@ Cursors = Mapping[str, str]
 DISK_S = 5
 """Longest wait for what a disk says, in seconds: a share of a host that is gone says nothing."""
 
-POLICIES = ("db_scores", "ashes_disagreements", "backlog_coverage")
+WATCHED_POLICIES = ("db_scores", "ashes_disagreements", "backlog_coverage")
 """Assets whose freshness is told. That of ``inspections`` is not: what the facility's rhythm leads to expect is."""
 
 STALE_KEYS = f"{Event.ASSET_STALE}:"
@@ -69,6 +70,7 @@ def look(instance: dg.DagsterInstance, settings: Settings, cursors: Cursors, now
         "ticks": lambda _: (look_at_ticks(instance, now, url), ""),
         "slow runs": lambda _: (look_at_slow_runs(instance, now, url), ""),
         "disks": lambda _: (look_at_disks(settings), ""),
+        "staging": lambda _: (look_at_staging(settings, now), ""),
         "freshness": lambda _: (look_at_freshness(instance, url), ""),
     }
     seen: list[Observation] = []
@@ -117,9 +119,20 @@ def _room(folder: Path) -> Callable[[], Room]:
     return lambda: room_of(folder)
 
 
+def look_at_staging(settings: Settings, now: datetime) -> Observation:
+    """Whether staging is full and stands still. Where it cannot be looked at, nothing is told of it."""
+    staging, limit = Staging(settings.staging), round(settings.scratch_gigabytes * 1e9)
+    found = answers_within(DISK_S, {"staging": lambda: (staging.size(), staging.changed_at())})["staging"]
+    if isinstance(found, Exception):
+        return Observation()
+    size, changed = found
+    holding = tuple(staging_full(settings.staging, size, limit, changed, now))
+    return Observation(holding, frozenset({str(Event.STAGING_FULL)}))
+
+
 def look_at_freshness(instance: dg.DagsterInstance, url: str = "") -> Observation:
     """Which assets Dagster says are out of date by their freshness policies."""
-    states = instance.get_freshness_state_records([dg.AssetKey(name) for name in POLICIES])
+    states = instance.get_freshness_state_records([dg.AssetKey(name) for name in WATCHED_POLICIES])
     stale = [(key, state) for key, state in states.items() if state.freshness_state.value == "FAIL"]
     conditions = tuple(
         Condition(

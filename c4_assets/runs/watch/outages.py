@@ -19,7 +19,7 @@ from resources.errors import Service
 
 log = logging.getLogger("c4.watch")
 
-KEYS = "c4/outage/"
+OUTAGE_KEYS = "c4/outage/"
 
 SERVICE_KEY = "service that does not answer"
 """In the metadata of a step's failure."""
@@ -27,7 +27,7 @@ SERVICE_KEY = "service that does not answer"
 Observer = Literal["watch", "steps"]
 """Who has met it: the watch, beside the daemon, or steps, which may run on machines that reach less."""
 
-OBSERVERS: tuple[Observer, ...] = ("watch", "steps")
+OUTAGE_OBSERVERS: tuple[Observer, ...] = ("watch", "steps")
 
 BELIEVED_FOR = timedelta(minutes=15)
 """Time for which a note of a step is believed: a step that waits looks again after five minutes at most."""
@@ -46,7 +46,7 @@ class Outage:
 
 def met(instance: dg.DagsterInstance, service: Service, observer: Observer, why: str, now: datetime) -> Outage:
     """Notes that a service did not answer. An outage that goes on keeps the time at which it began."""
-    key = f"{KEYS}{service}/{observer}"
+    key = f"{OUTAGE_KEYS}{service}/{observer}"
     before = _outage(key, instance.run_storage.get_cursor_values({key}).get(key, ""))
     goes_on = before is not None and (observer == "watch" or now - before.last <= BELIEVED_FOR)
     outage = Outage(service, observer, before.since if before and goes_on else now, now, why)
@@ -57,14 +57,14 @@ def met(instance: dg.DagsterInstance, service: Service, observer: Observer, why:
 
 def answered(instance: dg.DagsterInstance, services: Collection[Service], observer: Observer) -> None:
     """Notes that services answer. It costs one look where nothing is noted."""
-    keys = {f"{KEYS}{service}/{observer}" for service in services}
+    keys = {f"{OUTAGE_KEYS}{service}/{observer}" for service in services}
     if keys and (there := instance.run_storage.get_cursor_values(keys)):
         forget_values(instance, sorted(there))
 
 
 def outages(instance: dg.DagsterInstance, now: datetime) -> list[Outage]:
     """The outages that are noted and to be believed, in the order of services."""
-    found = [_outage(key, value) for key, value in sorted(values_below(instance, KEYS).items())]
+    found = [_outage(key, value) for key, value in sorted(values_below(instance, OUTAGE_KEYS).items())]
     return [each for each in found if each and (each.observer == "watch" or now - each.last <= BELIEVED_FOR)]
 
 
@@ -90,7 +90,7 @@ def answered_to_step(instance: dg.DagsterInstance, pool: str | None) -> None:
 def _outage(key: str, value: str) -> Outage | None:
     with suppress(ValueError, TypeError, KeyError):
         noted = json.loads(value)
-        service, _, observer = key.removeprefix(KEYS).partition("/")
+        service, _, observer = key.removeprefix(OUTAGE_KEYS).partition("/")
         since, last = (datetime.fromisoformat(noted[name]) for name in ("since", "last"))
         return Outage(cast("Service", service), cast("Observer", observer), since, last, str(noted["why"]))
     return None

@@ -12,7 +12,7 @@ from resources.redaction import redacted
 
 MAX_REASON = 500
 
-OUTSIDE = "marked as failed from outside"
+MARKED_FROM_OUTSIDE = "marked as failed from outside"
 """In Dagster's own message of a run that was marked as failed and says nothing of why."""
 
 
@@ -28,7 +28,7 @@ def reason_of(instance: dg.DagsterInstance, run_id: str) -> Reason:
     if end and (error := getattr(end.event_specific_data, "error", None)):
         kind, words = _innermost(error)
         return Reason("", kind, _short(words))
-    if not words or OUTSIDE in words:
+    if not words or MARKED_FROM_OUTSIDE in words:
         # What ended it has written that beside: the launcher, the monitor, the orchestrator of containers.
         words = next(_told_beside(events), words)
     return Reason("", KILLED, _short(words or "The run ended without a word."))

@@ -26,10 +26,10 @@ from c4_assets.runs.watch.subjects import has_step, is_of_several, name_of, part
 
 log = logging.getLogger("c4.watch")
 
-BATCH = 250
+ENDS_A_LOOK = 250
 """Most ends of each kind that one look takes: what 250 SQLite files of events take to open is seconds."""
 
-ENDS = {"failed": Event.RUN_FAILURE, "succeeded": Event.RUN_SUCCESS}
+END_EVENTS = {"failed": Event.RUN_FAILURE, "succeeded": Event.RUN_SUCCESS}
 
 BEGUN_AGAIN = (
     "Dagster's storage is another one than at the last look, or an older state of it: the watch of runs begins again "
@@ -54,7 +54,7 @@ def look_at_ends(
     url: str = "",
     window: timedelta = timedelta(0),
 ) -> tuple[Observation, dict[str, Any]]:
-    """Looks at the runs of C4 that have ended since the last look, :data:`BATCH` of each kind at most.
+    """Looks at the runs of C4 that have ended since the last look, :data:`ENDS_A_LOOK` of each kind at most.
 
     The first look sees nothing and remembers where history ends: what failed before alerts were set up is no news.
 
@@ -67,7 +67,10 @@ def look_at_ends(
         What was observed, and the cursor for the next look.
     """
     if "after" not in cursor:
-        return Observation(), {"after": {name: _newest(instance, kind) for name, kind in ENDS.items()}, "open": {}}
+        return Observation(), {
+            "after": {name: _newest(instance, kind) for name, kind in END_EVENTS.items()},
+            "open": {},
+        }
     found = _Found(now, {key: dict(known) for key, known in cursor["open"].items()}, window, url=url)
     before = _within(instance, cursor["after"])
     ends, after = _ends(instance, before)
@@ -101,7 +104,7 @@ def _within(instance: dg.DagsterInstance, after: Mapping[str, int]) -> dict[str,
     Storages number their events each for itself, and one that is younger, or was restored, has lower numbers. Where the
     newest ends were only pruned, the cursor goes back as well, and nothing is seen twice.
     """
-    return {name: min(after[name], _newest(instance, kind)) for name, kind in ENDS.items()}
+    return {name: min(after[name], _newest(instance, kind)) for name, kind in END_EVENTS.items()}
 
 
 def _newest(instance: dg.DagsterInstance, kind: Event) -> int:
@@ -120,17 +123,17 @@ def _ends(instance: dg.DagsterInstance, after: Mapping[str, int]) -> tuple[Seque
     that it has mended.
     """
     records = {
-        name: instance.fetch_run_status_changes(_filter(kind, after[name]), limit=BATCH, ascending=True).records
-        for name, kind in ENDS.items()
+        name: instance.fetch_run_status_changes(_filter(kind, after[name]), limit=ENDS_A_LOOK, ascending=True).records
+        for name, kind in END_EVENTS.items()
     }
-    full = [batch[-1].storage_id for batch in records.values() if len(batch) == BATCH]
+    full = [batch[-1].storage_id for batch in records.values() if len(batch) == ENDS_A_LOOK]
     taken = [
         (record.storage_id, record.run_id, name)
         for name, batch in records.items()
         for record in batch
         if not full or record.storage_id <= min(full)
     ]
-    reached = {name: max([after[name], *(number for number, _, kind in taken if kind == name)]) for name in ENDS}
+    reached = {name: max([after[name], *(number for number, _, kind in taken if kind == name)]) for name in END_EVENTS}
     return [(run_id, name == "failed") for _, run_id, name in sorted(taken)], reached
 
 

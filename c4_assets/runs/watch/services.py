@@ -9,7 +9,7 @@ from dagster import DagsterRunStatus as Status
 from c4_assets.operations.alerts.conditions import EVENTS, service_away
 from c4_assets.operations.alerts.records import Observation, Subject
 from c4_assets.runs.own_runs import is_of_c4
-from c4_assets.runs.watch.outages import OBSERVERS, Outage, answered, met, outages
+from c4_assets.runs.watch.outages import OUTAGE_OBSERVERS, Outage, answered, met, outages
 from c4_assets.runs.watch.probes import PROBES, Probe, ask
 from c4_assets.runs.watch.subjects import subject_of
 from resources.errors import Service
@@ -23,7 +23,7 @@ ASKED_EVERY: Mapping[Service, timedelta] = {
 """Intervals while a service answers. A question to the store may be a login over ssh, which its host writes into a log.
 While a service does not answer, each look asks it."""
 
-WAITING = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED]
+WAITING_STATUSES = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED]
 
 COUNTED_RUNS = 10_000
 """Runs that are read at most: as many take a third of a second."""
@@ -56,7 +56,7 @@ def look_at_services(
     # A cluster that is taken out of the settings while it is away would be away for ever: nobody asks it.
     gone: list[Service] = [service for service in EVENTS if service not in had]
     if gone:
-        for observer in OBSERVERS:
+        for observer in OUTAGE_OBSERVERS:
             answered(instance, gone, observer)
     away = {outage.service for outage in outages(instance, now)}
     due: dict[Service, Probe] = {
@@ -91,5 +91,5 @@ def _is_due(service: Service, cursor: Mapping[str, str], now: datetime) -> bool:
 
 def _waiting_runs(instance: dg.DagsterInstance, url: str) -> tuple[Subject, ...]:
     """The runs of C4 that are queued or started."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=WAITING), limit=COUNTED_RUNS)
+    runs = instance.get_runs(dg.RunsFilter(statuses=WAITING_STATUSES), limit=COUNTED_RUNS)
     return tuple(subject_of(run, url) for run in runs if is_of_c4(run))

@@ -16,9 +16,9 @@ AT_LEAST = timedelta(hours=3)
 TIMES_THE_LONGEST = 3
 """So many times the longest of the newest runs of its job that ended well."""
 
-COMPARED = 20
+RUNS_COMPARED = 20
 
-KEYS = "run-slow:"
+SLOW_RUN_KEYS = "run-slow:"
 
 
 def look_at_slow_runs(instance: dg.DagsterInstance, now: datetime, url: str = "") -> Observation:
@@ -42,11 +42,11 @@ def look_at_slow_runs(instance: dg.DagsterInstance, now: datetime, url: str = ""
         usual = _longest_of_newest(instance, job)
         if usual is not None and (found := [each for each in slow if each[1] > TIMES_THE_LONGEST * usual]):
             holding.append(_condition(job, found, usual, now, url))
-    return Observation(holding=tuple(holding), looked_at=frozenset({KEYS}))
+    return Observation(holding=tuple(holding), looked_at=frozenset({SLOW_RUN_KEYS}))
 
 
 def _longest_of_newest(instance: dg.DagsterInstance, job: str) -> timedelta | None:
-    ended = instance.get_run_records(dg.RunsFilter(job_name=job, statuses=[Status.SUCCESS]), limit=COMPARED)
+    ended = instance.get_run_records(dg.RunsFilter(job_name=job, statuses=[Status.SUCCESS]), limit=RUNS_COMPARED)
     spans = [record.end_time - record.start_time for record in ended if record.end_time and record.start_time]
     return timedelta(seconds=max(spans)) if spans else None
 
@@ -59,7 +59,7 @@ def _condition(
     hours = lasted.total_seconds() / 3600
     about = " of ".join(part for part in (name_of(run), partitions_of(run)) if part)
     return Condition(
-        key=f"{KEYS}{job}",
+        key=f"{SLOW_RUN_KEYS}{job}",
         event=Event.RUN_FAILED,
         severity=Severity.WARNING,
         summary=f"{about} has been running for {hours:.1f} hours. None of the last ones took more than "

@@ -20,7 +20,7 @@ from resources.settings import Settings
 
 NOT_SET_UP = "No alerts are set up: the section alerts of the settings names no channel and no heartbeat_url."
 
-_WATCH = "watch/"
+_CURSOR_PREFIX = "watch/"
 """How the names of the watch's cursors begin, among those that are kept with the incidents."""
 
 _HEARTBEAT = "heartbeat"
@@ -57,12 +57,12 @@ def watch(instance: dg.DagsterInstance, settings: Settings, now: datetime) -> st
 
 def _cursors(kept: Mapping[str, str]) -> dict[str, str]:
     """The watch's own cursors among all that are kept, by the names of its parts."""
-    return {name.removeprefix(_WATCH): value for name, value in kept.items() if name.startswith(_WATCH)}
+    return {name.removeprefix(_CURSOR_PREFIX): value for name, value in kept.items() if name.startswith(_CURSOR_PREFIX)}
 
 
 def _named(cursors: Mapping[str, str]) -> dict[str, str]:
     """The watch's cursors as they are kept."""
-    return {f"{_WATCH}{name}": value for name, value in cursors.items()}
+    return {f"{_CURSOR_PREFIX}{name}": value for name, value in cursors.items()}
 
 
 def deliver(settings: Settings, now: datetime) -> Delivered:

@@ -33,7 +33,7 @@ from resources.executors.slurm.script import ARGUMENTS_VARIABLE, Step
 from resources.executors.slurm.shared_files import refuse_sqlite_on_network_file_system
 from resources.executors.slurm.site import configured_site, open_transport, plan_step
 from resources.executors.slurm.step_output import show_output
-from resources.executors.slurm.tracker import JobTracker
+from resources.executors.slurm.tracker import JobTracker, ReadOutput
 from resources.executors.step_resources import StepResources
 from resources.file_lock import refuse_folder_without_locks
 from resources.settings import Settings, Site
@@ -159,9 +159,9 @@ class SlurmStepHandler(StepHandler):
         data = EngineEventData(metadata=dict(facts))
         self._instance.report_engine_event(message, self._run, data, step_key=step.key)
 
-    def _show_output(self, step: Step, out: bytes, err: bytes) -> None:
+    def _show_output(self, step: Step, read: ReadOutput) -> None:
         if self._run:
-            show_output(self._instance, self._run, step, out, err)
+            show_output(self._instance, self._run, step, read)
 
     def _reported_facts(self, step: Step, fact: str) -> dict[str, object]:
         """What an earlier run worker reported of a step's job or process: the newest metadata with this key."""

@@ -5,6 +5,7 @@ they do not, where the step's process was killed, or where its job ended before 
 of the job stands in for it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,40 +17,38 @@ from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 
 from resources.executors.slurm.script import Step
-from resources.executors.slurm.tracker import OUTPUT_BYTES
+from resources.executors.slurm.tracker import OUTPUT_BYTES, ReadOutput
 from resources.redaction import redacted
 
 
-def show_output(instance: dg.DagsterInstance, run: DagsterRun, step: Step, out: bytes, err: bytes) -> None:
+def show_output(instance: dg.DagsterInstance, run: DagsterRun, step: Step, read: ReadOutput) -> None:
     """Puts the output of a step whose job is over where the UI looks for it, without secrets and of a bounded size.
 
     Other storage than a folder (a bucket, say) is written to by the steps themselves, and left alone.
 
     Args:
-        out: the end of what Slurm has kept of the job's standard output, up to one byte more than is kept here.
-        err: of its standard error.
+        read: fetches what Slurm has kept of the job's output. It is not asked where the step's own is whole.
     """
     manager = cast("Any", instance).compute_log_manager
     if not _is_local(manager):
         return
     file_key = _captured_as(instance, step)
-    if file_key is None:
-        if not out and not err:
-            return
-        file_key = f"{step.key}.{step.attempt}"
-        _tell(instance, run, step, file_key)
-    log_key = manager.build_log_key_for_run(step.run_id, file_key)
+    log_key = manager.build_log_key_for_run(step.run_id, file_key or f"{step.key}.{step.attempt}")
     complete = manager.is_capture_complete(log_key)
     captured = manager.get_log_data(log_key, max_bytes=OUTPUT_BYTES + 1)
-    kept = {ComputeIOType.STDOUT: (captured.stdout or b"", out), ComputeIOType.STDERR: (captured.stderr or b"", err)}
-    texts = {
-        kind: shown(own if complete and len(own) <= OUTPUT_BYTES else of_slurm or own)
-        for kind, (own, of_slurm) in kept.items()
-    }
-    if complete and all(texts[kind].encode() == own for kind, (own, _) in kept.items()):
+    own: Sequence[bytes] = (captured.stdout or b"", captured.stderr or b"")
+    is_whole = [complete and len(data) <= OUTPUT_BYTES for data in own]
+    of_slurm = own if all(is_whole) else read()
+    kept = [mine if whole else slurms or mine for mine, slurms, whole in zip(own, of_slurm, is_whole, strict=True)]
+    texts = [shown(data) for data in kept]
+    if all(is_whole) and [text.encode() for text in texts] == list(own):
         return
+    if file_key is None:
+        if not any(texts):
+            return
+        _tell(instance, run, step, f"{step.key}.{step.attempt}")
     manager.delete_logs(log_key=log_key)
-    for kind, text in texts.items():
+    for kind, text in zip((ComputeIOType.STDOUT, ComputeIOType.STDERR), texts, strict=True):
         with manager.open_log_stream(log_key, kind) as stream:
             if stream is not None:
                 stream.write(text)

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from resources.atomic_write import atomic_write
@@ -40,8 +40,14 @@ Report = Callable[[Step, str, Mapping[str, object]], None]
 """Reports an event of a step, with a sentence for the operator and metadata by name."""
 
 
-KeepOutput = Callable[[Step, bytes, bytes], None]
-"""Is given the ends of what a step's job has printed: standard output and standard error."""
+ReadOutput = Callable[[], Sequence[bytes]]
+"""Fetches the ends of what a job has printed: standard output and standard error, up to 1 MB and a byte of each.
+
+Raises :class:`Unavailable` where the machine did not answer.
+"""
+
+KeepOutput = Callable[[Step, ReadOutput], None]
+"""Keeps what a step's job has printed. It fetches that only where it needs it."""
 
 OUTPUT_BYTES = 1_000_000
 """Bytes that are kept of each: the last ones. One more is read, which tells that there were more."""
@@ -303,15 +309,14 @@ class JobTracker:
             path = self._records / tracked.step.run_id / f"{tracked.script.name}.json"
             with atomic_write(path) as temporary:
                 temporary.write_text(json.dumps({**identity_of(tracked), **facts}, indent=1))
+        self._show_output(tracked)
 
-        self._read_output(tracked)
-
-    def _read_output(self, tracked: TrackedJob) -> None:
+    def _show_output(self, tracked: TrackedJob) -> None:
         if self._keep_output is None:
             return
         try:
-            out, err = self._client.read_ends([tracked.script.out, tracked.script.err], OUTPUT_BYTES + 1)
-            self._keep_output(tracked.step, out, err)
+            files = [tracked.script.out, tracked.script.err]
+            self._keep_output(tracked.step, lambda: self._client.read_ends(files, OUTPUT_BYTES + 1))
         except Exception as error:  # what was printed stays on the cluster, and the step is what it is
             log.warning("What Slurm job %s printed is not shown by Dagster: %s", tracked.job_id, error)
 
