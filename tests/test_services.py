@@ -1,6 +1,7 @@
 """Services apart: one code server for all, runs that outlive it, and units for systemd."""
 
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -22,7 +23,7 @@ from c4_assets.command.service import MARK
 from c4_assets.deployment_home import dagster_instance, ready
 from resources.imaging_database.register import NewImage, register_inspection
 from resources.settings import Settings
-from tests.conftest import noon, photograph, unavailable
+from tests.conftest import c4, noon, photograph, unavailable
 from tests.test_access import ask, served
 
 PATIENCE_S = 120
@@ -225,3 +226,16 @@ def test_units_are_installed_again_and_removed_and_those_of_others_stay(tmp_path
     assert "is not C4's" in run("install", "--account", "daemon")[1]
     assert run("remove")[0] == 0
     assert [file.name for file in units.iterdir()] == ["c4-daemon.service"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files that belong to others")
+def test_what_root_makes_while_it_installs_services_belongs_to_their_account(tmp_path: Path) -> None:
+    home, account = tmp_path / "home", pwd.getpwnam("daemon")
+    home.mkdir()
+    os.chown(home, account.pw_uid, account.pw_gid)
+    install = ["service", "install", "--account", "daemon", "--folder", str(tmp_path / "units")]
+    done = c4(home, *install, models=tmp_path)
+    assert "4 units" in done.stdout
+    made = list(home.rglob("*"))
+    assert [file for file in made if file.suffix == ".jsonl"], "the command is in the log"
+    assert {(file.stat().st_uid, file.stat().st_gid) for file in made} == {(account.pw_uid, account.pw_gid)}
