@@ -16,6 +16,7 @@ from c4_assets.deployment_home import shipped
 from resources.atomic_write import atomic_write
 from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
+from resources.secret_files import environment_of_services
 from resources.settings import Settings
 
 app = typer.Typer(help="Run C4 as services of systemd.", no_args_is_help=True)
@@ -26,7 +27,6 @@ MARK = "Written by `c4 service install`"
 TARGET = "c4.target"
 
 OF_SYSTEM, OF_USER = Path("/etc/systemd/system"), Path("~/.config/systemd/user")
-ENVIRONMENT_OF_SYSTEM = Path("/etc/c4/environment")
 
 DESCRIPTIONS = {
     "code": "code server, the parent of runs",
@@ -85,7 +85,7 @@ class Units:
     @property
     def environment_file(self) -> Path:
         """The file with what services alone may know."""
-        return self.settings.home / "environment" if self.user_manager else ENVIRONMENT_OF_SYSTEM
+        return environment_of_services(self.settings.home, self.user_manager)
 
     def _command(self, service: str) -> str:
         program = _written(Path(sys.executable).with_name("c4"))

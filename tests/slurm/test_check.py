@@ -42,7 +42,7 @@ def test_a_deployment_that_works_passes_every_line(filled: Workplace) -> None:
     for line in ("partitions: main, gpu", "cpu node", "gpu node", "reaches the Dagster instance", "hands out GPU 0"):
         assert line in answer.output
     for line in (
-        "is its owner's alone",
+        "is nobody else's",
         f"archive (C4_DATA) {place.folder}/c4/archive, and sees the locks of this machine",
         f"reaches the image store {place.folder}/c4/images",
         f"reaches the imaging database sqlite:///{place.folder}/c4/imaging.db",
@@ -67,7 +67,7 @@ def test_each_thing_that_is_wrong_has_a_line_that_says_what_to_fix(
         "✗ partition of slurm.backfill There is no partition far-side",
         "✗ a cpu job of a backfill sbatch: error: invalid partition specified: far-side",
         "✗ a gpu job Slurm refused the job",
-        "✗ environment_file Others may read or change it (mode 644), and it holds passwords: chmod 600",
+        "✗ environment_file Others may read or change it (mode 644), and it holds passwords: chmod g-w,o-rwx",
         "archive (C4_DATA) It is /proc/nowhere/archive there",
         "the image store It is /proc/nowhere/images there",
         "the imaging database It is sqlite:////proc/nowhere/imaging.db there",

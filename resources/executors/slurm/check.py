@@ -20,6 +20,7 @@ from resources.executors.slurm.site import open_transport, plan_step
 from resources.executors.step_resources import StepResources
 from resources.file_lock import locked
 from resources.findings import Finding, Verdict
+from resources.secret_files import CHMOD, is_too_open
 from resources.settings import JobOptions, Settings, Site, SubmitRules
 
 SERVICES = {"image_store": "the image store", "imaging_database": "the imaging database"}
@@ -129,13 +130,13 @@ def _check_environment_file(client: SlurmClient, file: Path) -> Finding:
         return _line(
             "slurm.environment_file", "environment_file", f"It cannot be read on {client.transport.name}: {why}."
         )
-    if int(mode, 8) & 0o077:
+    if is_too_open(int(mode, 8)):
         return _line(
             "slurm.environment_file",
             "environment_file",
-            f"Others may read or change it (mode {mode}), and it holds passwords: chmod 600 {file}",
+            f"Others may read or change it (mode {mode}), and it holds passwords: chmod {CHMOD} {file}",
         )
-    return _line("slurm.environment_file", f"environment_file {file} is its owner's alone")
+    return _line("slurm.environment_file", f"environment_file {file} is nobody else's")
 
 
 def _rules(rules: SubmitRules) -> Iterator[tuple[tuple[str, ...], JobOptions]]:
