@@ -370,7 +370,7 @@ def test_what_is_left_of_a_sensor_that_was_renamed_or_moved_is_told_by_nobody_an
                 ticked(instance, state, 48 * hour + number * timedelta(minutes=1), TickStatus.FAILURE)
         ticked(instance, now_here, timedelta(), TickStatus.SKIPPED)
         assert look_at_ticks(instance, NOW) == Observation(looked_at=frozenset({"sensor-failed:"}))
-        (stray,) = ticks(instance, {"new_inspections"}, NOW)
+        (stray,) = ticks(instance, NOW)
         assert stray.what.startswith("poll_inspections has a state"), "of a rename a person is told once who asks"
         told = [sample for sample in dagster_samples(instance) if sample.name == "c4_tick_failed"]
         assert told == [Sample("c4_tick_failed", 0.0, ("sensor", "new_inspections"))]
