@@ -107,9 +107,11 @@ def _database_of(settings: Settings, database: ImagingDatabase) -> tuple[Path | 
         return Path(url.database), ()
     if database.dialect != "postgresql":
         return None, ()
-    password = settings.database.password
-    access = _access(url, password.get_secret_value() if password else url.password, database.address)
-    return access, _own_tables(database)
+    if password := settings.database.password:
+        url = url.set(password=password.get_secret_value())
+    if "options" not in url.query:
+        url = url.update_query_dict({"options": ""})  # C4's connections have their own, and not those of PGOPTIONS
+    return PostgresAccess.of(url, database.address), _own_tables(database)
 
 
 def _own_tables(database: ImagingDatabase) -> tuple[str, ...]:
@@ -125,26 +127,15 @@ def _own_tables(database: ImagingDatabase) -> tuple[str, ...]:
     return tuple(table for table in wanted if table in there)
 
 
-def _access(url: URL, password: str | None, address: str) -> PostgresAccess:
-    named = {
-        "PGHOST": url.host,
-        "PGPORT": str(url.port) if url.port else None,
-        "PGUSER": url.username,
-        "PGPASSWORD": password,
-        "PGDATABASE": url.database,
-        "PGSSLMODE": url.query.get("sslmode"),
-        "PGSSLROOTCERT": url.query.get("sslrootcert"),
-    }
-    return PostgresAccess(address, {name: str(value) for name, value in named.items() if value})
-
-
 def _dagster_database() -> PostgresAccess:
     names = ("HOST", "PORT", "USER", "PASSWORD", "DB")
     given = {name: os.environ.get(f"DAGSTER_POSTGRES_{name}", "") for name in names}
     if missing := [f"DAGSTER_POSTGRES_{name}" for name in names if not given[name]]:
         raise ConfigurationError(f"These variables name Dagster's database and are not set: {', '.join(missing)}.")
-    variables = {("PGDATABASE" if name == "DB" else f"PG{name}"): value for name, value in given.items()}
-    return PostgresAccess(f"postgresql://{given['USER']}@{given['HOST']}:{given['PORT']}/{given['DB']}", variables)
+    if not given["PORT"].isdecimal():
+        raise ConfigurationError(f"DAGSTER_POSTGRES_PORT is {given['PORT']!r}, which is no port.")
+    url = URL.create("postgresql", given["USER"], given["PASSWORD"], given["HOST"], int(given["PORT"]), given["DB"])
+    return PostgresAccess.of(url, f"postgresql://{given['USER']}@{given['HOST']}:{given['PORT']}/{given['DB']}")
 
 
 def _refuse_while_a_daemon_lives(settings: Settings) -> None:
