@@ -200,6 +200,8 @@ def test_units_name_folders_of_the_settings_and_no_secret(tmp_path: Path) -> Non
     assert "KillMode=process" in units["c4-code.service"]
     assert "KillMode=mixed" in units["c4-daemon.service"]
     assert "Requires=c4-code.service" in units["c4-daemon.service"]
+    watched = [name for name, text in units.items() if "\nType=notify\n" in text and "\nWatchdogSec=" in text]
+    assert watched == ["c4-daemon.service"]
 
 
 def test_a_path_that_systemd_reads_otherwise_is_refused(tmp_path: Path) -> None:
