@@ -19,7 +19,7 @@ from c4_assets.command.backup import places_of
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.operations.backup.restoring import NOTE, restore
 from c4_assets.operations.backup.saving import Part, save, verify
-from c4_assets.operations.backup.snapshot import MANIFEST, backups
+from c4_assets.operations.backup.snapshot import MANIFEST, backup_of, backups
 from c4_assets.runs.observed import BACKFILL_DAEMONS
 from resources.errors import ConfigurationError
 from tests.backup.deployment import ALL, NOW, MakeFacility, destroyed, expected, files, put_back, saved, scores

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from sqlalchemy import URL
 
@@ -45,7 +46,7 @@ class PostgresAccess:
         """The access by an address of SQLAlchemy's, whose query may name hosts, certificates or a ``search_path``."""
         from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-        _, told = PGDialect_psycopg2().create_connect_args(url)
+        told = cast("Mapping[str, str | int | tuple[str, ...]]", PGDialect_psycopg2().create_connect_args(url)[1])
         given = {name: " ".join(value) if isinstance(value, tuple) else str(value) for name, value in told.items()}
         password = given.pop("password", None)
         return cls(address, given, password)
