@@ -2,9 +2,12 @@
 
 import errno
 import os
+import re
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -184,6 +187,14 @@ def test_a_dagster_home_that_was_never_used_is_made_and_one_that_cannot_be_used_
     said, fix = answer.output.splitlines()
     assert said == f"✗ the Dagster instance in {broken}"
     assert "See runs.dagster_storage" in fix
+
+
+def test_a_nodes_clock_that_differs_is_named(filled: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "pass the clock of the cpu node" in lines_of(filled, "cpu")
+    ahead = SimpleNamespace(time=lambda: time.time() + 90, monotonic=time.monotonic, sleep=time.sleep)
+    monkeypatch.setattr("resources.executors.slurm.check.time", ahead)
+    said = [line for line in lines_of(filled, "cpu").splitlines() if "the clock of the cpu node" in line]
+    assert re.match(r"FIX .* is \d\d s behind this machine's: Let both keep their time by NTP", said[0]), said
 
 
 def test_what_steps_use_on_nodes_follows_from_where_they_run() -> None:
