@@ -286,7 +286,7 @@ def test_a_daemon_that_gives_no_sign_of_life_is_told(on_disk: tuple[Settings, dg
         instance.add_daemon_heartbeat(DaemonHeartbeat((NOW - silent).timestamp(), name, "one", None))
     told = only(look_at_daemons(instance, NOW))
     assert told.event is Event.DAEMON_SILENT
-    assert told.summary == "Dagster's daemon has given no sign of life for 30 minutes: SCHEDULER."
+    assert told.summary == "Dagster's daemon has given no sign of life for 30 min: SCHEDULER."
     assert look_at_daemons(instance, NOW - timedelta(minutes=25)).holding == ()
 
 
@@ -347,7 +347,7 @@ def test_sensors_and_schedules_that_fail_or_stall_are_told_and_one_failure_of_wh
     assert told == {
         "new_inspections": "The sensor new_inspections failed: no such column",
         "requested_days": "The sensor requested_days failed, 3 times in a row: no such column",
-        "messages": "The sensor messages has not looked for 20 minutes.",
+        "messages": "The sensor messages has not looked for 20 min.",
         "settle_yesterday": "The schedule settle_yesterday failed: no such column",
     }
     for state in (hourly, thrice, stalled, daily):

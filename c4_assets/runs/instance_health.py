@@ -5,7 +5,7 @@ Each is a function of an open instance that says what it has seen; time is an ar
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -18,6 +18,7 @@ from c4_assets.runs.pools import POOLS
 from c4_assets.runs.ticking import KNOWN, SILENT_AFTER, Ticking, all_kept, in_use
 from resources.findings import Finding, Verdict
 from resources.redaction import beginning
+from resources.wording import duration
 
 SECTION = "Dagster"
 
@@ -154,27 +155,18 @@ def daemons(instance: dg.DagsterInstance, now: datetime) -> Iterator[Finding]:
         fix = "Nothing is scored by itself without one: start `c4 ui` or its service (docs/operations.md)."
         yield Finding(id_, "no daemon has run here yet", Verdict.WARNED, fix)
         return
-    silent = {
-        name: now.timestamp() - beats[name].timestamp if name in beats else None
-        for name in needed
-        if name not in beats or now.timestamp() - beats[name].timestamp > SILENT_AFTER.total_seconds()
-    }
-    for name, seconds in silent.items():
-        since = "has never given a sign of life" if seconds is None else f"is silent for {_ago(seconds)}"
+    since = {name: now - datetime.fromtimestamp(beats[name].timestamp, UTC) for name in needed if name in beats}
+    silent = [name for name in needed if name not in since or since[name] > SILENT_AFTER]
+    for name in silent:
+        how = f"is silent for {duration(since[name])}" if name in since else "has never given a sign of life"
         fix = "See why it ended (`journalctl -u c4-daemon` where systemd runs it), and start it again, or `c4 ui`."
-        yield Finding(id_, f"the daemon {name} {since}", Verdict.FAILED, fix)
+        yield Finding(id_, f"the daemon {name} {how}", Verdict.FAILED, fix)
     for name in needed:
         if name not in silent and (errors := beats[name].errors):
             said = next(iter(errors[0].message.strip().splitlines()), "")
             yield Finding(id_, f"the daemon {name} tells of an error", Verdict.WARNED, said)
     if not silent:
         yield Finding(id_, f"all {len(needed)} daemons live")
-
-
-def _ago(seconds: float) -> str:
-    if seconds < 7200:
-        return f"{seconds / 60:,.0f} minutes"
-    return f"{seconds / 3600:,.0f} hours" if seconds < 172_800 else f"{seconds / 86_400:,.0f} days"
 
 
 def ticks(instance: dg.DagsterInstance, now: datetime) -> Iterator[Finding]:
