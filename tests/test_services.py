@@ -236,8 +236,27 @@ def test_what_root_makes_while_it_installs_services_belongs_to_their_account(tmp
     home.mkdir()
     os.chown(home, account.pw_uid, account.pw_gid)
     install = ["service", "install", "--account", "daemon", "--folder", str(tmp_path / "units")]
-    done = c4(home, *install, models=tmp_path)
+    done = c4(home, *install, models=home)
     assert "4 units" in done.stdout
+    assert "may not write" not in done.stderr
+    assert "is not there" not in done.stderr
     made = list(home.rglob("*"))
     assert [file for file in made if file.suffix == ".jsonl"], "the command is in the log"
     assert {(file.stat().st_uid, file.stat().st_gid) for file in made} == {(account.pw_uid, account.pw_gid)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root's folder is to be another account's")
+def test_folders_that_services_could_not_use_are_named_with_what_to_do(tmp_path: Path) -> None:
+    (home := tmp_path / "home").mkdir()
+    environment = {"C4_HOME": str(home), "C4_SCRATCH": str(tmp_path / "scratch"), "COLUMNS": "200"}
+    install = ["service", "install", "--account", "daemon", "--folder", str(tmp_path / "units")]
+    told = CliRunner().invoke(app, install, env=environment).output
+    assert f"The account daemon may not write to {home}, as the services do: chown -R daemon {home}\n" in told
+    assert f"{tmp_path}/scratch is not there, and services do not start without it: install -d -o daemon" in told
+    home.chmod(0o777)
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch").chmod(0o775)
+    os.chown(tmp_path / "scratch", 0, pwd.getpwnam("daemon").pw_gid)
+    told = CliRunner().invoke(app, install, env=environment).output
+    assert "may not write" not in told
+    assert "is not there" not in told

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -137,6 +138,7 @@ def install(
     if user:
         console.print("Without this, they end when you log out:\n  loginctl enable-linger")
     _say_what_services_do_not_see(units.environment_file)
+    _say_what_services_cannot_write(settings, units.account)
 
 
 @app.command()
@@ -223,6 +225,26 @@ def _say_what_services_do_not_see(file: Path) -> None:
             style="yellow",
             soft_wrap=True,
         )
+
+
+def _say_what_services_cannot_write(settings: Settings, account: str) -> None:
+    """Names folders without which the services do not start, or that they could not use."""
+    for folder in writable(settings):
+        if not folder.is_dir():
+            said = f"{folder} is not there, and services do not start without it: install -d -o {account} {folder}"
+            errors.print(said, style="yellow", soft_wrap=True)
+        elif not _may_write(account, folder):
+            said = f"The account {account} may not write to {folder}, as the services do: chown -R {account} {folder}"
+            errors.print(said, style="yellow", soft_wrap=True)
+
+
+def _may_write(account: str, folder: Path) -> bool:
+    """Whether an account may, by the folder's owner, group and mode."""
+    who, found = pwd.getpwnam(account), folder.stat()
+    if found.st_uid == who.pw_uid:
+        return bool(found.st_mode & stat.S_IWUSR)
+    in_group = found.st_gid in os.getgrouplist(account, who.pw_gid)
+    return who.pw_uid == 0 or bool(found.st_mode & (stat.S_IWGRP if in_group else stat.S_IWOTH))
 
 
 def _installed() -> bool:
