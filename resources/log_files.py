@@ -141,7 +141,11 @@ class SharedFile(logging.Handler):
     def _open(self) -> int:
         with suppress(FileExistsError):
             self.file.parent.mkdir()
-        return os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            _give_to_owner_of(
+                self.file.parent.parent, opened := os.open(self.file.parent, os.O_DIRECTORY | os.O_NOFOLLOW)
+            )
+            os.close(opened)
+        return _open_or_make(self.file, os.O_WRONLY | os.O_APPEND)
 
     def _is_the_file(self, opened: int) -> bool:
         self._looked_at = time.monotonic()
@@ -152,7 +156,7 @@ class SharedFile(logging.Handler):
 
     def _rotate(self, opened: int) -> bool:
         """Moves the files on by one, unless another process does; whether a new file is to be opened."""
-        lock = os.open(self.file.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        lock = _open_or_make(self.file.with_suffix(".lock"), os.O_RDWR)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -194,6 +198,31 @@ class SharedFile(logging.Handler):
             with suppress(OSError):
                 os.close(self._opened)
             self._opened = None
+
+
+def _open_or_make(file: Path, flags: int) -> int:
+    flags |= os.O_CLOEXEC
+    try:
+        return os.open(file, flags)
+    except FileNotFoundError:
+        try:
+            made = os.open(file, flags | os.O_CREAT | os.O_EXCL, 0o640)
+        except FileExistsError:  # another process has made it meanwhile
+            return os.open(file, flags)
+    _give_to_owner_of(file.parent, made)
+    return made
+
+
+def _give_to_owner_of(folder: Path, made: int) -> None:
+    """Has what root makes belong to the account whose folder it is in, which is to write there after it.
+
+    Args:
+        made: an open file or folder that this process has made. A name could be made to lead elsewhere meanwhile.
+    """
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        with suppress(OSError):  # a file server need not let root do so
+            os.fchown(made, owner.st_uid, owner.st_gid)
 
 
 class RedactingHandler(logging.Handler):

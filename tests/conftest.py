@@ -4,14 +4,13 @@ The orchestration is tested with a stand-in for the model that is fast and gives
 what MARCO says is tested with MARCO.
 """
 
-import hashlib
 import io
 import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,8 +31,7 @@ from c4_assets.definitions import defs
 from c4_assets.deployment import resources_of
 from c4_assets.models.active import ActiveModels, model_without_database
 from c4_assets.models.classifier import Classifier
-from c4_assets.models.engine import Classification, Engine, pipeline
-from c4_assets.models.scorer_version import ScorerVersion
+from c4_assets.models.engine import Engine
 from c4_assets.models.weights import fetch
 from c4_assets.runs import step_failures
 from resources import redaction
@@ -55,6 +53,7 @@ from tests.parallel import (
     pytest_configure,
     pytest_xdist_make_scheduler,
 )
+from tests.stand_in_engine import StandIn, StandInClassifier
 
 __all__ = [
     "database_url",
@@ -126,53 +125,6 @@ def marco(models: Path) -> Classifier:
 
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-class StandIn:
-    """An engine for tests of everything around the model: probabilities that follow from the image's bytes."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-
-    def classify(self, images: Iterable[bytes]) -> Iterator[Classification]:
-        return pipeline(images, self._decode, [self._model], batch_size=4)
-
-    def _decode(self, data: bytes) -> Any:
-        from c4_assets.models.marco.preprocessing import checked_header
-
-        checked_header(data)
-        self.seen.append(hashlib.sha256(data).hexdigest())
-        return small_picture(data)
-
-    def _model(self, batch: Any) -> Any:
-        digests = [hashlib.sha256(picture.tobytes()).digest()[:4] for picture in batch]
-        numbers = np.array([list(digest) for digest in digests], np.float32) + 1
-        return numbers / numbers.sum(axis=1, keepdims=True)
-
-
-def small_picture(data: bytes) -> Any:
-    """What the stand-in sees of an image: float32 (64, 64, 3) in [-1, 1]; noise of one that is cut off."""
-    try:
-        with Picture.open(io.BytesIO(data)) as opened:
-            levels = np.asarray(opened.convert("RGB").resize((64, 64)), np.float32)
-    except OSError:
-        levels = np.random.default_rng(len(data)).uniform(0, 255, (64, 64, 3)).astype(np.float32)
-    return levels / np.float32(127.5) - np.float32(1)
-
-
-class StandInClassifier(Classifier):
-    """A classifier whose engine is a stand-in."""
-
-    def __init__(self, name: str, source: str, version: ScorerVersion, facility: "Facility") -> None:
-        super().__init__(name, source, version, Path("nowhere"))
-        self._facility = facility
-
-    def weights_on_disk(self) -> str:
-        return self.version.weights_sha256
-
-    @property
-    def engine(self) -> Engine:
-        return self._facility.engine
 
 
 @dataclass
@@ -313,7 +265,9 @@ def make_facility(tmp_path: Path) -> Generator[Callable[..., Facility], None, No
             database.upgrade()
             seed_classes(database)
         facility = Facility(settings, resources, ephemeral_instance(), StandIn())
-        resources["models"] = ActiveModels(settings, database, partial(StandInClassifier, facility=facility))
+        resources["models"] = ActiveModels(
+            settings, database, partial(StandInClassifier, engine_of=lambda: facility.engine)
+        )
         made.append(facility)
         return made[-1]
 

@@ -15,7 +15,8 @@ from resources.archive.staging import Staging
 from resources.image_store import LocalStore
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import NewImage, register_inspection, seed_classes
-from tests.conftest import StandIn, noon, photograph
+from tests.conftest import noon, photograph
+from tests.stand_in_engine import StandIn
 
 
 def main(home: Path, count: int) -> float:

@@ -19,7 +19,8 @@ from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.ddl import dialect_of, script
 from resources.imaging_database.work import pending_by_day
 from resources.settings.checks import Thresholds
-from tests.conftest import StandIn, noon, photograph
+from tests.conftest import noon, photograph
+from tests.stand_in_engine import StandIn
 
 DAY = noon(1).date()
 VERSION = ScorerVersion("stand-in", "0" * 64, "none", "none", "fp32", 0.25)

@@ -29,7 +29,7 @@ GROUPS: Mapping[str, str] = {
     "tests/test_store_refusals.py": "a storage host",
     "tests/test_faulty_hosts.py": "a storage host",
     "tests/test_access.py": "a webserver",
-    "tests/test_doctor.py": "the doctor",
+    "tests/doctor/": "the doctor",
 }
 """By the beginning of a test's name: what it shares with others, such as a server. The longest group first."""
 

@@ -49,7 +49,7 @@ CASES: dict[str, tuple[Observations, Name, str]] = {
     "nothing is pending": (replace(RUNNING, pending=0), "nothing", "pending"),
     "no backfill was started": (Observations(pending=1), "not started", "c4 backlog start"),
     "it is paused": (Observations(pending=1, paused=2), "paused", "2 backfills paused: `c4 backlog resume`"),
-    "the daemon is gone": (replace(RUNNING, daemon_silent=timedelta(minutes=40)), "daemon", "for 40 minutes"),
+    "the daemon is gone": (replace(RUNNING, daemon_silent=timedelta(minutes=40)), "daemon", "for 40 min"),
     "there never was a daemon": (replace(RUNNING, daemon_silent=None), "daemon", "ever"),
     "all started runs wait for a host that does not answer": (
         replace(RUNNING, steps={FETCH: StepTimes(working=9, retrying=2, trouble="storage does not answer")}),

@@ -222,7 +222,7 @@ def test_reasons_are_counted_and_cut_and_the_backlogs_end_is_told() -> None:
         "20 images given up for other reasons: `c4 status --failures`.",
         "Of history, 99.5 % is done; 5,000 images pending, to be done by about 2026-03-12.",
     )
-    assert message.facts["classifying (GPU or CPU)"] == "2.5 h at least, of it 2.2 h computing by OpenVINO"
+    assert message.facts["classifying (GPU or CPU)"] == "2 h 30 min at least, of it 2 h 13 min computing by OpenVINO"
     assert message.facts["runs"] == "30 at least, 2 failed"
     assert message.subjects[0].url == "https://c4.facility.org/runs"
 

@@ -29,8 +29,8 @@ from resources.archive.label_archive import read_labels
 from resources.archive.people import numbers_of
 from resources.imaging_database.schema import score_classes, scores
 from resources.records import CATEGORIES, HumanLabel
+from tests.check_results import evaluations, failed, named
 from tests.conftest import Facility, noon, photograph
-from tests.test_checks import evaluations, failed, named
 from tests.test_graph import metadata
 
 NOW = noon(0)

@@ -22,7 +22,8 @@ from c4_assets.scoring.score_files import files_of, score_files
 from resources.errors import ConfigurationError
 from resources.settings.checks import ExposureThresholds
 from testing.always import always
-from tests.conftest import StandIn, photograph
+from tests.conftest import photograph
+from tests.stand_in_engine import StandIn
 from tests.test_image_files import NOT_UTF8, packed
 
 VERSION = ScorerVersion("stand-in", "0" * 64, "none", "stand-in", "fp32", 0.25)

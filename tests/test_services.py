@@ -1,6 +1,7 @@
 """Services apart: one code server for all, runs that outlive it, and units for systemd."""
 
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -22,7 +23,7 @@ from c4_assets.deployment_home import dagster_instance, ready
 from resources.imaging_database.register import NewImage, register_inspection
 from resources.settings import Settings
 from testing.http_receiver import Answer, Request, http_receiver
-from tests.conftest import noon, photograph, unavailable
+from tests.conftest import c4, noon, photograph, unavailable
 from tests.test_access import ask, served
 
 PATIENCE_S = 120
@@ -189,6 +190,8 @@ def test_units_name_folders_of_the_settings_and_no_secret(tmp_path: Path) -> Non
     assert "KillMode=process" in units["c4-code.service"]
     assert "KillMode=mixed" in units["c4-daemon.service"]
     assert "Requires=c4-code.service" in units["c4-daemon.service"]
+    watched = [name for name, text in units.items() if "\nType=notify\n" in text and "\nWatchdogSec=" in text]
+    assert watched == ["c4-daemon.service"]
 
 
 def test_a_path_that_systemd_reads_otherwise_is_refused(tmp_path: Path) -> None:
@@ -215,3 +218,35 @@ def test_units_are_installed_again_and_removed_and_those_of_others_stay(tmp_path
     assert "is not C4's" in run("install", "--account", "daemon")[1]
     assert run("remove")[0] == 0
     assert [file.name for file in units.iterdir()] == ["c4-daemon.service"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files that belong to others")
+def test_what_root_makes_while_it_installs_services_belongs_to_their_account(tmp_path: Path) -> None:
+    home, account = tmp_path / "home", pwd.getpwnam("daemon")
+    home.mkdir()
+    os.chown(home, account.pw_uid, account.pw_gid)
+    install = ["service", "install", "--account", "daemon", "--folder", str(tmp_path / "units")]
+    done = c4(home, *install, models=home)
+    assert "4 units" in done.stdout
+    assert "may not write" not in done.stderr
+    assert "is not there" not in done.stderr
+    made = list(home.rglob("*"))
+    assert [file for file in made if file.suffix == ".jsonl"], "the command is in the log"
+    assert {(file.stat().st_uid, file.stat().st_gid) for file in made} == {(account.pw_uid, account.pw_gid)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root's folder is to be another account's")
+def test_folders_that_services_could_not_use_are_named_with_what_to_do(tmp_path: Path) -> None:
+    (home := tmp_path / "home").mkdir()
+    environment = {"C4_HOME": str(home), "C4_SCRATCH": str(tmp_path / "scratch"), "COLUMNS": "200"}
+    install = ["service", "install", "--account", "daemon", "--folder", str(tmp_path / "units")]
+    told = CliRunner().invoke(app, install, env=environment).output
+    assert f"The account daemon may not write to {home}, as the services do: chown -R daemon {home}\n" in told
+    assert f"{tmp_path}/scratch is not there, and services do not start without it: install -d -o daemon" in told
+    home.chmod(0o777)
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch").chmod(0o775)
+    os.chown(tmp_path / "scratch", 0, pwd.getpwnam("daemon").pw_gid)
+    told = CliRunner().invoke(app, install, env=environment).output
+    assert "may not write" not in told
+    assert "is not there" not in told

@@ -26,8 +26,9 @@ from resources.archive.unreadable import UnreadableFile
 from resources.atomic_write import atomic_write, remove_abandoned
 from resources.errors import ConfigurationError
 from resources.records import HumanLabel, Image, ImageOutcome
-from tests.conftest import Facility, StandIn, noon, photograph
-from tests.test_checks import failed
+from tests.check_results import failed
+from tests.conftest import Facility, noon, photograph
+from tests.stand_in_engine import StandIn
 
 ARROW, PARQUET = cast("Any", pyarrow), cast("Any", pyarrow.parquet)
 """Arrow ships without types."""

@@ -341,4 +341,4 @@ def test_a_run_that_takes_far_longer_than_its_like_is_told_and_one_of_a_backfill
         assert look_at_slow_runs(instance, datetime.now(UTC) + timedelta(hours=2)).holding == ()
         told = only(look_at_slow_runs(instance, datetime.now(UTC) + timedelta(hours=4)).holding)
         assert (told.key, told.severity, len(told.subjects)) == ("run-slow:score_images", Severity.WARNING, 1)
-        assert "has been running for 4.0 hours" in told.summary
+        assert "has been running for 4 h" in told.summary

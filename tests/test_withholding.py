@@ -16,8 +16,8 @@ from c4_assets.runs.jobs import settle_yesterday
 from resources.errors import ConfigurationError
 from resources.imaging_database.withheld import FailedCheck, release, withheld_inspections, withhold
 from resources.imaging_database.work import pending_by_day, pending_images
+from tests.check_results import OTHER, PLATE, failed, scored_plates
 from tests.conftest import Facility, noon, photograph
-from tests.test_checks import OTHER, PLATE, failed, scored_plates
 
 FRAME = dict.fromkeys(PLATE, photograph(1))
 CHECK = "inspection_is_not_one_frame"

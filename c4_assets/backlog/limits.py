@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
+from resources.wording import counted, duration
+
 Name = Literal[
     "nothing",
     "paused",
@@ -121,10 +123,10 @@ def _idle_limit(observed: Observations) -> Limit | None:
         return Limit("nothing", "Nothing that was counted is pending.")
     if not observed.backfills:
         if observed.paused:
-            return Limit("paused", f"{_count(observed.paused, 'backfill')} paused: `c4 backlog resume` goes on.")
+            return Limit("paused", f"{counted(observed.paused, 'backfill')} paused: `c4 backlog resume` goes on.")
         return Limit("not started", "No backfill runs: `c4 backlog start` begins one.")
     if observed.daemon_silent is None or observed.daemon_silent > MAX_DAEMON_SILENCE:
-        since = f"for {_span(observed.daemon_silent)}" if observed.daemon_silent else "ever"
+        since = f"for {duration(observed.daemon_silent)}" if observed.daemon_silent else "ever"
         return Limit(
             "daemon", f"Dagster's daemon has given no sign of life {since}, and it starts the runs: is it running?"
         )
@@ -139,7 +141,7 @@ def _blocking_limit(observed: Observations) -> Limit | None:
             said = f": {step.trouble}" if step.trouble else ""
             return Limit(
                 "no answer",
-                f"The {what} failed; to be tried again: {_count(step.retrying, 'step')} of {name}{said}",
+                f"The {what} failed; to be tried again: {counted(step.retrying, 'step')} of {name}{said}",
             )
     if observed.staged >= observed.staging_room:
         share = f"{observed.staged / 1e9:.1f} of {observed.staging_room / 1e9:.1f} GB are staged"
@@ -150,7 +152,7 @@ def _blocking_limit(observed: Observations) -> Limit | None:
     for pool, name in _POOLS.items():
         state = observed.pools.get(pool)
         if state and state.is_full:
-            slots = f"all {state.limit} slots of the pool {pool} are taken, {_count(state.waiting, 'step')} waiting"
+            slots = f"all {state.limit} slots of the pool {pool} are taken, {counted(state.waiting, 'step')} waiting"
             return Limit(name, f"{_DESCRIPTIONS[name].capitalize()}: {slots}{_rate(observed, name)}.")
     return None
 
@@ -163,7 +165,7 @@ def _slowest_limit(observed: Observations) -> Limit:
     if not spent:
         if waits_for_a_place and not observed.runs_started:
             return Limit(
-                "share", f"{_count(observed.runs_queued, 'run')} queued and none started: {_queue_reason(observed)}."
+                "share", f"{counted(observed.runs_queued, 'run')} queued and none started: {_queue_reason(observed)}."
             )
         return Limit("unknown", "No step has worked within the last hour: ask again when one has.")
     name: Name = max(parts, key=lambda part: parts[part])
@@ -173,7 +175,7 @@ def _slowest_limit(observed: Observations) -> Limit:
     if waits_for_a_place and not (observed.load_per_core is not None and observed.load_per_core >= BUSY_LOAD_PER_CORE):
         return Limit(
             "share",
-            f"{_count(observed.runs_queued, 'run')} queued: {_queue_reason(observed)}. Of those started, {most}.",
+            f"{counted(observed.runs_queued, 'run')} queued: {_queue_reason(observed)}. Of those started, {most}.",
         )
     if observed.load_per_core is not None and observed.load_per_core >= BUSY_LOAD_PER_CORE:
         most += f"; the cores of this machine are busy ({observed.load_per_core:.1f} processes a core)"
@@ -224,16 +226,7 @@ def _rate(observed: Observations, name: Name) -> str:
 
 def _queue_reason(observed: Observations) -> str:
     if observed.share is not None and observed.runs_started >= observed.share:
-        return f"the backlog's share is {_count(observed.share, 'run')} at a time (dagster.yaml, dagster/backfill)"
+        return f"the backlog's share is {counted(observed.share, 'run')} at a time (dagster.yaml, dagster/backfill)"
     if observed.max_runs is not None and observed.all_runs_started >= observed.max_runs:
         return f"{observed.max_runs} runs are started, and dagster.yaml allows no more (max_concurrent_runs)"
     return "they wait for the daemon or for a run of the same days"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _span(time: timedelta) -> str:
-    minutes = time.total_seconds() / 60
-    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.0f} hours"

@@ -12,6 +12,7 @@ from c4_assets.command.findings import print_findings
 from resources.errors import ConfigurationError
 from resources.findings import Finding, Verdict
 from resources.settings import Settings
+from resources.wording import counted
 
 if TYPE_CHECKING:
     from c4_assets.operations.alerts.channel import Channel
@@ -70,12 +71,12 @@ def list_() -> None:
     folder = alerts_folder(settings.home)
     zone = ZoneInfo(settings.alerts.time_zone)
     incidents = [each for each in load(folder).state.incidents if each.ended is None]
-    typer.echo(f"{_count(len(incidents), 'incident')} open." if incidents else "Nothing is wrong that C4 knows of.")
+    typer.echo(f"{counted(len(incidents), 'incident')} open." if incidents else "Nothing is wrong that C4 knows of.")
     for incident in incidents:
         typer.echo(f"  {_incident(incident, zone)}")
     outbox = outbox_of(folder)
     waiting = outbox.waiting()
-    typer.echo(f"{_count(len(waiting), 'message')} waiting." if waiting else "No message waits.")
+    typer.echo(f"{counted(len(waiting), 'message')} waiting." if waiting else "No message waits.")
     for message in waiting:
         typer.echo(f"  {_minute(message.at, zone)}  {message.severity.value:8}  {clean(message.title)}")
     ways, channels = outbox.load().ways, opened_channels(settings)
@@ -95,12 +96,12 @@ def send() -> None:
     outbox = outbox_of(alerts_folder(settings.home))
     channels = opened_channels(settings)
     if not channels:
-        raise ConfigurationError(f"{NO_CHANNEL} {_count(outbox.count(), 'message')} waiting.")
+        raise ConfigurationError(f"{NO_CHANNEL} {counted(outbox.count(), 'message')} waiting.")
     done = outbox.deliver(list(channels.values()), Rules.of(settings.alerts), datetime.now(UTC))
     if done.busy:
-        typer.echo(f"Another process is sending. {_count(done.waiting, 'message')} waiting.")
+        typer.echo(f"Another process is sending. {counted(done.waiting, 'message')} waiting.")
         return
-    typer.echo(f"{_count(done.sent, 'message')} sent, {done.waiting} waiting, {done.refused} that no channel takes.")
+    typer.echo(f"{counted(done.sent, 'message')} sent, {done.waiting} waiting, {done.refused} that no channel takes.")
     for error in done.errors.values():
         print_error("Away", error)
     if done.errors or done.refused:
@@ -169,7 +170,3 @@ def _minute(time: datetime, zone: ZoneInfo) -> str:
     from c4_assets.operations.channels.words import Place
 
     return Place(zone=zone).minute(time)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

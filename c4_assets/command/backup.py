@@ -1,6 +1,7 @@
 """``c4 backup`` and ``c4 restore``: a deployment's databases and archive, saved, looked through and put back."""
 
 import os
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -12,11 +13,12 @@ from sqlalchemy.engine import make_url
 
 from c4_assets.command.console import console, errors
 from c4_assets.operations.backup.databases import PostgresAccess
+from c4_assets.operations.backup.restoring import Restored
 from c4_assets.operations.backup.restoring import restore as put_back
-from c4_assets.operations.backup.saving import Part, Places, Verified, save
+from c4_assets.operations.backup.saving import SITE_FILE, Part, Places, Verified, save
 from c4_assets.operations.backup.saving import verify as verify_backup
 from c4_assets.operations.backup.scores import FoundAgain, find_scores, scores_of_database
-from c4_assets.operations.backup.snapshot import backup_of, remove_old
+from c4_assets.operations.backup.snapshot import Manifest, backup_of, remove_old
 from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
 from resources.settings import Settings
@@ -69,9 +71,9 @@ def restore(
     settings = Settings.from_environment()
     _refuse_while_a_daemon_lives(settings)
     parts = frozenset(only or Part)
-    for moved in put_back(found, places_of(settings), settings.home, datetime.now(UTC), parts, force):
-        console.print(f"Moved aside: {moved}.", soft_wrap=True)
-    console.print("The backup is in its place. The deployment, as it is now:")
+    restored = put_back(found, places_of(settings), settings.home, datetime.now(UTC), parts, force)
+    _tell_restored(restored, found, verified.manifest, parts)
+    console.print("The deployment, as it is now:")
     again = _find_in(settings)
     _tell_scores(again)
     if not again.well:
@@ -107,9 +109,11 @@ def _database_of(settings: Settings, database: ImagingDatabase) -> tuple[Path | 
         return Path(url.database), ()
     if database.dialect != "postgresql":
         return None, ()
-    password = settings.database.password
-    access = _access(url, password.get_secret_value() if password else url.password, database.address)
-    return access, _own_tables(database)
+    if password := settings.database.password:
+        url = url.set(password=password.get_secret_value())
+    if "options" not in url.query:
+        url = url.update_query_dict({"options": ""})  # C4's connections have their own, and not those of PGOPTIONS
+    return PostgresAccess.of(url, database.address), _own_tables(database)
 
 
 def _own_tables(database: ImagingDatabase) -> tuple[str, ...]:
@@ -125,26 +129,15 @@ def _own_tables(database: ImagingDatabase) -> tuple[str, ...]:
     return tuple(table for table in wanted if table in there)
 
 
-def _access(url: URL, password: str | None, address: str) -> PostgresAccess:
-    named = {
-        "PGHOST": url.host,
-        "PGPORT": str(url.port) if url.port else None,
-        "PGUSER": url.username,
-        "PGPASSWORD": password,
-        "PGDATABASE": url.database,
-        "PGSSLMODE": url.query.get("sslmode"),
-        "PGSSLROOTCERT": url.query.get("sslrootcert"),
-    }
-    return PostgresAccess(address, {name: str(value) for name, value in named.items() if value})
-
-
 def _dagster_database() -> PostgresAccess:
     names = ("HOST", "PORT", "USER", "PASSWORD", "DB")
     given = {name: os.environ.get(f"DAGSTER_POSTGRES_{name}", "") for name in names}
     if missing := [f"DAGSTER_POSTGRES_{name}" for name in names if not given[name]]:
         raise ConfigurationError(f"These variables name Dagster's database and are not set: {', '.join(missing)}.")
-    variables = {("PGDATABASE" if name == "DB" else f"PG{name}"): value for name, value in given.items()}
-    return PostgresAccess(f"postgresql://{given['USER']}@{given['HOST']}:{given['PORT']}/{given['DB']}", variables)
+    if not given["PORT"].isdecimal():
+        raise ConfigurationError(f"DAGSTER_POSTGRES_PORT is {given['PORT']!r}, which is no port.")
+    url = URL.create("postgresql", given["USER"], given["PASSWORD"], given["HOST"], int(given["PORT"]), given["DB"])
+    return PostgresAccess.of(url, f"postgresql://{given['USER']}@{given['HOST']}:{given['PORT']}/{given['DB']}")
 
 
 def _refuse_while_a_daemon_lives(settings: Settings) -> None:
@@ -185,6 +178,21 @@ def _tell(verified: Verified) -> None:
         console.print("✓ Every file is as it was saved, and the databases can be read.")
     if verified.scores:
         _tell_scores(verified.scores)
+
+
+def _tell_restored(restored: Restored, backup: Path, manifest: Manifest, asked_for: Collection[Part]) -> None:
+    for moved in restored.moved:
+        console.print(f"Moved aside: {moved}.", soft_wrap=True)
+    for part, place in restored.places:
+        console.print(f"Put back: {part}, to {place}.", soft_wrap=True)
+    for part in restored.missing:
+        said = f"Not put back, because the backup does not have it: {part} ({manifest.parts[part]})."
+        errors.print(said, style="yellow", soft_wrap=True)
+    for part in Part:
+        if part not in asked_for:
+            console.print(f"Not put back, because --only does not name it: {part}.")
+    if (settings := backup / SITE_FILE).is_file():
+        console.print(f"Never put back: {settings}. Compare it with the settings that you have.", soft_wrap=True)
 
 
 def _tell_scores(found: FoundAgain) -> None:

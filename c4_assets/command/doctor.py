@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,10 +52,15 @@ def doctor(
     logging.getLogger("c4").propagate = False  # what is tried again is told by the lines, when it has failed
     logging.getLogger("c4").addHandler(logging.NullHandler())
     console = _console()
-    examined, mended = look_around(nodes, patience, send_test, _left if patience == EACH_S else None), None
+    left, mended = _left if patience == EACH_S else None, None
     if fix:
+        # Jobs and messages are sent once, when all is mended.
+        examined = look_around(patience=patience, left=left)
         mended = mend(examined)
-        examined = look_around(nodes, patience) if mended else examined
+        if mended or nodes or send_test:
+            examined = look_around(nodes, patience, send_test)
+    else:
+        examined = look_around(nodes, patience, send_test, left)
     findings = [finding for each in examined for finding in each.findings]
     if as_json_:
         typer.echo(as_json(findings, redacted, mended))
@@ -137,7 +142,6 @@ def _checks_of(settings: Settings, patience: float) -> list[Check]:
         lambda: shipped_dagster_yaml(settings),
         opened,
         lambda: prepare_dagster_home(settings),
-        _sensor_names,
         lambda: datetime.now(UTC),
     )
     hasty = settings.model_copy(update={"timeout_seconds": max(1, int(patience) - 1)})
@@ -180,13 +184,6 @@ def _channel_checks(settings: Settings, send_test: bool) -> list[Check]:
 def _broken(problem: str) -> Check:
     found = Finding("configuration.addresses", "an address of the settings cannot be used", Verdict.FAILED, problem)
     return Check("configuration.addresses", CONFIGURATION, "addresses", lambda: [found])
-
-
-def _sensor_names() -> Collection[str]:
-    """Names of C4's sensors and schedules. The code location is imported for them, and reads the settings again."""
-    from c4_assets.definitions import defs
-
-    return {each.name for each in (*(defs.sensors or ()), *(defs.schedules or ()))}
 
 
 def _slurm_check(settings: Settings, opened: "OpenedInstance") -> Check:

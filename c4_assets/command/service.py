@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from c4_assets.deployment_home import shipped
 from resources.atomic_write import atomic_write
 from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
+from resources.secret_files import environment_of_services
 from resources.settings import Settings
 
 app = typer.Typer(help="Run C4 as services of systemd.", no_args_is_help=True)
@@ -26,7 +28,6 @@ MARK = "Written by `c4 service install`"
 TARGET = "c4.target"
 
 OF_SYSTEM, OF_USER = Path("/etc/systemd/system"), Path("~/.config/systemd/user")
-ENVIRONMENT_OF_SYSTEM = Path("/etc/c4/environment")
 
 DESCRIPTIONS = {
     "code": "code server, the parent of runs",
@@ -85,7 +86,7 @@ class Units:
     @property
     def environment_file(self) -> Path:
         """The file with what services alone may know."""
-        return self.settings.home / "environment" if self.user_manager else ENVIRONMENT_OF_SYSTEM
+        return environment_of_services(self.settings.home, self.user_manager)
 
     def _command(self, service: str) -> str:
         program = _written(Path(sys.executable).with_name("c4"))
@@ -137,6 +138,7 @@ def install(
     if user:
         console.print("Without this, they end when you log out:\n  loginctl enable-linger")
     _say_what_services_do_not_see(units.environment_file)
+    _say_what_services_cannot_write(settings, units.account)
 
 
 @app.command()
@@ -223,6 +225,26 @@ def _say_what_services_do_not_see(file: Path) -> None:
             style="yellow",
             soft_wrap=True,
         )
+
+
+def _say_what_services_cannot_write(settings: Settings, account: str) -> None:
+    """Names folders without which the services do not start, or that they could not use."""
+    for folder in writable(settings):
+        if not folder.is_dir():
+            said = f"{folder} is not there, and services do not start without it: install -d -o {account} {folder}"
+            errors.print(said, style="yellow", soft_wrap=True)
+        elif not _may_write(account, folder):
+            said = f"The account {account} may not write to {folder}, as the services do: chown -R {account} {folder}"
+            errors.print(said, style="yellow", soft_wrap=True)
+
+
+def _may_write(account: str, folder: Path) -> bool:
+    """Whether an account may, by the folder's owner, group and mode."""
+    who, found = pwd.getpwnam(account), folder.stat()
+    if found.st_uid == who.pw_uid:
+        return bool(found.st_mode & stat.S_IWUSR)
+    in_group = found.st_gid in os.getgrouplist(account, who.pw_gid)
+    return who.pw_uid == 0 or bool(found.st_mode & (stat.S_IWGRP if in_group else stat.S_IWOTH))
 
 
 def _installed() -> bool:

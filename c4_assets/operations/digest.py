@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, tzinfo
 from c4_assets.operations.alerts.records import Change, Event, Message, Picture, Severity, Subject
 from resources.imaging_database.crystals import Crystal
 from resources.imaging_database.day_numbers import DayNumbers
+from resources.wording import counted, duration
 
 DIGEST_SPAN = timedelta(days=1)
 
@@ -77,12 +78,12 @@ def digest(facts: DigestFacts, until: datetime, zone: tzinfo, ui_url: str | None
         event=Event.DIGEST,
         severity=Severity.PROGRESS,  # what is wrong has a message of its own
         at=until,
-        title=f"{day}: {_count(numbers.scored, 'image')} scored, {_count(numbers.crystals, 'likely crystal')}",
+        title=f"{day}: {counted(numbers.scored, 'image')} scored, {counted(numbers.crystals, 'likely crystal')}",
         lines=(
             f"From {since:%Y-%m-%d %H:%M} to {there:%Y-%m-%d %H:%M} {there:%Z}: "
-            f"{_count(numbers.inspections, 'inspection')} with {_count(numbers.listed, 'image')} imaged.",
+            f"{counted(numbers.inspections, 'inspection')} with {counted(numbers.listed, 'image')} imaged.",
             *([] if numbers.inspections else ["Nothing was imaged."]),
-            *(f"{_count(count, 'image')} given up: {reason}" for reason, count in reasons),
+            *(f"{counted(count, 'image')} given up: {reason}" for reason, count in reasons),
             *_more_reasons(numbers.failed - sum(count for _, count in reasons)),
             *_backlog_lines(facts.backlog, zone),
         ),
@@ -103,8 +104,9 @@ def digest(facts: DigestFacts, until: datetime, zone: tzinfo, ui_url: str | None
 
 def _facts(facts: DigestFacts) -> dict[str, str]:
     numbers, work = facts.numbers, facts.work
-    classifying = work.step_seconds.get(CLASSIFYING, 0.0)
-    others = sum(work.step_seconds.values()) - classifying
+    of_steps = {name: timedelta(seconds=seconds) for name, seconds in work.step_seconds.items()}
+    classifying = of_steps.pop(CLASSIFYING, timedelta())
+    others, computing = sum(of_steps.values(), timedelta()), timedelta(seconds=work.network_seconds)
     cut = " at least" if work.is_cut else ""
     by = f" by {work.computed_by}" if work.computed_by else ""
     return {
@@ -115,8 +117,8 @@ def _facts(facts: DigestFacts) -> dict[str, str]:
         "images failed": f"{numbers.failed:,}",
         "images waiting": f"{facts.waiting:,}",
         "runs": f"{work.runs:,}{cut}, {work.runs_failed:,} failed",
-        "classifying (GPU or CPU)": f"{_time(classifying)}{cut}, of it {_time(work.network_seconds)} computing{by}",
-        "other steps": f"{_time(others)}{cut}",
+        "classifying (GPU or CPU)": f"{duration(classifying)}{cut}, of it {duration(computing)} computing{by}",
+        "other steps": f"{duration(others)}{cut}",
         **({"backlog": f"{facts.backlog.pending:,} images pending"} if facts.backlog else {}),
     }
 
@@ -124,7 +126,7 @@ def _facts(facts: DigestFacts) -> dict[str, str]:
 def _backlog_lines(backlog: Backlog | None, zone: tzinfo) -> list[str]:
     if backlog is None or not backlog.pending:
         return []
-    done = f"Of history, {backlog.per_cent_done:g} % is done; {_count(backlog.pending, 'image')} pending"
+    done = f"Of history, {backlog.per_cent_done:g} % is done; {counted(backlog.pending, 'image')} pending"
     if backlog.days_left is None:
         return [f"{done}. No backfill works on it."]
     end = (backlog.counted_at + timedelta(days=backlog.days_left)).astimezone(zone)
@@ -132,14 +134,4 @@ def _backlog_lines(backlog: Backlog | None, zone: tzinfo) -> list[str]:
 
 
 def _more_reasons(count: int) -> list[str]:
-    return [f"{_count(count, 'image')} given up for other reasons: `c4 status --failures`."] if count else []
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return [f"{counted(count, 'image')} given up for other reasons: `c4 status --failures`."] if count else []

@@ -4,8 +4,8 @@ Each is a function of an open instance that says what it has seen; time is an ar
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -15,9 +15,10 @@ from c4_assets.operations.doctor.examine import Check
 from c4_assets.runs.dagster_yaml import is_the_sites_own, missing_keys, put_dagster_yaml
 from c4_assets.runs.lost_runs import end_lost_runs, find_lost_runs, free_slots
 from c4_assets.runs.pools import POOLS
-from c4_assets.runs.ticking import SILENT_AFTER, Ticking, all_kept, in_use
+from c4_assets.runs.ticking import KNOWN, SILENT_AFTER, Ticking, all_kept, in_use
 from resources.findings import Finding, Verdict
 from resources.redaction import beginning
+from resources.wording import duration
 
 SECTION = "Dagster"
 
@@ -58,7 +59,6 @@ def instance_checks(
     shipped: Callable[[], str],
     opened: OpenedInstance,
     prepare: Callable[[], object],
-    sensors: Callable[[], Collection[str]],
     now: Callable[[], datetime],
 ) -> list[Check]:
     """The checks of this section.
@@ -67,7 +67,6 @@ def instance_checks(
         home: ``DAGSTER_HOME``.
         shipped: the ``dagster.yaml`` that C4 has for these settings.
         prepare: makes the home of a new deployment.
-        sensors: names of C4's sensors and schedules; whoever asks imports the code location.
     """
 
     def prepared() -> Iterator[str]:
@@ -96,7 +95,7 @@ def instance_checks(
         Check("dagster.yaml", SECTION, "dagster.yaml", lambda: [dagster_yaml(home, shipped())], mend=renewed),
         Check(STORAGE, SECTION, "Dagster's storage", lambda: [storage(home, opened)], silence=away, mend=prepared),
         Check("dagster.daemons", SECTION, "daemons", lambda: daemons(opened(), now()), after),
-        Check("dagster.ticks", SECTION, "sensors and schedules", lambda: ticks(opened(), sensors(), now()), after),
+        Check("dagster.ticks", SECTION, "sensors and schedules", lambda: ticks(opened(), now()), after),
         Check("dagster.pools", SECTION, "pools", lambda: pools(opened(), now()), after, mend=freed),
         Check("dagster.runs", SECTION, "runs", lambda: runs(opened()), after, mend=ended),
     ]
@@ -156,15 +155,12 @@ def daemons(instance: dg.DagsterInstance, now: datetime) -> Iterator[Finding]:
         fix = "Nothing is scored by itself without one: start `c4 ui` or its service (docs/operations.md)."
         yield Finding(id_, "no daemon has run here yet", Verdict.WARNED, fix)
         return
-    silent = {
-        name: now.timestamp() - beats[name].timestamp if name in beats else None
-        for name in needed
-        if name not in beats or now.timestamp() - beats[name].timestamp > SILENT_AFTER.total_seconds()
-    }
-    for name, seconds in silent.items():
-        since = "has never given a sign of life" if seconds is None else f"is silent for {_ago(seconds)}"
+    since = {name: now - datetime.fromtimestamp(beats[name].timestamp, UTC) for name in needed if name in beats}
+    silent = [name for name in needed if name not in since or since[name] > SILENT_AFTER]
+    for name in silent:
+        how = f"is silent for {duration(since[name])}" if name in since else "has never given a sign of life"
         fix = "See why it ended (`journalctl -u c4-daemon` where systemd runs it), and start it again, or `c4 ui`."
-        yield Finding(id_, f"the daemon {name} {since}", Verdict.FAILED, fix)
+        yield Finding(id_, f"the daemon {name} {how}", Verdict.FAILED, fix)
     for name in needed:
         if name not in silent and (errors := beats[name].errors):
             said = next(iter(errors[0].message.strip().splitlines()), "")
@@ -173,18 +169,12 @@ def daemons(instance: dg.DagsterInstance, now: datetime) -> Iterator[Finding]:
         yield Finding(id_, f"all {len(needed)} daemons live")
 
 
-def _ago(seconds: float) -> str:
-    if seconds < 7200:
-        return f"{seconds / 60:,.0f} minutes"
-    return f"{seconds / 3600:,.0f} hours" if seconds < 172_800 else f"{seconds / 86_400:,.0f} days"
-
-
-def ticks(instance: dg.DagsterInstance, known: Collection[str], now: datetime) -> Iterator[Finding]:
+def ticks(instance: dg.DagsterInstance, now: datetime) -> Iterator[Finding]:
     """Which sensors and schedules are stopped or fail, and which have a state that is of no use any more."""
     id_ = "dagster.ticks"
     kept = list(all_kept(instance))
-    trouble = list(_strays(kept, known, now))
-    used = in_use(kept, known)
+    trouble = list(_strays(kept, now))
+    used = in_use(kept)
     for each in used:
         name, kind = each.state.name, each.state.instigator_type.value.lower()
         if not each.state.is_running:
@@ -201,16 +191,16 @@ def ticks(instance: dg.DagsterInstance, known: Collection[str], now: datetime) -
         yield Finding(id_, f"no sensor or schedule is stopped or fails ({len(used)} have run)")
 
 
-def _strays(kept: Sequence[Ticking], known: Collection[str], now: datetime) -> Iterator[Finding]:
+def _strays(kept: Sequence[Ticking], now: datetime) -> Iterator[Finding]:
     """States that a renamed sensor, or a renamed code location, has left: whoever took over has begun anew."""
     places: dict[str, set[str]] = defaultdict(set)
     for each in kept:
         name, ago = each.state.name, timedelta(seconds=now.timestamp() - each.last)
-        if name not in known and ago < RENAMED_WITHIN:
+        if name not in KNOWN and ago < RENAMED_WITHIN:
             what = f"{name} has a state, and this release has no sensor or schedule of that name"
             fix = "It was renamed: see in the UI, Automation, that what took its place is on. Its cursor began anew."
             yield Finding("dagster.ticks", what, Verdict.WARNED, fix)
-        elif name in known and ago < BOTH_WITHIN:
+        elif name in KNOWN and ago < BOTH_WITHIN:
             places[name].add(each.state.selector.location_name)
     for name, locations in places.items():
         if len(locations) > 1:

@@ -4,7 +4,7 @@ Dagster never forgets the state of a sensor that was renamed or whose code locat
 as one that runs. So names are those of this release, and of each name the newest state counts.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,6 +18,7 @@ SENSORS = frozenset(
     {"crystals_found", "lost_runs", "messages", "new_inspections", "requested_days", "run_alerts", "traces"}
 )
 SCHEDULES = frozenset({"daily_coverage", "daily_digest", "settle_yesterday", "weekly_ashes", "weekly_pruning"})
+KNOWN = SENSORS | SCHEDULES
 """Names of what ``c4_assets/definitions.py`` has: to ask it would be to import all that runs import."""
 
 SILENT_AFTER = timedelta(minutes=10)
@@ -90,11 +91,11 @@ def all_kept(instance: dg.DagsterInstance) -> Iterator[Ticking]:
         yield Ticking(state, ticks)
 
 
-def in_use(kept: Iterable[Ticking], known: Collection[str] = SENSORS | SCHEDULES) -> list[Ticking]:
+def in_use(kept: Iterable[Ticking]) -> list[Ticking]:
     """Of each name that this release has, the state that has ticked last."""
     newest: dict[str, Ticking] = {}
     for each in kept:
         name = each.state.name
-        if name in known and (name not in newest or each.last > newest[name].last):
+        if name in KNOWN and (name not in newest or each.last > newest[name].last):
             newest[name] = each
     return list(newest.values())

@@ -98,7 +98,13 @@ def _sqlite(url: URL, _connecting: Connecting) -> Engine:
 
 def _postgresql(url: URL, connecting: Connecting) -> Engine:
     # Compiling a plan would take longer than any of C4's statements runs.
-    options: dict[str, Any] = {"application_name": PROGRAM, "connect_timeout": CONNECT_S, "options": "-c jit=off"}
+    own = url.query.get("options", ())  # a search_path, say
+    asked = " ".join([own] if isinstance(own, str) else own)
+    options: dict[str, Any] = {
+        "application_name": PROGRAM,
+        "connect_timeout": CONNECT_S,
+        "options": f"{asked} -c jit=off".strip(),
+    }
     if connecting.timeout_s is not None:
         milliseconds = connecting.timeout_s * 1000
         options["options"] += f" -c statement_timeout={milliseconds}"

@@ -2,9 +2,12 @@
 
 import errno
 import os
+import re
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -42,7 +45,7 @@ def test_a_deployment_that_works_passes_every_line(filled: Workplace) -> None:
     for line in ("partitions: main, gpu", "cpu node", "gpu node", "reaches the Dagster instance", "hands out GPU 0"):
         assert line in answer.output
     for line in (
-        "is its owner's alone",
+        "is nobody else's",
         f"archive (C4_DATA) {place.folder}/c4/archive, and sees the locks of this machine",
         f"reaches the image store {place.folder}/c4/images",
         f"reaches the imaging database sqlite:///{place.folder}/c4/imaging.db",
@@ -67,7 +70,7 @@ def test_each_thing_that_is_wrong_has_a_line_that_says_what_to_fix(
         "✗ partition of slurm.backfill There is no partition far-side",
         "✗ a cpu job of a backfill sbatch: error: invalid partition specified: far-side",
         "✗ a gpu job Slurm refused the job",
-        "✗ environment_file Others may read or change it (mode 644), and it holds passwords: chmod 600",
+        "✗ environment_file Others may read or change it (mode 644), and it holds passwords: chmod g-w,o-rwx",
         "archive (C4_DATA) It is /proc/nowhere/archive there",
         "the image store It is /proc/nowhere/images there",
         "the imaging database It is sqlite:////proc/nowhere/imaging.db there",
@@ -184,6 +187,14 @@ def test_a_dagster_home_that_was_never_used_is_made_and_one_that_cannot_be_used_
     said, fix = answer.output.splitlines()
     assert said == f"✗ the Dagster instance in {broken}"
     assert "See runs.dagster_storage" in fix
+
+
+def test_a_nodes_clock_that_differs_is_named(filled: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "pass the clock of the cpu node" in lines_of(filled, "cpu")
+    ahead = SimpleNamespace(time=lambda: time.time() + 90, monotonic=time.monotonic, sleep=time.sleep)
+    monkeypatch.setattr("resources.executors.slurm.check.time", ahead)
+    said = [line for line in lines_of(filled, "cpu").splitlines() if "the clock of the cpu node" in line]
+    assert re.match(r"FIX .* is \d\d s behind this machine's: Let both keep their time by NTP", said[0]), said
 
 
 def test_what_steps_use_on_nodes_follows_from_where_they_run() -> None:

@@ -1,11 +1,12 @@
 """What a message says of its incident, in plain words."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 
 from c4_assets.operations.alerts.incident import Incident
 from c4_assets.operations.alerts.records import Change, Event, Message
 from c4_assets.operations.alerts.rules import Rules
+from resources.wording import counted, duration
 
 TITLE_CHARACTERS = 100
 
@@ -96,7 +97,7 @@ def _recovered(incident: Incident, zone: tzinfo, now: datetime) -> tuple[str, tu
     lasted = f"Recovered after {duration(ended - incident.opened)}, {when}."
     if not incident.holds:
         return title, (lasted, f"{_counted(incident)}.", f"The last: {condition.summary}")
-    waited = _counted_as(incident.count, "run", "runs") + " waited."  # the most at once
+    waited = counted(incident.count, "run") + " waited."  # the most at once
     return title, (lasted, *((waited,) if incident.count and condition.event in WAITED_FOR else ()))
 
 
@@ -109,17 +110,13 @@ _WORDS: dict[Change, Callable[[Incident, tzinfo, datetime], tuple[str, tuple[str
 
 
 def _counted(incident: Incident) -> str:
-    return _counted_as(incident.count, *COUNTED_NOUNS.get(incident.condition.event, ("time", "times")))
-
-
-def _counted_as(count: int, one: str, several: str) -> str:
-    return f"{count:,} {one if count == 1 else several}"
+    return counted(incident.count, *COUNTED_NOUNS.get(incident.condition.event, ("time", "times")))
 
 
 def _waiting(incident: Incident) -> tuple[str, ...]:
     if not incident.subject_count or incident.condition.event not in WAITED_FOR:
         return ()
-    return (_counted_as(incident.subject_count, "run waits for it.", "runs wait for it."),)
+    return (counted(incident.subject_count, "run waits for it.", "runs wait for it."),)
 
 
 def _span(incident: Incident, zone: tzinfo) -> str:
@@ -131,18 +128,3 @@ def clock(moment: datetime, zone: tzinfo) -> str:
     """A moment as operators read it: ``26 Nov 02:10 UTC``."""
     local = moment.astimezone(zone)
     return f"{local.day} {local:%b %H:%M %Z}".rstrip()
-
-
-def duration(span: timedelta) -> str:
-    """How long something took: ``45 s``, ``12 min``, ``7 h 40 min``, ``3 d 4 h``."""
-    seconds = max(0, round(span.total_seconds()))
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"

@@ -5,11 +5,15 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
+
+from sqlalchemy import URL
 
 from c4_assets.operations.backup.snapshot import Snapshot, writing
 from resources.errors import ConfigurationError, Unavailable
@@ -20,18 +24,46 @@ SQLITE_WAIT_S = 60
 SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
+SERVICE = "c4"
+
+
 @dataclass(frozen=True)
 class PostgresAccess:
-    """How libpq reaches a database: its variables, the password among them, so that no command line shows it."""
+    """How PostgreSQL's programs reach a database: as libpq does for C4's own connections to it.
+
+    Attributes:
+        address: without the password.
+        parameters: libpq's words, all that the address says. What it leaves out libpq takes from variables like
+            ``PGSSLROOTCERT``, here as there.
+    """
 
     address: str
-    variables: dict[str, str] = field(repr=False)
+    parameters: Mapping[str, str] = field(repr=False)
+    password: str | None = field(repr=False)
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """The environment of PostgreSQL's programs."""
-        others = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        return {**others, **self.variables, "PGAPPNAME": "c4 backup", "PGCONNECT_TIMEOUT": "20"}
+    @classmethod
+    def of(cls, url: URL, address: str) -> "PostgresAccess":
+        """The access by an address of SQLAlchemy's, whose query may name hosts, certificates or a ``search_path``."""
+        from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+
+        told = cast("Mapping[str, str | int | tuple[str, ...]]", PGDialect_psycopg2().create_connect_args(url)[1])
+        given = {name: " ".join(value) if isinstance(value, tuple) else str(value) for name, value in told.items()}
+        password = given.pop("password", None)
+        return cls(address, given, password)
+
+    @contextmanager
+    def environment(self) -> Generator[dict[str, str]]:
+        """The environment of PostgreSQL's programs, in which ``service=c4`` is this database.
+
+        No command line shows its password. What the service says goes before all variables, ``PGPASSWORD`` aside.
+        """
+        with tempfile.NamedTemporaryFile("w", prefix="c4-service-") as file:  # of mode 0600
+            file.write(f"[{SERVICE}]\n" + "".join(f"{name}={value}\n" for name, value in self.parameters.items()))
+            file.flush()
+            named = {"PGSERVICEFILE": file.name, "PGAPPNAME": "c4 backup", "PGCONNECT_TIMEOUT": "20"}
+            # Not in the file, at whose ends of lines spaces are lost.
+            password = {} if self.password is None else {"PGPASSWORD": self.password}
+            yield {**os.environ, **named, **password}
 
 
 def copy_sqlite(snapshot: Snapshot, name: str, file: Path) -> None:
@@ -97,14 +129,20 @@ def sqlite_fault(file: Path) -> str:
     return "" if answer == "ok" and not more else f"SQLite's integrity check says: {answer}"
 
 
-def dump_postgres(snapshot: Snapshot, name: str, access: PostgresAccess, tables: Sequence[str] = ()) -> None:
-    """Dumps tables, or all of a database, as they are at one moment.
+def dump_postgres(snapshot: Snapshot, name: str, access: PostgresAccess, tables: Collection[str] | None = None) -> None:
+    """Dumps a database as it is at one moment.
+
+    Args:
+        tables: these alone, at least one; ``None`` for all that there is.
 
     Raises:
+        ValueError: no table is named, which ``pg_dump`` would take for all of them.
         ConfigurationError: there is no ``pg_dump``.
         Unavailable: it failed.
     """
-    chosen = [f'--table="{table}"' for table in tables]
+    if tables is not None and not tables:
+        raise ValueError("no table is to be dumped")
+    chosen = [f'--table="{table}"' for table in tables or ()]
     with writing(snapshot.root / name) as temporary:
         temporary.touch(mode=0o600)
         _run("pg_dump", access, "--format=custom", "--no-owner", "--no-privileges", f"--file={temporary}", *chosen)
@@ -118,9 +156,8 @@ def restore_postgres(dump: Path, access: PostgresAccess) -> None:
         ConfigurationError: there is no ``pg_restore``.
         Unavailable: it failed, and nothing was changed.
     """
-    database = f"--dbname={access.variables['PGDATABASE']}"
     options = ("--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction")
-    _run("pg_restore", access, *options, database, str(dump))
+    _run("pg_restore", access, *options, str(dump))
 
 
 def query_postgres(access: PostgresAccess, statement: str) -> str:
@@ -208,9 +245,9 @@ def _unescaped(text: str) -> str | None:
 
 
 def _run(program: str, access: PostgresAccess, *arguments: str) -> str:
-    done = subprocess.run(
-        [_path_of(program), *arguments], env=access.environment, capture_output=True, text=True, check=False
-    )
+    command = [_path_of(program), f"--dbname=service={SERVICE}", *arguments]
+    with access.environment() as environment:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unavailable(f"{program} of {access.address} failed: {_last_line(done.stderr)}")
     return done.stdout

@@ -60,15 +60,27 @@ class Dump:
     access: PostgresAccess
 
 
-def restore(backup: Path, places: Places, home: Path, now: datetime, parts: Collection[Part], force: bool) -> list[str]:
+@dataclass(frozen=True)
+class Restored:
+    """What of a backup is in its place now.
+
+    Attributes:
+        places: each part that was put back, by an interrupted call before or by this one, and where.
+        missing: parts that were asked for and are not in the backup.
+        moved: what was moved aside, and where to, a sentence each.
+    """
+
+    places: tuple[tuple[Part, str], ...]
+    missing: tuple[Part, ...]
+    moved: tuple[str, ...]
+
+
+def restore(backup: Path, places: Places, home: Path, now: datetime, parts: Collection[Part], force: bool) -> Restored:
     """Puts parts of a backup where they belong. Interrupted, the same call goes on where it was.
 
     Args:
         home: where what is done is noted meanwhile.
         force: what is there is moved aside, and never removed.
-
-    Returns:
-        What was moved aside, and where to.
 
     Raises:
         ConfigurationError: the deployment has something, or is of another kind than the backup. Nothing was changed.
@@ -85,14 +97,19 @@ def restore(backup: Path, places: Places, home: Path, now: datetime, parts: Coll
     finished = done or []
     home.mkdir(parents=True, exist_ok=True)
     for step in steps:
-        key = str(step.target) if isinstance(step, Move) else step.access.address
-        if key in finished:
+        if (place := _place(step)) in finished:
             continue
         _write_note(note, backup, finished)
         moved += _put(step, now)
-        finished.append(key)
+        finished.append(place)
     note.unlink(missing_ok=True)
-    return moved
+    there = {step.part for step in steps}
+    missing = tuple(part for part in Part if part in parts and part not in there)
+    return Restored(tuple((step.part, _place(step)) for step in steps), missing, tuple(moved))
+
+
+def _place(step: Move | Dump) -> str:
+    return str(step.target) if isinstance(step, Move) else step.access.address
 
 
 def _steps(backup: Path, places: Places) -> Iterator[Move | Dump]:

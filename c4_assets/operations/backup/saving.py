@@ -57,7 +57,7 @@ class Places:
     Attributes:
         database: a SQLite file, or how PostgreSQL is reached; ``None`` where its own administrator saves it.
         database_address: without a password.
-        tables: the tables of the imaging database that are C4's, on PostgreSQL.
+        tables: the tables of the imaging database that are C4's and are there, on PostgreSQL.
         dagster_database: where Dagster keeps its runs if not below ``dagster_home``.
     """
 
@@ -110,15 +110,21 @@ def save(folder: Path, places: Places, release: str, now: datetime, full: bool =
         write_manifest(
             snapshot, Manifest(now.isoformat(), release, {str(k): v for k, v in parts.items()}, snapshot.files)
         )
-    unsaved = () if places.database else (_left_to_a_dba(places),)
+    unsaved = () if _has_database(places) else (parts[Part.DATABASE],)
     return Saved(folder / now.strftime(NAME), len(snapshot.files), snapshot.new, snapshot.new_bytes, unsaved)
+
+
+def _has_database(places: Places) -> bool:
+    return isinstance(places.database, Path) or bool(places.database and places.tables)
 
 
 def _save_database(snapshot: Snapshot, places: Places) -> str:
     if isinstance(places.database, Path):
         copy_sqlite(snapshot, DATABASE_FILE, places.database)
-    elif places.database:
+    elif places.database and places.tables:
         dump_postgres(snapshot, DATABASE_DUMP, places.database, places.tables)
+    elif places.database:
+        return f"{places.database_address} has none of C4's tables yet: `c4 db upgrade` or its administrator makes them"
     else:
         return _left_to_a_dba(places)
     return places.database_address

@@ -114,9 +114,13 @@ class Snapshot:
     def add(self, name: str, file: Path) -> None:
         """Copies a file that is only ever replaced as a whole; one that has gone meanwhile is left out.
 
+        A second time, under the same name, it does nothing.
+
         Raises:
             NoRoom: the disk of the backup is full.
         """
+        if name in self.files:
+            return
         try:
             opened = file.open("rb")
         except FileNotFoundError:

@@ -8,13 +8,13 @@ from pathlib import Path
 from c4_assets.operations.doctor.examine import Check
 from resources.errors import ConfigurationError
 from resources.findings import Finding, Verdict
+from resources.secret_files import CHMOD, TOO_OPEN, environment_of_services, is_too_open
 from resources.settings import Settings
 from resources.settings.old_variables import ALL, new_names
 from resources.settings.sources import SECRETS, site_file
 
 SECTION = "Configuration"
 
-OTHERS = 0o007
 OTHERS_WRITE = 0o022
 
 
@@ -68,17 +68,19 @@ def _old_variables(environment: Mapping[str, str]) -> Finding:
 
 
 def secret_files(settings: Settings | None, environment: Mapping[str, str]) -> list[Path]:
-    """Files that hold a secret: those of the secrets folder, the site's environment file and the ssh key."""
+    """Files that hold a secret: of the secrets folder, the environments of jobs and services, and the ssh key."""
     found: list[Path] = []
     if named := environment.get(SECRETS, "").strip():
         folder = Path(named).expanduser().absolute()
         if folder.is_dir():
             found += [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    if settings:
+        found += [environment_of_services(settings.home, user_manager) for user_manager in (False, True)]
     if settings and settings.slurm and settings.slurm.environment_file:
         found.append(settings.slurm.environment_file)
     if settings and settings.store.ssh_key:
         found.append(settings.store.ssh_key)
-    return [file for file in found if file.is_file()]
+    return [file for file in found if os.path.isfile(file)]  # noqa: PTH113 - Path.is_file raises where it may not look
 
 
 def _too_open(
@@ -91,8 +93,8 @@ def _too_open(
     if "KUBERNETES_SERVICE_HOST" in environment:
         return
     for secret in secrets:
-        if secret.stat().st_mode & OTHERS:
-            yield secret, "read or change it, and it holds a secret", "o-rwx"
+        if is_too_open(secret.stat().st_mode):
+            yield secret, "read or change it, and it holds a secret", CHMOD
 
 
 def _permissions(file: Path | None, secrets: list[Path], environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -100,7 +102,7 @@ def _permissions(file: Path | None, secrets: list[Path], environment: Mapping[st
     found = list(_too_open(file, secrets, environment))
     for path, may, how in found:
         what = f"others may {may}: {path} (mode {stat.S_IMODE(path.stat().st_mode):o})"
-        yield Finding(id_, what, Verdict.FAILED, f"chmod {how} {path}", safe=os.access(path, os.W_OK))
+        yield Finding(id_, what, Verdict.FAILED, f"chmod {how} {path}", safe=os.geteuid() in (0, path.stat().st_uid))
     if not found:
         kept = f"{len(secrets)} files with secrets are nobody else's" if secrets else "no file with secrets is named"
         yield Finding(id_, kept)
@@ -108,5 +110,5 @@ def _permissions(file: Path | None, secrets: list[Path], environment: Mapping[st
 
 def _tighten(file: Path | None, secrets: list[Path], environment: Mapping[str, str]) -> Iterator[str]:
     for path, _, how in list(_too_open(file, secrets, environment)):
-        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(OTHERS_WRITE if how == "go-w" else OTHERS))
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(TOO_OPEN if how == CHMOD else OTHERS_WRITE))
         yield f"chmod {how} {path}"

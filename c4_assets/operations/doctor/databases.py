@@ -7,9 +7,9 @@ from math import ceil
 
 from sqlalchemy import DateTime, Text, func, literal_column, select, text
 
-from c4_assets.operations.doctor.clocks import skew
 from c4_assets.operations.doctor.examine import Check
 from c4_assets.operations.rhythm import WEEK, WEEKS_COMPARED, longest_pauses
+from resources.clock_skew import skew
 from resources.errors import C4Error
 from resources.findings import Finding, Verdict
 from resources.imaging_database import ImagingDatabase

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from c4_assets.operations.alerts.records import Severity
 from c4_assets.operations.disks import GB, WARNING_INODES, room_of, severity_of
-from c4_assets.operations.doctor.clocks import skew
 from c4_assets.operations.doctor.examine import Check
+from resources.clock_skew import skew
 from resources.errors import ConfigurationError
 from resources.file_lock import refuse_folder_without_locks
 from resources.findings import Finding, Verdict

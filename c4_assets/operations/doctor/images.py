@@ -8,9 +8,9 @@ from c4_assets.checks.listed_files import files_of_newest
 from c4_assets.models.active import ActiveModels
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.marco.preprocessing import PREPROCESSINGS
-from c4_assets.operations.doctor.clocks import skew
 from c4_assets.operations.doctor.databases import MIGRATIONS
 from c4_assets.operations.doctor.examine import Check
+from resources.clock_skew import skew
 from resources.errors import C4Error, ConfigurationError
 from resources.extras import naming_extras
 from resources.findings import Finding, Verdict

@@ -4,7 +4,7 @@ A look from a sensor can tell only of the others: where the daemon of sensors or
 what the address is for that is asked for while all is well (:mod:`c4_assets.runs.watch.heartbeat`).
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -12,6 +12,7 @@ from c4_assets.operations.alerts.conditions import FAILED_TICK_KEYS, ticks_faile
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity, Subject
 from c4_assets.runs.ticking import SILENT_AFTER, Ticking, all_kept, in_use
 from resources.redaction import beginning
+from resources.wording import duration
 
 LATE_AFTER = 4
 """Intervals without a tick after which a sensor has stalled; :data:`SILENT_AFTER` at least."""
@@ -33,7 +34,7 @@ def look_at_daemons(instance: dg.DagsterInstance, now: datetime) -> Observation:
         key=SILENT_KEY,
         event=Event.DAEMON_SILENT,
         severity=Severity.ERROR,
-        summary=f"Dagster's daemon has given no sign of life for {_minutes(longest)}: {named}.",
+        summary=f"Dagster's daemon has given no sign of life for {duration(longest)}: {named}.",
         advice="Restart the daemon and read its log: nothing is scored without it.",
         subjects=tuple(Subject(name) for name in sorted(dead)),
         since=now - longest,
@@ -61,7 +62,7 @@ def _trouble(of: Ticking, now: datetime, url: str) -> Condition | None:
         why = beginning(" ".join(error.message.split()), 500) if error else "it was ended"
         return ticks_failed(kind, state.name, len(failed), why, datetime.fromtimestamp(failed[-1].timestamp, UTC), link)
     if of.is_sensor and (since := _stalled_since(of, now)):
-        words = f"The sensor {state.name} has not looked for {_minutes(now - since)}."
+        words = f"The sensor {state.name} has not looked for {duration(now - since)}."
         return ticks_wrong(state.name, words, since, link)
     return None
 
@@ -70,8 +71,3 @@ def _stalled_since(sensor: Ticking, now: datetime) -> datetime | None:
     """When a sensor has last begun to look, if that is too long ago. One that never did has just been turned on."""
     last = datetime.fromtimestamp(sensor.last, UTC)
     return last if sensor.ticks and now - last > max(LATE_AFTER * sensor.every, SILENT_AFTER) else None
-
-
-def _minutes(span: timedelta) -> str:
-    minutes = round(span.total_seconds() / 60)
-    return f"{minutes} minutes" if minutes < 120 else f"{minutes / 60:.0f} hours"

@@ -9,6 +9,7 @@ from c4_assets.operations.alerts.records import Condition, Event, Observation, S
 from c4_assets.runs.own_runs import is_of_c4
 from c4_assets.runs.step_failures import in_backfill
 from c4_assets.runs.watch.subjects import name_of, partitions_of, subject_of
+from resources.wording import duration
 
 AT_LEAST = timedelta(hours=3)
 """Time that any run may take: a day of many plates, or one that waits behind others for a slot of a pool."""
@@ -56,14 +57,13 @@ def _condition(
 ) -> Condition:
     record, lasted = max(slow, key=lambda each: each[1])
     run = record.dagster_run
-    hours = lasted.total_seconds() / 3600
     about = " of ".join(part for part in (name_of(run), partitions_of(run)) if part)
     return Condition(
         key=f"{SLOW_RUN_KEYS}{job}",
         event=Event.RUN_FAILED,
         severity=Severity.WARNING,
-        summary=f"{about} has been running for {hours:.1f} hours. None of the last ones took more than "
-        f"{max(1, round(usual.total_seconds() / 60))} minutes.",
+        summary=f"{about} has been running for {duration(lasted)}. None of the last ones took more than "
+        f"{duration(usual)}.",
         advice="See in its log what it waits for. Terminated in the UI, it loses nothing that it has finished.",
         subjects=tuple(subject_of(each.dagster_run, url) for each, _ in slow),
         since=now - lasted,

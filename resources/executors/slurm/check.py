@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from resources.clock_skew import skew
 from resources.errors import C4Error
 from resources.executors.slurm.client import SlurmClient
 from resources.executors.slurm.probe import SharedView, shared_view
@@ -20,6 +21,7 @@ from resources.executors.slurm.site import open_transport, plan_step
 from resources.executors.step_resources import StepResources
 from resources.file_lock import locked
 from resources.findings import Finding, Verdict
+from resources.secret_files import CHMOD, is_too_open
 from resources.settings import JobOptions, Settings, Site, SubmitRules
 
 SERVICES = {"image_store": "the image store", "imaging_database": "the imaging database"}
@@ -129,13 +131,13 @@ def _check_environment_file(client: SlurmClient, file: Path) -> Finding:
         return _line(
             "slurm.environment_file", "environment_file", f"It cannot be read on {client.transport.name}: {why}."
         )
-    if int(mode, 8) & 0o077:
+    if is_too_open(int(mode, 8)):
         return _line(
             "slurm.environment_file",
             "environment_file",
-            f"Others may read or change it (mode {mode}), and it holds passwords: chmod 600 {file}",
+            f"Others may read or change it (mode {mode}), and it holds passwords: chmod {CHMOD} {file}",
         )
-    return _line("slurm.environment_file", f"environment_file {file} is its owner's alone")
+    return _line("slurm.environment_file", f"environment_file {file} is nobody else's")
 
 
 def _rules(rules: SubmitRules) -> Iterator[tuple[tuple[str, ...], JobOptions]]:
@@ -207,6 +209,7 @@ def _check_from_a_node(client: SlurmClient, probe: _Probe, patience: float) -> I
             except (C4Error, OSError) as error:
                 yield _line(f"slurm.{_short(name)}", f"{name} on this machine", str(error))
         client.write_file(script.path, script.text)
+        submitted = time.time()
         try:
             job_id = client.submit(script.path)
         except C4Error as error:
@@ -215,6 +218,7 @@ def _check_from_a_node(client: SlurmClient, probe: _Probe, patience: float) -> I
             return
         state = _wait(client, job_id, patience)
     answer = client.read_files([probe.answer, script.out, script.err])
+    ended = time.time()
     if state or probe.answer not in answer:
         said = answer.get(script.err) or answer.get(script.out) or "nothing"
         yield _line(
@@ -223,7 +227,21 @@ def _check_from_a_node(client: SlurmClient, probe: _Probe, patience: float) -> I
             f"Job {job_id} {state or 'ended without an answer'}. It said: {said} ({script.err})",
         )
         return
-    yield from _compare_views(probe, SharedView(**json.loads(answer[probe.answer])), here)
+    there = SharedView(**json.loads(answer[probe.answer]))
+    yield from _compare_views(probe, there, here)
+    if there.clock:
+        yield _compare_clocks(probe, there, submitted, ended)
+
+
+def _compare_clocks(probe: _Probe, there: SharedView, submitted: float, ended: float) -> Finding:
+    """Whether the node looked while its job was known to be there. One that waited long hides more."""
+    id_, whose = f"slurm.{probe.kind}.clock", f"the {probe.kind} node {there.host}"
+    ahead = there.clock - min(max(there.clock, submitted), ended)
+    if ahead:
+        return skew(id_, whose, ahead)
+    return _line(
+        id_, f"the clock of {whose} agrees with this machine's, as far as a job of {ended - submitted:.0f} s shows"
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -46,6 +47,8 @@ class SharedView:
     """Identity of the Dagster instance's storage."""
     instance_error: str = ""
     gpus: str = ""
+    clock: float = 0.0
+    """When it was looked at, by the machine's own clock, in seconds since 1970."""
 
 
 def shared_view(
@@ -82,6 +85,7 @@ def shared_view(
         instance=identity,
         instance_error=error,
         gpus=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        clock=time.time(),
     )
 
 
