@@ -254,6 +254,10 @@ def logs_elsewhere(place: Place) -> None:
     place.set(C4_LOGS_FOLDER=place.home.parent / "logs-mount")
 
 
+def thumbnails_elsewhere(place: Place) -> None:
+    place.set(C4_THUMBNAILS=place.home.parent / "thumbnails-mount")
+
+
 def no_inodes(place: Place) -> None:
     none = os.statvfs_result((4096, 4096, 10**9, 10**9, 10**9, 1000, 5, 5, 0, 255))
     place.monkeypatch.setattr(os, "statvfs", always(none))
@@ -459,6 +463,7 @@ BROKEN: dict[Callable[[Place], None], tuple[str, Verdict, str, str]] = {
     missing_folder: ("folders.scratch", FAILED, "is not there", "mkdir -p"),
     full_disk: ("folders.scratch.space", FAILED, "0.0 GB free", "Make room"),
     logs_elsewhere: ("folders.logs", FAILED, "is not there", "mkdir -p"),
+    thumbnails_elsewhere: ("folders.thumbnails", FAILED, "is not there", "mkdir -p"),
     no_inodes: ("folders.home.inodes", FAILED, "0% of inodes", "du --inodes"),
     no_locks: ("folders.home", FAILED, "home, data, scratch", "mount it with them"),
     not_upgraded: ("database.migrations", FAILED, "another release", "c4 db upgrade"),
