@@ -155,9 +155,10 @@ class DelayingProxy:
 
 
 @contextmanager
-def proxy_process(to: int, delay: float) -> Generator[int]:
+def proxy_process(to: int, delay: float, bytes_a_second: float | None = None) -> Generator[int]:
     """A proxy in a process of its own, so that it does not share an interpreter with what is measured; its port."""
     command = [sys.executable, "-m", "testing.delaying_proxy", "--to", str(to), "--delay", str(delay)]
+    command += ["--bytes-a-second", str(bytes_a_second)] if bytes_a_second else []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin and process.stdout
         yield int(process.stdout.readline())
@@ -169,8 +170,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Makes the network longer.")
     parser.add_argument("--to", type=int, required=True, help="port of the server on loopback")
     parser.add_argument("--delay", type=float, default=0.006, help="seconds each way: half of a round trip")
+    parser.add_argument("--bytes-a-second", type=float, help="to the client, for each connection")
     arguments = parser.parse_args()
     with DelayingProxy(arguments.to, arguments.delay) as proxy:
+        proxy.bytes_a_second = arguments.bytes_a_second
         sys.stdout.write(f"{proxy.port}\n")
         sys.stdout.flush()
         sys.stdin.read()
