@@ -32,6 +32,7 @@ class Line:
     to_server: int = 0
     to_client: int = 0
     ended: bool = False
+    free_at: float = field(default=0.0, repr=False)
     writers: list[asyncio.StreamWriter] = field(default_factory=list[asyncio.StreamWriter], repr=False)
 
     def is_held(self) -> bool:
@@ -122,7 +123,7 @@ class DelayingProxy:
                 if not data:
                     return
                 if to_the_client:
-                    await self._disturbed(line, data)
+                    await self._disturbed(line, data, due)
                     line.to_client += len(data)
                 else:
                     line.to_server += len(data)
@@ -139,9 +140,11 @@ class DelayingProxy:
         finally:
             arriving.cancel()
 
-    async def _disturbed(self, line: Line, data: bytes) -> None:
+    async def _disturbed(self, line: Line, data: bytes, due: float) -> None:
         if self.bytes_a_second:
-            await asyncio.sleep(len(data) / self.bytes_a_second)
+            # From when the line was free and not from now: a proxy that wakes late makes the line no slower.
+            line.free_at = max(line.free_at, due) + len(data) / self.bytes_a_second
+            await asyncio.sleep(max(0, line.free_at - time.monotonic()))
         if self.hang_after is not None and line.to_client + len(data) > self.hang_after:
             await asyncio.Event().wait()
         if self.cut_after is not None and line.to_client + len(data) > self.cut_after:
