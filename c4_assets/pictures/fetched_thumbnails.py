@@ -24,7 +24,7 @@ THREADS = 2
 """Threads that decode: together they make 300 thumbnails a second, about as many as a connection brings images."""
 
 NICENESS = 10
-"""Of these threads: where cores are few, what fetches and stages comes first."""
+"""By so much these threads are nicer than the others: where cores are few, what fetches and stages comes first."""
 
 HELD_BYTES = 64_000_000
 """Bytes of images that may wait for a thumbnail: an inspection of 300 images. Beyond that, fetching waits."""
@@ -155,4 +155,5 @@ def _made(staged: StagedImage) -> Thumbnail | None:
 def _step_back() -> None:
     """Lowers the priority of this thread, where threads have one of their own."""
     with suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS))
