@@ -1,6 +1,6 @@
 """What thumbnails of all drops cost: an image, fetching, and somebody who looks at a plate of 192 drops.
 
-    python -m benchmarks.thumbnails       (about three minutes; C4_REAL_IMAGES names a folder of real images)
+    python -m benchmarks.thumbnails       (about two minutes; C4_REAL_IMAGES names a folder of real images)
 
 Images come from a real sshd, over a connection that is open already, behind a proxy that makes the round trip 12 ms:
 over a line of 100 Mbit/s, a tenth of a gigabit, which is what each of ten connections has; and over one that is as fast
