@@ -142,6 +142,8 @@ class FetchedThumbnails:
             except Exception as error:  # a full disk, a lock that nobody gives, a fault of ours: no score depends on it
                 log.warning("the thumbnails of inspection %d are not kept: %s", inspection_id, error)
                 return MadeThumbnails(failed=len(futures) + put_off)
+        if note:  # those of processes that were stopped at it for another reason
+            self._thumbnails.begun(day).forget(str(inspection_id))
         webps = [each.webp for each in made if each.webp]
         return MadeThumbnails(len(webps), len(futures) + put_off - len(webps), sum(map(len, webps)))
 
