@@ -7,6 +7,7 @@ from c4_assets.assets.ashes_disagreements import ashes_disagreements
 from c4_assets.assets.backlog_coverage import backlog_coverage
 from c4_assets.assets.class_predictions import class_predictions
 from c4_assets.assets.db_scores import db_scores
+from c4_assets.assets.drop_thumbnails import drop_thumbnails
 from c4_assets.assets.human_labels import human_labels
 from c4_assets.assets.marco_probabilities import marco_probabilities
 from c4_assets.assets.raw_inspection_images import raw_inspection_images
@@ -42,6 +43,7 @@ defs = dg.Definitions(
         human_labels,
         ashes_disagreements,
         backlog_coverage,
+        drop_thumbnails,
     ],
     jobs=[score_images, collect_disagreements, count_backlog, prune_runs, tell_crystals, tell_digest],
     sensors=[new_inspections, requested_days, lost_runs, run_alerts, messages, crystals_found, traces],

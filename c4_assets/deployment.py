@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from c4_assets.checks.data_checks import DataChecks
 from c4_assets.models.active import ActiveModels
 from resources.archive.staging import Staging
+from resources.archive.thumbnails import Thumbnails
 from resources.image_store import open_image_store
 from resources.imaging_database import ImagingDatabase
 from resources.settings import Settings
@@ -24,6 +25,7 @@ def resources_of(settings: Settings) -> Mapping[str, object]:
         "imaging_database": database,
         "image_store": open_image_store(settings.store.url, settings.ssh),
         "staging": Staging(settings.staging),
+        "thumbnails": Thumbnails(settings.thumbnails),
         "models": ActiveModels(settings, database),
         "data_checks": DataChecks(settings),
     }

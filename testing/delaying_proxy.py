@@ -32,6 +32,7 @@ class Line:
     to_server: int = 0
     to_client: int = 0
     ended: bool = False
+    free_at: float = field(default=0.0, repr=False)
     writers: list[asyncio.StreamWriter] = field(default_factory=list[asyncio.StreamWriter], repr=False)
 
     def is_held(self) -> bool:
@@ -122,7 +123,7 @@ class DelayingProxy:
                 if not data:
                     return
                 if to_the_client:
-                    await self._disturbed(line, data)
+                    await self._disturbed(line, data, due)
                     line.to_client += len(data)
                 else:
                     line.to_server += len(data)
@@ -139,9 +140,11 @@ class DelayingProxy:
         finally:
             arriving.cancel()
 
-    async def _disturbed(self, line: Line, data: bytes) -> None:
+    async def _disturbed(self, line: Line, data: bytes, due: float) -> None:
         if self.bytes_a_second:
-            await asyncio.sleep(len(data) / self.bytes_a_second)
+            # From when the line was free and not from now: a proxy that wakes late makes the line no slower.
+            line.free_at = max(line.free_at, due) + len(data) / self.bytes_a_second
+            await asyncio.sleep(max(0, line.free_at - time.monotonic()))
         if self.hang_after is not None and line.to_client + len(data) > self.hang_after:
             await asyncio.Event().wait()
         if self.cut_after is not None and line.to_client + len(data) > self.cut_after:
@@ -155,9 +158,10 @@ class DelayingProxy:
 
 
 @contextmanager
-def proxy_process(to: int, delay: float) -> Generator[int]:
+def proxy_process(to: int, delay: float, bytes_a_second: float | None = None) -> Generator[int]:
     """A proxy in a process of its own, so that it does not share an interpreter with what is measured; its port."""
     command = [sys.executable, "-m", "testing.delaying_proxy", "--to", str(to), "--delay", str(delay)]
+    command += ["--bytes-a-second", str(bytes_a_second)] if bytes_a_second else []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin and process.stdout
         yield int(process.stdout.readline())
@@ -169,8 +173,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Makes the network longer.")
     parser.add_argument("--to", type=int, required=True, help="port of the server on loopback")
     parser.add_argument("--delay", type=float, default=0.006, help="seconds each way: half of a round trip")
+    parser.add_argument("--bytes-a-second", type=float, help="to the client, for each connection")
     arguments = parser.parse_args()
     with DelayingProxy(arguments.to, arguments.delay) as proxy:
+        proxy.bytes_a_second = arguments.bytes_a_second
         sys.stdout.write(f"{proxy.port}\n")
         sys.stdout.flush()
         sys.stdin.read()

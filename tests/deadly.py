@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import numpy as np
 from c4_assets.models.classifier import Classifier
 from c4_assets.models.engine import Classification, Engine
 from c4_assets.models.scorer_version import ScorerVersion
+from c4_assets.pictures.thumbnails import thumbnail_of
+from resources.archive.thumbnails import Thumbnail
+from resources.records import Image
 
 KILLED, SEGFAULT, STOPPED, WHOLE_STEP = b"\nkilled", b"\nsegfault", b"\nstopped", b"\nall"
 UNHEARD_OF, ENDLESS = b"\nraised", b"\nendless"
@@ -43,6 +47,12 @@ def _die_of(data: bytes) -> None:
         time.sleep(600)
     if data.endswith(UNHEARD_OF):
         raise LookupError("no such marker")
+
+
+def thumbnail_or_death(image: Image, data: bytes, seen_at: datetime, sha256: str | None = None) -> Thumbnail | None:
+    """Makes the thumbnail of an image that does not end the process."""
+    _die_of(data)
+    return thumbnail_of(image, data, seen_at, sha256)
 
 
 class BrokenMachine:

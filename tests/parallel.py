@@ -5,8 +5,9 @@ import signal
 import time
 from collections.abc import Generator, Mapping
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -88,6 +89,8 @@ def nothing_left_running() -> Generator[None]:
     """When all other fixtures are gone, so are all processes; those that are not are named and killed."""
     os.environ[MARK] = str(os.getpid())
     yield
+    # Python's own helper of processes that are spawned lives as long as the process that spawned one.
+    cast("Any", resource_tracker)._resource_tracker._stop()
     deadline = time.monotonic() + 10
     while (left := processes()) and time.monotonic() < deadline:
         time.sleep(0.1)

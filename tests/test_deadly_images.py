@@ -9,8 +9,11 @@ import pytest
 
 from c4_assets.models.active import ActiveModels
 from c4_assets.models.isolated import IsolatedEngine
+from c4_assets.pictures import fetched_thumbnails, isolated_thumbnails
+from c4_assets.pictures.inspection_thumbnails import thumbnails_of_inspection
 from resources.archive.begun import Begun
 from resources.errors import ConfigurationError, Unavailable
+from resources.imaging_database.inspections import inspections_of_day
 from resources.imaging_database.work import failures
 from tests.conftest import Facility, noon, photograph
 from tests.deadly import (
@@ -23,6 +26,7 @@ from tests.deadly import (
     BrokenMachine,
     DeadlyClassifier,
     DeadlyEngine,
+    thumbnail_or_death,
 )
 from tests.test_crashes import in_a_child
 
@@ -88,6 +92,40 @@ def test_an_image_that_ends_the_whole_step_is_listed_all_the_same(facility: Faci
         assert os.WIFSIGNALED(run(facility))
     assert run(facility) == 0
     assert_all_but_one(facility, "ended the whole step")
+
+
+@pytest.mark.parametrize("deadly", [KILLED, SEGFAULT], ids=["memory", "segfault"])
+def test_a_thumbnail_that_ends_a_run_costs_no_score_and_ends_nobody_who_looks(
+    make_facility: Callable[..., Facility], monkeypatch: pytest.MonkeyPatch, deadly: bytes
+) -> None:
+    for module in (fetched_thumbnails, isolated_thumbnails):
+        monkeypatch.setattr(module, "thumbnail_of", thumbnail_or_death)
+    facility = make_facility()
+    listed(facility, deadly)
+    ends = [run(facility) for _ in range(3)]
+    assert os.WIFSIGNALED(ends[0])
+    assert ends[2] == 0, "a second death is possible where the plate was not staged yet"
+    assert facility.progress().scored == 7
+    thumbnails, store = facility.resources["thumbnails"], facility.resources["image_store"]
+    first, second = inspections_of_day(facility.database, DAY)
+    assert all(each.webp for each in thumbnails_of_inspection(DAY, 2, second.images, thumbnails, store))
+    for _ in range(2):
+        found = list(thumbnails_of_inspection(DAY, 1, first.images, thumbnails, store))
+        assert [each.path for each in found if not each.webp] == ["P1/2.jpg"]
+        assert {each.error for each in found if not each.webp} == {
+            "P1/2.jpg: decoding this image ended the process that did it; look at the file"
+        }
+    assert not list(facility.settings.thumbnails.rglob("1.*.begun"))
+
+
+def test_where_thumbnails_have_ended_two_runs_a_third_makes_none_of_that_plate(facility: Facility) -> None:
+    listed(facility, b"")
+    for _ in range(2):
+        with pytest.raises(MemoryError), facility.resources["thumbnails"].begun(DAY).noted("1"):
+            raise MemoryError
+    facility.score()
+    assert facility.progress().scored == 7
+    assert [len(facility.resources["thumbnails"].read(DAY, number)) for number in (1, 2)] == [0, 3]
 
 
 def test_an_error_that_nobody_expects_of_an_image_counts_as_a_death(facility: Facility) -> None:

@@ -368,6 +368,7 @@ def test_the_command_says_what_went_and_the_job_does_the_same(
     said = CliRunner().invoke(app, ["prune", "--dry-run"], env={"COLUMNS": "200"})
     assert said.exit_code == 0, said.output
     assert "3 of 4 runs that ended more than 30 days ago would go" in " ".join(said.output.split())
+    assert "Thumbnails of 0 inspections take 0.00 GB" in said.output
     result = prune_runs.execute_in_process(instance=instance, resources={"settings": site})
     assert result.success
     assert len(runs(instance)) == 2, "The newest of the day, and the job's own run."

@@ -39,13 +39,16 @@ def test_everything_lies_below_home_by_default() -> None:
     settings = Settings.from_environment({"C4_HOME": "/srv/c4", "C4_DATA": " "})
     assert settings.database.url == "sqlite:////srv/c4/imaging.db"
     folders = [settings.staging, settings.archive, settings.models, settings.data_docs, settings.dagster_home]
+    folders.append(settings.thumbnails)
     assert all(folder.is_relative_to("/srv/c4") for folder in [*folders, Path(settings.store.url)])
 
 
 def test_what_is_kept_and_what_may_be_lost_have_a_folder_each() -> None:
     settings = Settings.from_environment({"C4_DATA": "/kept", "C4_SCRATCH": "/fast"})
-    kept = [settings.archive, settings.models, settings.data_docs]
-    assert [str(folder) for folder in kept] == ["/kept/archive", "/kept/models", "/kept/data-docs"]
+    kept = [settings.archive, settings.models, settings.data_docs, settings.thumbnails]
+    assert [str(folder) for folder in kept] == [
+        f"/kept/{name}" for name in ("archive", "models", "data-docs", "thumbnails")
+    ]
     assert str(settings.staging) == "/fast/staging"
 
 

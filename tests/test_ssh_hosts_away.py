@@ -165,7 +165,7 @@ class TestGraph:
         for number in range(1, 4):
             name = f"{number}.jpg"
             facility.add_plate(f"P{number}", {name: photograph(number, (600, 500), "BMP")}, noon(number))
-        proxy.bytes_a_second = 0.4 * MEGABYTE
+        proxy.bytes_a_second = 0.25 * MEGABYTE
         access = ssh_host.behind(proxy.port)
         environment = {
             **os.environ,

@@ -16,7 +16,10 @@ def prune(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
 ) -> None:
-    """Delete old runs from Dagster that nothing needs any more. No partition loses what it shows."""
+    """Delete old runs from Dagster that nothing needs any more. No partition loses what it shows.
+
+    Thumbnails go that were made more than C4_THUMBNAILS_DAYS ago, where that is set.
+    """
     from c4_assets.runs.pruning import prune as prune_instance
 
     settings = Settings.from_environment()
@@ -33,5 +36,12 @@ def prune(
     )
     if done.returned:
         console.print(f"SQLite's files are {done.returned / 1e6:,.0f} MB shorter.")
+    left = done.thumbnails_left
+    console.print(f"Thumbnails of {left.files} inspections take {left.bytes / 1e9:,.2f} GB in {settings.thumbnails}.")
+    if settings.thumbnails_days:
+        console.print(
+            f"Those of {done.thumbnails.files}, made more than {settings.thumbnails_days} days ago, "
+            f"{'would go' if dry_run else 'are gone'}: {done.thumbnails.bytes / 1e6:,.1f} MB."
+        )
     for note in done.notes:
         console.print(note)

@@ -163,6 +163,7 @@ def writable(settings: Settings) -> list[Path]:
         settings.archive,
         settings.data_docs,
         settings.models,
+        settings.thumbnails,
         settings.staging.parent,
         settings.logs.folder,
     ]

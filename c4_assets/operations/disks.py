@@ -56,6 +56,7 @@ def places(settings: Settings) -> Mapping[str, Path]:
         "home": settings.home,
         "archive": settings.archive,
         "staging": settings.staging,
+        "thumbnails": settings.thumbnails,
         "dagster_home": settings.dagster_home,
         "logs": settings.logs.folder,
     }
@@ -101,7 +102,7 @@ def filling(rooms: Mapping[str, tuple[Path, Room]]) -> Iterable[Condition]:
             severity=severity,
             summary=f"The disk of {folder} ({name}) has {what} left.",
             advice="Make room there: `c4 prune` for Dagster's runs, days in staging that nobody classifies any more. "
-            "The archive is kept for ever and needs a larger disk.",
+            "The archive is kept for ever and needs a larger disk; thumbnails can be made again (C4_THUMBNAILS_DAYS).",
             subjects=(Subject(str(folder)),),
         )
 

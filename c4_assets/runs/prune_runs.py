@@ -13,7 +13,10 @@ from resources.settings import Settings
 
 @dg.op
 def forget_old_runs(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
-    """Deletes runs that ended long ago (C4_RUNS_KEEP_DAYS) and that nothing which Dagster shows depends on."""
+    """Deletes runs that ended long ago (C4_RUNS_KEEP_DAYS) and that nothing which Dagster shows depends on.
+
+    Thumbnails that were made more than C4_THUMBNAILS_DAYS ago go as well, where that is set.
+    """
     before = datetime.now(UTC) - timedelta(days=settings.runs.keep_days)
     with translate_errors(context):
         done = prune(
@@ -31,6 +34,9 @@ def forget_old_runs(context: dg.OpExecutionContext, settings: dg.ResourceParam[S
             "old runs kept": done.old - done.runs,
             "megabytes deleted": round(done.bytes / 1e6, 1),
             "megabytes given back by SQLite": round(done.returned / 1e6, 1),
+            "files of thumbnails removed": done.thumbnails.files,
+            "megabytes of thumbnails removed": round(done.thumbnails.bytes / 1e6, 1),
+            "megabytes of thumbnails left": round(done.thumbnails_left.bytes / 1e6, 1),
         }
     )
 

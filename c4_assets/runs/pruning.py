@@ -1,4 +1,4 @@
-"""Deletes the runs that Dagster no longer needs.
+"""Deletes the runs that Dagster no longer needs, and thumbnails that a site keeps for a limited time.
 
 Deleting a run deletes its materialisations, and a partition without one counts as missing. So a run is deleted only if
 something newer exists for everything that it did. Which runs these are is read from the instance each time: pruning may
@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, BulkActionStatus
@@ -19,6 +19,7 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 from c4_assets.checks.catalogue import CHECKS
 from c4_assets.runs import dagster_storage
 from c4_assets.runs.own_runs import is_of_c4
+from resources.archive.thumbnails import Space, Thumbnails
 from resources.executors.slurm.job_folders import JobFolders
 from resources.settings import Settings
 
@@ -43,6 +44,9 @@ class Pruned:
     bytes: int = 0
     returned: int = 0
     """Bytes by which SQLite's files became shorter."""
+    thumbnails: Space = field(default_factory=Space)
+    """Of thumbnails that were made longer ago than they are kept."""
+    thumbnails_left: Space = field(default_factory=Space)
     notes: list[str] = field(default_factory=list[str])
 
 
@@ -59,7 +63,8 @@ def prune(
     Runs of other code locations that share the instance are theirs to delete.
 
     A run's events, check results, captured output, and the scripts and output of its Slurm jobs are deleted with it.
-    The JSON records of the jobs stay. At the end, files of runs that no longer exist are removed as well.
+    The JSON records of the jobs stay. At the end, files of runs that no longer exist are removed as well, and
+    thumbnails that are older than the site keeps them (``thumbnails_days``).
 
     Args:
         own_run: the run that does this, if it is one.
@@ -94,6 +99,11 @@ def prune(
         found.bytes += dagster_storage.size_of(left)
         dagster_storage.remove(left)
         _compact(instance, own_run, found)
+    thumbnails = Thumbnails(settings.thumbnails)
+    if settings.thumbnails_days:
+        oldest = datetime.now(UTC) - timedelta(days=settings.thumbnails_days)
+        found.thumbnails = thumbnails.remove_older(oldest, dry_run)
+    found.thumbnails_left = thumbnails.space()
     return found
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import chain
@@ -32,6 +32,14 @@ PATIENCE_S = 2 * 3600
 
 POLL_S = 5
 """Seconds between two looks at a full staging area."""
+
+
+Passing = Callable[[date, int, Iterable[StagedImage]], Iterable[StagedImage]]
+"""Is handed the images of an inspection of a day, and passes them on as they are, to be staged."""
+
+
+def _as_they_come(day: date, inspection_id: int, images: Iterable[StagedImage]) -> Iterable[StagedImage]:
+    return images
 
 
 @dataclass
@@ -73,6 +81,7 @@ def stage_day(
     max_attempts: int,
     room: int,
     run: Sequence[date] = (),
+    passing: Passing = _as_they_come,
 ) -> StagedDay:
     """Stages every pending image of a day that is neither staged nor known to all models.
 
@@ -84,6 +93,7 @@ def stage_day(
         room: bytes that may be staged, by all runs together. When they are, a run that has something staged leaves the
             rest, for it is the one that makes room by going on; a run that has nothing waits.
         run: all days of the run, where there are several.
+        passing: sees each image on its way, while its bytes are in memory.
 
     Raises:
         Unavailable: the database or the image store does not answer or refuses everything, or nobody makes room.
@@ -114,7 +124,8 @@ def stage_day(
             if others is None:
                 not_one[inspection_id] = failed
             else:
-                result.count(staging.write(day, inspection_id, chain(failed, others)), images[0])
+                images_on_their_way = passing(day, inspection_id, chain(failed, others))
+                result.count(staging.write(day, inspection_id, images_on_their_way), images[0])
     asked_for = [row for rows in not_one.values() for row in rows if not row.image.unusable]
     if asked_for and not result.images and not result.already_staged and not _is_known(day, archives):
         with outages_of("store"):
@@ -123,7 +134,7 @@ def stage_day(
         with working_on(inspection_id=inspection_id):
             count, why = len(failed), failed[0].error
             log.warning("inspection %d: none of its %d images was fetched: %s", inspection_id, count, why)
-            result.count(staging.write(day, inspection_id, failed), failed[0].image)
+            result.count(staging.write(day, inspection_id, passing(day, inspection_id, failed)), failed[0].image)
     result.seconds = time.monotonic() - started
     return result
 

@@ -68,6 +68,17 @@ class Settings(BaseSettings):
     models: LocalPath = Field(
         default=Path("{data}/models"), description="Where fetched models are kept; several deployments may share it."
     )
+    thumbnails: LocalPath = Field(
+        default=Path("{data}/thumbnails"),
+        description="Small pictures of all drops, 3 kB each: they can be made again. Every machine that runs steps or "
+        "shows drops must see it.",
+    )
+    thumbnails_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="How long thumbnails are kept after they were made; pruning removes older ones. Without: for ever.",
+        examples=[365],
+    )
     scratch: LocalPath = Field(
         default=Path("{home}"),
         description="What may be lost, in a folder staging: images between the store and the classifier. Every "
@@ -121,7 +132,7 @@ class Settings(BaseSettings):
         places = {"home": str(Path(values.get("home") or "~/.c4").expanduser().absolute())}
         places["data"] = str(values.get("data") or places["home"])
         filled: dict[str, Any] = {"home": places["home"]}
-        for name in ("data", "models", "scratch"):
+        for name in ("data", "models", "thumbnails", "scratch"):
             filled[name] = str(cls.model_fields[name].default).format(**places)
         filled |= values
         for name, section, key in (

@@ -103,6 +103,10 @@ def logs_elsewhere(place: Place) -> None:
     place.set(C4_LOGS_FOLDER=place.home.parent / "logs-mount")
 
 
+def thumbnails_elsewhere(place: Place) -> None:
+    place.set(C4_THUMBNAILS=place.home.parent / "thumbnails-mount")
+
+
 def no_inodes(place: Place) -> None:
     none = os.statvfs_result((4096, 4096, 10**9, 10**9, 10**9, 1000, 5, 5, 0, 255))
     place.monkeypatch.setattr(os, "statvfs", always(none))

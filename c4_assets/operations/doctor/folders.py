@@ -23,9 +23,9 @@ def folders_of(settings: Settings) -> dict[str, Path]:
     archive = settings.data if settings.archive.is_relative_to(settings.data) else settings.archive
     staging = settings.scratch if settings.staging.is_relative_to(settings.scratch) else settings.staging
     folders = {"home": settings.home, "data": archive, "scratch": staging, "dagster_home": settings.dagster_home}
-    logs = settings.logs.folder
-    # In home it is made by the first line.
-    return folders if logs.is_relative_to(settings.home) else {**folders, "logs": logs}
+    # Where they lie in those folders, they are made when they are needed.
+    inner = {"thumbnails": (settings.thumbnails, settings.data), "logs": (settings.logs.folder, settings.home)}
+    return folders | {name: folder for name, (folder, above) in inner.items() if not folder.is_relative_to(above)}
 
 
 def folder_checks(settings: Settings) -> list[Check]:

@@ -65,6 +65,8 @@ def shared_view(
         "archive (C4_DATA)": settings.archive,
         "models (C4_MODELS)": settings.models,
     }
+    if not settings.thumbnails.is_relative_to(settings.data):
+        folders["thumbnails (C4_THUMBNAILS)"] = settings.thumbnails
     identity, error = "", ""
     try:
         identity = _identity(instance or dg.DagsterInstance.get())
