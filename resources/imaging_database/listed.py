@@ -25,7 +25,7 @@ def is_time_of_imaging(time: datetime) -> bool:
     return FIRST_TIME <= time < END_OF_TIME
 
 
-def is_dated(imaged_at: Column[datetime] = inspections.c.imaged_at) -> ColumnElement[bool]:
+def is_dated(imaged_at: ColumnElement[Any] = inspections.c.imaged_at) -> ColumnElement[bool]:
     """That a time is one of imaging. Other times must not be read: Python has no year 0 and none after 9999."""
     return and_(imaged_at >= FIRST_TIME, imaged_at < END_OF_TIME)
 
