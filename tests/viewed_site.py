@@ -20,7 +20,7 @@ AT = noon(1)
 
 
 def version(name: str) -> dict[str, object]:
-    parts = {part: "x" for part in ("model", "weights_sha256", "preprocessing", "engine", "precision")}
+    parts = dict.fromkeys(("model", "weights_sha256", "preprocessing", "engine", "precision"), "x")
     return {"name": name, **parts, "crystal_threshold": 0.5, "first_used_at": AT}
 
 
