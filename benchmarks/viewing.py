@@ -45,10 +45,10 @@ def grant(database: ImagingDatabase) -> None:
     with database.writing() as connection:
         for table in (plate_access, plate_details):
             table.create(connection)
-        connection.execute(text("insert into plate_access select id, 'member ' || id % 10 from plates"))
+        connection.execute(text("insert into plate_access select id, 'member ' || (id % 10) from plates"))
         connection.execute(text("create index plate_access_member on plate_access (member, plate_id)"))
         details = (
-            "insert into plate_details (plate_id, project, owner) select id, 'project ' || id % 5, 'ana' from plates"
+            "insert into plate_details (plate_id, project, owner) select id, 'project ' || (id % 5), 'ana' from plates"
         )
         connection.execute(text(details))
         connection.execute(text("create index plate_details_plate on plate_details (plate_id)"))
