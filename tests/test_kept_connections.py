@@ -59,7 +59,7 @@ def test_connections_are_shared_kept_and_never_more(own_server: Server) -> None:
     ImagingDatabase(address).upgrade()
     kept = ImagingDatabase(address, Connecting(10, kept_connections=KEPT))
     with ThreadPoolExecutor(12) as threads:
-        assert list(threads.map(lambda _: ask(kept), range(60))) == [0] * 60
+        assert list(threads.map(ask, [kept] * 60)) == [0] * 60
     assert 1 <= sessions(own_server) <= KEPT
     kept.engine.dispose()
     step = ImagingDatabase(address, Connecting(10))
@@ -75,7 +75,7 @@ def test_after_the_server_has_restarted_the_next_question_is_answered(own_server
     ImagingDatabase(address).upgrade()
     kept = ImagingDatabase(address, Connecting(2, kept_connections=KEPT))
     with ThreadPoolExecutor(KEPT) as threads:
-        list(threads.map(lambda _: ask(kept), range(KEPT)))
+        list(threads.map(ask, [kept] * KEPT))
     own_server.stop(signal.SIGQUIT)
     with pytest.raises(Unavailable, match="does not answer"):
         ask(kept)

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.schema import human_scores, plate_details, plates
+from resources.imaging_database.schema import human_scores, plate_details, plate_projects, plates
 from resources.imaging_database.viewing.cursors import Cursor
 from resources.imaging_database.viewing.find_plates import PlateSearch, find_plates
 from resources.imaging_database.viewing.lists import likeliest_crystals, missed_crystals, scores_of_person
 from resources.imaging_database.viewing.relations import EVERYTHING
-from resources.records import MOST
+from resources.records import LARGEST_NUMBER
 from tests.conftest import noon
 from tests.viewed_site import AT, VERSION, Site, new_site
 
@@ -59,9 +59,12 @@ def test_plates_are_found_by_project_and_owner_where_the_site_says_them(site: Si
         {"plate_id": numbers["CD%1"], "project": "lysozyme", "owner": "ben", "name": None},
     ]
     site.add_relation(plate_details, rows)
+    site.add_relation(plate_projects, [{"plate_id": numbers["ab_2"], "project": "insulin"}])
     fresh = Site(ImagingDatabase(site.database.engine.url))
     assert found(fresh, project="lysozyme") == ["CD%1", "AB-1"]
     assert found(fresh, project="lysozyme", owner="ana") == ["AB-1"]
+    assert found(fresh, project="insulin") == ["ab_2"]
+    assert found(fresh, project="insulin", owner="ana") == []
     (only,) = find_plates(fresh.database, PlateSearch(owner="ben"), EVERYTHING).rows
     assert (only.details.project, only.details.name, only.inspections, only.newest) == ("lysozyme", None, 2, noon(5))
 
@@ -176,7 +179,7 @@ def test_what_people_say_is_read_from_a_sites_own_view_where_it_has_one(site: Si
 @given(
     st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9998, 1, 1)).map(lambda at: at.replace(tzinfo=UTC))
     | st.floats(allow_nan=False, allow_infinity=False),
-    st.integers(-MOST, MOST),
+    st.integers(-LARGEST_NUMBER, LARGEST_NUMBER),
 )
 def test_a_cursor_goes_through_an_address_and_comes_back_the_same(value: datetime | float, number: int) -> None:
     assert Cursor.parse(str(Cursor(value, number))) == Cursor(value, number)

@@ -19,8 +19,8 @@ OPTIONAL_VIEWS = (human_scores, plate_access, plate_details, plate_projects, ima
 def has_relation(connection: Connection, view: Table) -> bool:
     """Whether the site has a relation of this name, perhaps behind a synonym.
 
-    One that lacks columns is there: `c4 db check` names what it lacks, and nothing passes it over in silence. Oracle says
-    of a relation that C4's login may not read that there is none.
+    One that lacks columns is there: `c4 db check` names what it lacks, and nothing passes it over in silence. Oracle
+    says of a relation that C4's login may not read that there is none.
     """
     try:
         with connection.begin_nested():

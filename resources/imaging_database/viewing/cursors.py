@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, or_, true
 
-from resources.records import MOST
+from resources.records import LARGEST_NUMBER
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Cursor:
         before, _, after = text.rpartition("_")
         value = datetime.fromisoformat(before) if before.endswith("Z") else float(before)
         number = int(after)
-        if not -MOST <= number <= MOST or (isinstance(value, float) and not isfinite(value)):
+        if not -LARGEST_NUMBER <= number <= LARGEST_NUMBER or (isinstance(value, float) and not isfinite(value)):
             raise ValueError(f"{text} is no place in a list")
         return cls(value, number)
 

@@ -1,14 +1,15 @@
 """Plates by barcode, project, owner and the time of their inspections."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, false, func, literal, or_, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.listed import FIRST_TIME, is_dated, is_numbered, usable_text, whole_number
-from resources.imaging_database.schema import UtcDateTime, inspections, plate_details, plates
+from resources.imaging_database.schema import UtcDateTime, inspections, plate_details, plate_projects, plates
 from resources.imaging_database.viewing.cursors import Cursor, beyond
 from resources.imaging_database.viewing.drops import plate_detail_columns, plate_details_of, with_plate_details
 from resources.imaging_database.viewing.records import FoundPlate, Page
@@ -22,7 +23,8 @@ class PlateSearch:
     Attributes:
         barcode: how the barcode begins, as typed, in capitals or in small letters: an index finds it.
         part: letters anywhere in the barcode, of either case. The barcodes of all plates are read.
-        project, owner: as ``plate_details`` has them. A site without it has no such plates.
+        project: as ``plate_details`` or ``plate_projects`` have it; a site without them has no such plates.
+        owner: as ``plate_details`` has it.
         since, until: times between which the plate was imaged, ``until`` excluded.
     """
 
@@ -44,8 +46,6 @@ def find_plates(
     """
     with database.reading("view") as connection:
         relations = site_relations(database, connection)
-        if (search.project or search.owner) and plate_details.name not in relations:
-            return Page([])
         newest = (
             select(func.max(inspections.c.imaged_at))
             .where(inspections.c.plate_id == plates.c.id, is_dated())
@@ -54,7 +54,11 @@ def find_plates(
         )
         matching = (
             select(plates.c.id, plates.c.barcode, func.coalesce(newest, _FIRST).label("newest"))
-            .where(is_numbered(plates.c.id), visible_to(who, relations, plates.c.id), *_conditions(connection, search))
+            .where(
+                is_numbered(plates.c.id),
+                visible_to(who, relations, plates.c.id),
+                *_conditions(connection, search, relations),
+            )
             .subquery("matching")
         )
         page = (
@@ -90,17 +94,17 @@ def _found(row: Any) -> FoundPlate:
     )
 
 
-def _conditions(connection: Connection, search: PlateSearch) -> list[ColumnElement[bool]]:
+def _conditions(connection: Connection, search: PlateSearch, relations: frozenset[str]) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if search.barcode:
         typed = dict.fromkeys((search.barcode, search.barcode.upper(), search.barcode.lower()))
         found.append(or_(*(_begins(connection, each) for each in typed)))
     if search.part:
         found.append(func.lower(plates.c.barcode).contains(search.part.lower(), autoescape=True))
-    asked = {"project": search.project, "owner": search.owner}
-    if any(asked.values()):
-        same = (plate_details.c[name] == value for name, value in asked.items() if value)
-        found.append(exists().where(plate_details.c.plate_id == plates.c.id, *same))
+    if search.project:
+        found.append(_one_of(relations, (plate_details, plate_projects), "project", search.project))
+    if search.owner:
+        found.append(_one_of(relations, (plate_details,), "owner", search.owner))
     times = [
         *([inspections.c.imaged_at >= search.since] if search.since else []),
         *([inspections.c.imaged_at < search.until] if search.until else []),
@@ -108,6 +112,16 @@ def _conditions(connection: Connection, search: PlateSearch) -> list[ColumnEleme
     if times:
         found.append(exists().where(inspections.c.plate_id == plates.c.id, is_dated(), *times))
     return found
+
+
+def _one_of(relations: frozenset[str], views: Sequence[Table], column: str, value: str) -> ColumnElement[bool]:
+    """One of the views that the site has says so of the plate."""
+    saying = [
+        exists().where(view.c.plate_id == plates.c.id, view.c[column] == value)
+        for view in views
+        if view.name in relations
+    ]
+    return or_(*saying) if saying else false()
 
 
 def _begins(connection: Connection, text: str) -> ColumnElement[bool]:
