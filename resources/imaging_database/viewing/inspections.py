@@ -25,7 +25,7 @@ def newest_inspections(
     max_attempts: int,
     who: Viewer,
     before: Cursor | None = None,
-    most: int = 50,
+    most: int = 25,
     until: datetime | None = None,
 ) -> Page[InspectionCounts]:
     """Inspections that have a time of imaging, the newest first.
