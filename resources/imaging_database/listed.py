@@ -55,6 +55,11 @@ def is_numbered(key: ColumnElement[int]) -> ColumnElement[bool]:
     return and_(key.between(-LARGEST_NUMBER, LARGEST_NUMBER), is_whole)
 
 
+def only_checked(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """A condition that rows are checked for, and for which no index is taken: SQLite would take a poor one."""
+    return case((condition, 1), else_=0) != 0
+
+
 IS_NAMED = and_(is_numbered(images.c.id), is_numbered(inspections.c.id))
 """For queries over images and inspections: both have a number that C4's own tables can hold."""
 

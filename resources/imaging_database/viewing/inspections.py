@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import CTE, Select, Subquery, and_, case, func, select, true
 
 from resources.imaging_database.database import ImagingDatabase
-from resources.imaging_database.listed import is_dated, is_numbered, usable_text, whole_number
+from resources.imaging_database.listed import is_dated, is_numbered, only_checked, usable_text, whole_number
 from resources.imaging_database.pending import at_its_place, has_failed
 from resources.imaging_database.schema import c4_image_failures, images, inspections, plates
 from resources.imaging_database.viewing.cursors import Cursor, beyond
@@ -117,7 +117,7 @@ def _of_models(page: CTE, scorer_version: str, max_attempts: int) -> Subquery:
             func.count(case((machine.c.crystal == true(), images.c.id)).distinct()).label("crystals"),
             func.max(machine.c.p_crystals).label("best"),
         )
-        .join_from(page, images, and_(images.c.inspection_id == page.c.id, is_numbered(images.c.id)))
+        .join_from(page, images, and_(images.c.inspection_id == page.c.id, only_checked(is_numbered(images.c.id))))
         .outerjoin(machine, is_score_of(scorer_version))
         .outerjoin(failure, failed)
         .group_by(page.c.id)
@@ -134,7 +134,7 @@ def _of_people(page: CTE, relations: frozenset[str]) -> Subquery:
             human_class.c.category,
             func.row_number().over(partition_by=images.c.id, order_by=order).label("age"),
         )
-        .join_from(page, images, and_(images.c.inspection_id == page.c.id, is_numbered(images.c.id)))
+        .join_from(page, images, and_(images.c.inspection_id == page.c.id, only_checked(is_numbered(images.c.id))))
         .join(human, is_of_image(human))
         .outerjoin(human_class, human_class.c.id == human.c.score_class_id)
         .where(stands(human, relations))

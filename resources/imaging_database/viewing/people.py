@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, FromClause, String, and_, exists, func, literal, or_, select
 
 from resources.imaging_database.human_scores import HUMAN_SCORE_COLUMNS
-from resources.imaging_database.listed import is_dated, is_numbered, usable_text, whole_number
+from resources.imaging_database.listed import is_dated, is_numbered, only_checked, usable_text, whole_number
 from resources.imaging_database.pending import at_its_place
 from resources.imaging_database.schema import human_scores, images, score_classes, scores
 from resources.imaging_database.statements import among
@@ -56,7 +56,7 @@ def person_score_of(row: Any) -> PersonScore:
 
 def is_readable(human: FromClause) -> ColumnElement[bool]:
     """A row of what people said has a time that is one. Of rows without a number, the order is not known."""
-    return and_(is_dated(human.c.scored_at), is_numbered(human.c.id))
+    return only_checked(and_(is_dated(human.c.scored_at), is_numbered(human.c.id)))
 
 
 def is_of_image(human: FromClause) -> ColumnElement[bool]:
@@ -75,7 +75,7 @@ def stands(human: FromClause, relations: frozenset[str]) -> ColumnElement[bool]:
     later = human_rows(relations).alias("withdrawal")
     withdrawn = exists().where(
         later.c.image_id == human.c.image_id,
-        later.c.scorer == human.c.scorer,
+        only_checked(later.c.scorer == human.c.scorer),
         is_class_withdrawn(later),
         is_later(later, human),
     )
@@ -85,7 +85,7 @@ def stands(human: FromClause, relations: frozenset[str]) -> ColumnElement[bool]:
 def is_later(later: FromClause, human: FromClause) -> ColumnElement[bool]:
     """Scores of the same moment count in the order in which they were entered."""
     same_moment = and_(later.c.scored_at == human.c.scored_at, later.c.id > human.c.id)
-    return and_(is_dated(later.c.scored_at), or_(later.c.scored_at > human.c.scored_at, same_moment))
+    return only_checked(and_(is_dated(later.c.scored_at), or_(later.c.scored_at > human.c.scored_at, same_moment)))
 
 
 def newest_first(rows: Iterable[PersonScore]) -> list[PersonScore]:
