@@ -4,6 +4,9 @@ from sqlalchemy import text
 
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.register import seed_classes
+from resources.imaging_database.schema import score_classes
+from resources.imaging_database.statements import insert_absent
+from resources.records import WITHDRAWN_CLASS
 
 PER_INSPECTION = 200
 """Images of one imaging of one plate."""
@@ -39,11 +42,36 @@ from generate_series(1, cast(:images - :pending as bigint)) n
 """
 
 
-def fill(database: ImagingDatabase, images: int, a_day: int, scorer: str, pending: int = PENDING) -> None:
+_LIVED_SCORES = """
+insert into scores (image_id, score_class_id, scorer, scored_at, scorer_version, crystal,
+    p_clear, p_crystals, p_other, p_precipitate, run_id)
+select i.id, case when i.id % 50 = 0 then 2 else 1 + i.id % 2 * 2 end,
+    :scorer, s.imaged_at + interval '1 hour', :scorer, i.id % 50 = 0,
+    0.1, case when i.id % 50 = 0 then 0.25 + i.id * 7919 % 7500 / 1e4 else i.id % 2500 / 1e4 end, 0.1, 0.1, 'run'
+from images i join inspections s on s.id = i.inspection_id where i.id <= :images - :pending order by i.id
+"""
+
+_PEOPLE = """
+insert into scores (image_id, score_class_id, scorer, scored_at)
+select i.id,
+    case when :after = 2 then (select id from score_classes where name = 'withdrawn')
+         when i.id % 110 = 0 then 2 when i.id % 130 = 0 then 1 when i.id % 50 = 0 then 2 else 1 + i.id % 2 * 2 end,
+    'person ' || i.id / 10 % 20, s.imaged_at + :after * interval '1 day'
+from images i join inspections s on s.id = i.inspection_id where i.id % :every = :first order by i.id
+"""
+
+
+def fill(
+    database: ImagingDatabase, images: int, a_day: int, scorer: str, pending: int = PENDING, lived: bool = False
+) -> None:
     """Fills an upgraded, empty PostgreSQL database with so many images, so many a day, the last ones imaged now.
 
     All but the newest ``pending`` have a score of ``scorer``. Foreign keys are not checked meanwhile, for the rows are
     made right; statistics and visibility are as after autovacuum.
+
+    Args:
+        lived: images were scored an hour after they were taken and not now, one in ten by one of 20 people as well, one
+            score in a hundred of those was withdrawn, and here and there a person says the opposite of the machine.
     """
     seed_classes(database)
     inspections = images // PER_INSPECTION
@@ -58,7 +86,11 @@ def fill(database: ImagingDatabase, images: int, a_day: int, scorer: str, pendin
     }
     with database.writing("benchmark") as connection:
         connection.execute(text("set local session_replication_role = replica"))
-        for statement in (_VERSION, _PLATES, _INSPECTIONS, _IMAGES, _SCORES):
+        for statement in (_VERSION, _PLATES, _INSPECTIONS, _IMAGES, _LIVED_SCORES if lived else _SCORES):
             connection.execute(text(statement), values)
+        if lived:
+            insert_absent(connection, score_classes, [{"name": WITHDRAWN_CLASS, "category": None}])
+            for after, every, first in ((1, 10, 0), (2, 1000, 10)):
+                connection.execute(text(_PEOPLE), {"after": after, "every": every, "first": first})
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("vacuum analyze"))

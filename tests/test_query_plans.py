@@ -1,5 +1,6 @@
 """What sensors and ``c4 status`` ask looks rows up and reads no table through: what the databases say themselves."""
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -42,7 +43,7 @@ def plans(database: ImagingDatabase, ask: Callable[[ImagingDatabase], object], e
     event.remove(engine, "before_cursor_execute", remember)
     with engine.connect() as connection:
         for statement, parameters in asked:
-            if "from images" in statement.lower() or "from inspections" in statement.lower():
+            if re.search(r"\b(from|join) (images|inspections|scores)\b", statement, re.IGNORECASE):
                 yield connection.exec_driver_sql(f"{explain} {statement}", parameters).all()
 
 

@@ -94,6 +94,10 @@ CREATE TABLE scores (
 
 CREATE INDEX ix_scores_image_id_scorer_version ON scores (image_id, scorer_version);
 
+CREATE INDEX ix_scores_scorer_scored_at ON scores (scorer, scored_at);
+
+CREATE INDEX ix_scores_scorer_version_crystal_scored_at ON scores (scorer_version, crystal, scored_at, p_crystals, image_id);
+
 CREATE INDEX ix_scores_scorer_version_scored_at ON scores (scorer_version, scored_at);
 
 CREATE UNIQUE INDEX uq_scores_image_id_scorer_version ON scores (nvl2(scorer_version, image_id, NULL), scorer_version);

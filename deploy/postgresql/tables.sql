@@ -90,4 +90,8 @@ CREATE TABLE scores (
     CONSTRAINT uq_scores_image_id_scorer_version UNIQUE (image_id, scorer_version)
 );
 
+CREATE INDEX ix_scores_scorer_scored_at ON scores (scorer, scored_at) WHERE scorer_version IS NULL;
+
+CREATE INDEX ix_scores_scorer_version_crystal_scored_at ON scores (scorer_version, crystal, scored_at, p_crystals, image_id) WHERE crystal;
+
 CREATE INDEX ix_scores_scorer_version_scored_at ON scores (scorer_version, scored_at);

@@ -1,6 +1,7 @@
 """Connections to each kind of database: every wait has a limit, and the DBA sees whose session it is.
 
-A connection is opened for each use and closed after it. C4 queries rarely, and others may need the connection.
+A connection is opened for each use and closed after it: a step queries rarely, and others may need the connection. A
+server that answers people keeps a few (:attr:`Connecting.kept_connections`).
 """
 
 import codecs
@@ -14,7 +15,7 @@ from queue import Empty, Queue
 from threading import Event, Thread, Timer
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event, text
 
 from resources.errors import ConfigurationError
 from resources.extras import naming_extras
@@ -35,6 +36,9 @@ CONNECT_S = 20
 LEEWAY_S = 5
 """Seconds that C4 waits longer than PostgreSQL's own time-out: the server's message says more than C4's."""
 
+KEEP_S = 1800
+"""Seconds after which a kept connection is replaced, before firewalls forget it."""
+
 PROGRAM = "c4"
 
 
@@ -47,11 +51,14 @@ class Connecting:
         password: replaces the one in the address.
         wallet_password: of the folder that Oracle's address names in ``wallet_location``, with ``tnsnames.ora`` and,
             for TLS, ``ewallet.pem``.
+        kept_connections: so many are kept open and shared, and there are never more: for a server that asks often. Each
+            is tried before it is used and replaced after :data:`KEEP_S`.
     """
 
     timeout_s: int | None = None
     password: str | None = field(default=None, repr=False)
     wallet_password: str | None = field(default=None, repr=False)
+    kept_connections: int = 0
 
 
 def open_engine(url: URL, connecting: Connecting) -> Engine:
@@ -79,6 +86,19 @@ def tell_action(connection: Connection, action: str) -> None:
         connection.execute(
             text("select set_config('application_name', :name, false)"), {"name": f"{PROGRAM} {action}"[:63]}
         )
+
+
+def _pool(connecting: Connecting) -> dict[str, Any]:
+    if not connecting.kept_connections:
+        return {"poolclass": NullPool}
+    return {
+        "poolclass": QueuePool,
+        "pool_size": connecting.kept_connections,
+        "max_overflow": 0,
+        "pool_timeout": CONNECT_S,
+        "pool_recycle": KEEP_S,
+        "pool_pre_ping": True,
+    }
 
 
 def _sqlite(url: URL, _connecting: Connecting) -> Engine:
@@ -118,7 +138,7 @@ def _postgresql(url: URL, connecting: Connecting) -> Engine:
         if url.get_driver_name() == "psycopg2":
             _read_sql_ascii()
             options["connection_factory"] = _bounded_postgresql(connecting.timeout_s + LEEWAY_S)
-    engine = create_engine(url, poolclass=NullPool, connect_args=options)
+    engine = create_engine(url, connect_args=options, **_pool(connecting))
     if url.get_driver_name() == "psycopg2":
         event.listen(engine, "do_connect", _connect_postgresql)
     return engine
@@ -229,7 +249,7 @@ def _oracle(url: URL, connecting: Connecting) -> Engine:
         connection.module = PROGRAM
         return connection
 
-    engine = create_engine(url, creator=connect, poolclass=NullPool, max_identifier_length=128)
+    engine = create_engine(url, creator=connect, max_identifier_length=128, **_pool(connecting))
     event.listen(engine, "do_execute", keep_good_rows)
     event.listen(engine, "do_executemany", keep_good_rows)
     return engine

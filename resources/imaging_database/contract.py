@@ -34,15 +34,23 @@ from resources.imaging_database.schema import UtcDateTime
 from resources.records import CATEGORIES
 
 _INDEXES: Mapping[str, Sequence[tuple[str, ...]]] = {
-    # Indexes by their leading columns, in which the poll, the write-back and Ashes look rows up.
+    # Indexes by their leading columns, in which the poll, the write-back, Ashes and the pages of plates look rows up.
     "plates": [("id",)],
-    "inspections": [("id",), ("imaged_at",)],
+    "inspections": [("id",), ("imaged_at",), ("plate_id",)],
     "images": [("id",), ("inspection_id", "id")],
-    "scores": [("image_id", "scorer_version"), ("scorer_version", "scored_at")],
+    "scores": [
+        ("image_id", "scorer_version"),
+        ("scorer_version", "scored_at"),
+        ("scorer", "scored_at"),
+        ("scorer_version", "crystal", "scored_at"),
+    ],
     "c4_image_failures": [("image_id", "scorer_version")],
     "c4_withheld_inspections": [("inspection_id", "scorer_version", "check_name")],
     "c4_superseded_scores": [("image_id",)],
-    "human_scores": [("scored_at",), ("image_id",)],
+    "human_scores": [("scored_at",), ("image_id",), ("scorer",)],
+    "plate_access": [("member",)],
+    "plate_details": [("plate_id",)],
+    "image_details": [("image_id",)],
 }
 
 _UNIQUE: Mapping[str, tuple[str, ...]] = {

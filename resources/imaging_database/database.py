@@ -9,8 +9,9 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, StatementError
+from sqlalchemy.exc import TimeoutError as NoneLeft
 
-from resources.errors import ConfigurationError, outages_of
+from resources.errors import ConfigurationError, Unavailable, outages_of
 from resources.imaging_database.connecting import Connecting, open_engine, tell_action
 from resources.imaging_database.faults import explained
 from resources.imaging_database.schema import VERSION_TABLE
@@ -49,13 +50,14 @@ class ImagingDatabase:
         self._connecting = connecting or Connecting()
 
     @classmethod
-    def of(cls, settings: Settings) -> "ImagingDatabase":
-        """The imaging database of a deployment."""
+    def of(cls, settings: Settings, kept_connections: int = 0) -> "ImagingDatabase":
+        """The imaging database of a deployment; for a server, with so many connections that it keeps open."""
         password, wallet_password = (
             secret.get_secret_value() if secret else None
             for secret in (settings.database.password, settings.database.wallet_password)
         )
-        return cls(settings.database.url, Connecting(settings.timeout_seconds, password, wallet_password))
+        connecting = Connecting(settings.timeout_seconds, password, wallet_password, kept_connections)
+        return cls(settings.database.url, connecting)
 
     @property
     def address(self) -> str:
@@ -140,6 +142,11 @@ class ImagingDatabase:
         with outages_of("database"):
             try:
                 yield
+            except NoneLeft as error:
+                raise Unavailable(
+                    f"All {self._connecting.kept_connections} connections to the imaging database {self.address} were "
+                    "in use for too long: it answers slowly, or too much is asked at once. Try again."
+                ) from error
             except (StatementError, UnicodeError) as error:
                 raise explained(error, self.address) from error
             except OSError as error:

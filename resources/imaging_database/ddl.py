@@ -41,7 +41,9 @@ def own_table(name: str, dialect: Dialect) -> Table:
         if isinstance(constraint, UniqueConstraint) and not (oracle and name == "scores"):
             table.append_constraint(UniqueConstraint(*(table.c[column.name] for column in constraint.columns)))
     for index in original.indexes:
-        Index(index.name, *(table.c[column.name] for column in index.columns))
+        where = index.dialect_options[dialect.name].get("where") if dialect.name != "oracle" else None
+        of_some = {} if where is None else {f"{dialect.name}_where": where}
+        Index(index.name, *(table.c[column.name] for column in index.columns), **of_some)
     if oracle and name == "scores":
         of_machine = func.nvl2(table.c.scorer_version, table.c.image_id, null())
         Index("uq_scores_image_id_scorer_version", of_machine, table.c.scorer_version, unique=True)

@@ -25,7 +25,7 @@ def is_time_of_imaging(time: datetime) -> bool:
     return FIRST_TIME <= time < END_OF_TIME
 
 
-def is_dated(imaged_at: Column[datetime] = inspections.c.imaged_at) -> ColumnElement[bool]:
+def is_dated(imaged_at: ColumnElement[Any] = inspections.c.imaged_at) -> ColumnElement[bool]:
     """That a time is one of imaging. Other times must not be read: Python has no year 0 and none after 9999."""
     return and_(imaged_at >= FIRST_TIME, imaged_at < END_OF_TIME)
 
@@ -53,6 +53,11 @@ def is_numbered(key: ColumnElement[int]) -> ColumnElement[bool]:
     # PostgreSQL expects hardly any row to equal an expression, and plans badly; with <> it expects all of them.
     is_whole = case((key % 1 == 0, 1), else_=0) != 0
     return and_(key.between(-LARGEST_NUMBER, LARGEST_NUMBER), is_whole)
+
+
+def only_checked(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """A condition that rows are checked for, and for which no index is taken: SQLite would take a poor one."""
+    return case((condition, 1), else_=0) != 0
 
 
 IS_NAMED = and_(is_numbered(images.c.id), is_numbered(inspections.c.id))

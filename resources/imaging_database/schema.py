@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects import oracle
 from sqlalchemy.types import TypeEngine
@@ -78,7 +79,15 @@ metadata = MetaData(
 _int64 = BigInteger().with_variant(Integer, "sqlite")
 _key = _int64
 # Oracle's FLOAT is a decimal number.
-_probability = Float().with_variant(oracle.BINARY_DOUBLE(), "oracle")
+_real = Float().with_variant(oracle.BINARY_DOUBLE(), "oracle")
+
+
+# Oracle has no index of some rows: there these are of all. SQLite proves that a row is in it by the very same words.
+_OF_PEOPLE: dict[str, Any] = {
+    "postgresql_where": text("scorer_version IS NULL"),
+    "sqlite_where": text("scorer_version IS NULL"),
+}
+_FLAGGED: dict[str, Any] = {"postgresql_where": text("crystal"), "sqlite_where": text("crystal = 1")}
 
 
 def _reference(name: str, target: str) -> Column[Any]:
@@ -138,7 +147,7 @@ c4_scorer_versions = Table(
     Column("preprocessing", String(64), nullable=False),
     Column("engine", String(64), nullable=False),
     Column("precision", String(16), nullable=False),
-    Column("crystal_threshold", _probability, nullable=False),
+    Column("crystal_threshold", _real, nullable=False),
     Column("first_used_at", UtcDateTime(), nullable=False),
 )
 
@@ -154,10 +163,10 @@ scores = Table(
     # Only machine scores have what follows.
     Column("scorer_version", String(64), ForeignKey("c4_scorer_versions.name")),
     Column("crystal", Boolean),
-    Column("p_clear", _probability),
-    Column("p_crystals", _probability),
-    Column("p_other", _probability),
-    Column("p_precipitate", _probability),
+    Column("p_clear", _real),
+    Column("p_crystals", _real),
+    Column("p_other", _real),
+    Column("p_precipitate", _real),
     Column("run_id", String(64)),
     # What was scored: the digest of the file and its place in the image store. Empty in rows of release 0.1.
     Column("image_sha256", String(64)),
@@ -166,6 +175,18 @@ scores = Table(
     # ``ddl.py`` has what stands there in place of this constraint.
     UniqueConstraint("image_id", "scorer_version"),
     Index("ix_scores_scorer_version_scored_at", "scorer_version", "scored_at"),
+    # What one person has said.
+    Index("ix_scores_scorer_scored_at", "scorer", "scored_at", **_OF_PEOPLE),
+    # The likeliest crystals of a span of time. Few scores are flagged: it alone answers which those are.
+    Index(
+        "ix_scores_scorer_version_crystal_scored_at",
+        "scorer_version",
+        "crystal",
+        "scored_at",
+        "p_crystals",
+        "image_id",
+        **_FLAGGED,
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -210,10 +231,10 @@ c4_superseded_scores = Table(
     Column("scorer_version", String(64), nullable=False),
     Column("scored_at", UtcDateTime(), nullable=False),
     Column("crystal", Boolean),
-    Column("p_clear", _probability),
-    Column("p_crystals", _probability),
-    Column("p_other", _probability),
-    Column("p_precipitate", _probability),
+    Column("p_clear", _real),
+    Column("p_crystals", _real),
+    Column("p_other", _real),
+    Column("p_precipitate", _real),
     Column("run_id", String(64)),
     Column("superseded_at", UtcDateTime(), nullable=False),
     sqlite_autoincrement=True,
@@ -259,5 +280,35 @@ plate_projects = Table(
 )
 """A view that a site may add, where its LIMS knows to which projects (or people, or groups) a plate belongs.
 
-A plate may be of several, or of none. Only mails of new crystals ask for it.
+A plate may be of several, or of none. Mails of new crystals and the search for plates ask for it.
 """
+
+plate_access = Table(
+    "plate_access",
+    MetaData(),
+    Column("plate_id", _key, nullable=False),
+    Column("member", String(64), nullable=False),
+)
+"""A view that a site may add: which people may see a plate. Where it is there, others see nothing of the plate."""
+
+plate_details = Table(
+    "plate_details",
+    MetaData(),
+    Column("plate_id", _key, nullable=False),
+    Column("project", String(64)),
+    Column("owner", String(64)),
+    Column("name", String(64)),
+)
+"""A view that a site may add: whose a plate is, and for what."""
+
+image_details = Table(
+    "image_details",
+    MetaData(),
+    Column("image_id", _key, nullable=False),
+    Column("microns_per_pixel", _real),
+    # Such as visible, uv, polarised.
+    Column("light", String(64)),
+    # Where the focal plane lies, in micrometres or as a number of the plane: what the site has.
+    Column("focus", _real),
+)
+"""A view that a site may add: how an image was taken."""

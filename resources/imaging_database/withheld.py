@@ -59,7 +59,7 @@ class Withheld:
     release_reason: str | None
 
 
-def _as_judged() -> ColumnElement[bool]:
+def as_judged() -> ColumnElement[bool]:
     """The inspection has the plate and the time that it had when it was judged; earlier releases did not keep them.
 
     One that has lost its time stays withheld until it has one again.
@@ -93,7 +93,7 @@ def judged_and_withheld(scorer_version: str) -> ColumnElement[bool]:
         _withheld.c.scorer_version == scorer_version,
         _withheld.c.released_at.is_(None),
         _withheld.c.images >= listed.correlate(images),
-        _as_judged(),
+        as_judged(),
     )
 
 
@@ -103,7 +103,7 @@ def is_withheld(scorer_version: str) -> ColumnElement[bool]:
         _withheld.c.inspection_id == inspections.c.id,
         _withheld.c.scorer_version == scorer_version,
         _withheld.c.released_at.is_(None),
-        _as_judged(),
+        as_judged(),
     )
 
 
@@ -226,7 +226,7 @@ def withheld_inspections(database: ImagingDatabase, scorer_version: str, release
             _withheld.c.release_reason,
         )
         .join(inspections, inspections.c.id == _withheld.c.inspection_id)
-        .where(_withheld.c.scorer_version == scorer_version, _as_judged())
+        .where(_withheld.c.scorer_version == scorer_version, as_judged())
         .order_by(_withheld.c.withheld_at.desc(), _withheld.c.inspection_id, _withheld.c.check_name)
     )
     if not released:
@@ -268,7 +268,7 @@ def release(database: ImagingDatabase, scorer_version: str, inspection_id: int, 
     )
     with database.writing("checks") as connection:
         of_this = select(_withheld.c.check_name).join(inspections, inspections.c.id == _withheld.c.inspection_id)
-        names = list(connection.scalars(of_this.where(of_inspection, _as_judged())))
+        names = list(connection.scalars(of_this.where(of_inspection, as_judged())))
         if not names:
             raise ConfigurationError(
                 f"Inspection {inspection_id} is not withheld by {scorer_version}: `c4 checks list` shows those that "

@@ -1,0 +1,132 @@
+"""What people say of images: the newest score that its giver has not withdrawn counts, whoever that is."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, FromClause, String, and_, exists, func, literal, or_, select
+
+from resources.imaging_database.human_scores import HUMAN_SCORE_COLUMNS
+from resources.imaging_database.listed import is_dated, is_numbered, only_checked, usable_text, whole_number
+from resources.imaging_database.pending import at_its_place
+from resources.imaging_database.schema import human_scores, images, score_classes, scores
+from resources.imaging_database.statements import among
+from resources.imaging_database.viewing.records import PersonScore
+from resources.records import WITHDRAWN_CLASS
+
+
+def human_rows(relations: frozenset[str]) -> FromClause:
+    """All that people said, withdrawn or not: rows of ``scores``, or of the site's own ``human_scores``.
+
+    Those of ``scores`` have an ``image_path`` as well.
+    """
+    if human_scores.name in relations:
+        return human_scores.alias("said")
+    columns = (*(scores.c[name] for name in HUMAN_SCORE_COLUMNS), scores.c.image_path)
+    return select(*columns).where(scores.c.scorer_version.is_(None)).subquery("said")
+
+
+human_class = score_classes.alias("human_class")
+
+
+def person_columns(human: FromClause) -> list[ColumnElement[Any]]:
+    """What a SELECT over ``human`` and :data:`human_class` names so that :func:`person_score_of` can read its rows."""
+    number = human.c.score_class_id.cast(String(24))
+    return [
+        human.c.id.label("score_id"),
+        human.c.image_id.label("said_of"),
+        human.c.scorer.label("person"),
+        func.coalesce(human_class.c.name, literal("class ") + number).label("class_name"),
+        human_class.c.category.label("human_category"),
+        human.c.scored_at.label("said_at"),
+    ]
+
+
+def person_score_of(row: Any) -> PersonScore:
+    """The score in a row of a SELECT of :func:`person_columns`, among others."""
+    return PersonScore(
+        whole_number(row.score_id),
+        whole_number(row.said_of),
+        usable_text(row.person),
+        usable_text(row.class_name),
+        row.human_category,
+        row.said_at,
+    )
+
+
+def is_readable(human: FromClause) -> ColumnElement[bool]:
+    """A row of what people said has a time that is one. Of rows without a number, the order is not known."""
+    return only_checked(and_(is_dated(human.c.scored_at), is_numbered(human.c.id)))
+
+
+def is_of_image(human: FromClause) -> ColumnElement[bool]:
+    """For a join to ``images``: the row is readable and of this image, and not of one that had its number before."""
+    same = and_(human.c.image_id == images.c.id, is_readable(human))
+    return and_(same, at_its_place(human.c.image_path)) if "image_path" in human.c else same
+
+
+def is_class_withdrawn(human: FromClause) -> ColumnElement[bool]:
+    """The row withdraws what its giver said before."""
+    return human.c.score_class_id.in_(select(score_classes.c.id).where(score_classes.c.name == WITHDRAWN_CLASS))
+
+
+def stands(human: FromClause, relations: frozenset[str]) -> ColumnElement[bool]:
+    """The row is a score, and its giver has not withdrawn it since. As :func:`standing` in Python."""
+    later = human_rows(relations).alias("withdrawal")
+    withdrawn = exists().where(
+        later.c.image_id == human.c.image_id,
+        only_checked(later.c.scorer == human.c.scorer),
+        is_class_withdrawn(later),
+        is_later(later, human),
+    )
+    return and_(~is_class_withdrawn(human), ~withdrawn)
+
+
+def is_later(later: FromClause, human: FromClause) -> ColumnElement[bool]:
+    """Scores of the same moment count in the order in which they were entered."""
+    same_moment = and_(later.c.scored_at == human.c.scored_at, later.c.id > human.c.id)
+    return only_checked(and_(is_dated(later.c.scored_at), or_(later.c.scored_at > human.c.scored_at, same_moment)))
+
+
+def newest_first(rows: Iterable[PersonScore]) -> list[PersonScore]:
+    """The rows without those that are there twice, the newest first."""
+    each = {row.score_id: row for row in rows}
+    return sorted(each.values(), key=lambda row: (row.scored_at, row.score_id), reverse=True)
+
+
+def standing(rows: Iterable[PersonScore]) -> list[PersonScore]:
+    """Of what people said of one image, what has not been withdrawn, the newest first.
+
+    A withdrawal takes back all that the same person has said before. What that person says later counts again.
+    """
+    found: list[PersonScore] = []
+    withdrawn_by: set[str] = set()
+    for row in newest_first(rows):
+        if row.withdraws:
+            withdrawn_by.add(row.person)
+        elif row.person not in withdrawn_by:
+            found.append(row)
+    return found
+
+
+def effective_human_score(rows: Iterable[PersonScore]) -> PersonScore | None:
+    """What people say of one image: the newest score of any person that has not been withdrawn."""
+    return next(iter(standing(rows)), None)
+
+
+def people_of(
+    connection: Connection, relations: frozenset[str], image_ids: Sequence[int]
+) -> dict[int, list[PersonScore]]:
+    """All that people said of the images, the newest first."""
+    human = human_rows(relations)
+    query = (
+        select(*person_columns(human))
+        .join_from(images, human, is_of_image(human))
+        .outerjoin(human_class, human_class.c.id == human.c.score_class_id)
+    )
+    found: dict[int, list[PersonScore]] = defaultdict(list)
+    for these in among(connection, images.c.id, image_ids):
+        for row in connection.execute(query.where(these)):
+            score = person_score_of(row)
+            found[score.image_id].append(score)
+    return {image_id: newest_first(rows) for image_id, rows in found.items()}
