@@ -16,6 +16,9 @@ PROBABILITY_COLUMNS = tuple(f"p_{category}" for category in CATEGORIES)
 CRYSTALS = CATEGORIES.index("crystals")
 """Where the probability of crystals stands among :data:`Probabilities`."""
 
+WITHDRAWN_CLASS = "withdrawn"
+"""The class of a score that says nothing of the drop, but takes back what the same person said of it before."""
+
 Probabilities = tuple[float, float, float, float]
 
 
