@@ -1,4 +1,4 @@
-"""The sensor's poll and ``c4 status`` look rows up and read no table through: what the databases say themselves."""
+"""Poll, labels and ``c4 status`` look rows up and read no table through: what the databases say themselves."""
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import event, text
 
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.labels import human_labels
 from resources.imaging_database.work import newest_days, pending_by_day, pending_images, progress_by_day
 from testing.postgresql import Server
 from testing.scored_history import fill
@@ -20,6 +21,7 @@ QUESTIONS: dict[str, Callable[[ImagingDatabase], object]] = {
     "poll": lambda database: pending_by_day(database, "v", 3, NOW - timedelta(days=30), due_only=True),
     "pending images": lambda database: pending_images(database, "v", 3, NOW.date()),
     "status": lambda database: progress_by_day(database, "v", 3, newest_days(database, 30)),
+    "labels": lambda database: human_labels(database, "v", NOW - timedelta(days=7), NOW),
 }
 
 question = pytest.mark.parametrize("ask", QUESTIONS.values(), ids=QUESTIONS)

@@ -20,7 +20,7 @@ END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 """Later times stand for none as well (the end of 9999, infinity), and Python cannot add a day to them."""
 
 
-def is_dated(imaged_at: Column[datetime] = inspections.c.imaged_at) -> ColumnElement[bool]:
+def is_dated(imaged_at: ColumnElement[datetime] = inspections.c.imaged_at) -> ColumnElement[bool]:
     """That a time is one of imaging. Other times must not be read: Python has no year 0 and none after 9999."""
     return and_(imaged_at >= FIRST_TIME, imaged_at < END_OF_TIME)
 
