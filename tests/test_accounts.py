@@ -1,17 +1,14 @@
 """Who may log in to C4's pages, and for how long: people, passwords, sessions and tokens, on each kind of database."""
 
 import io
-import json
 import logging
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -152,13 +149,14 @@ def test_sessions_end_by_logging_out_a_new_password_or_being_disabled(database: 
         lambda _: set_password(database, BY, NOW, "ana", PASSWORD),
         lambda _: set_active(database, BY, NOW, "ana", False),
     ]
+    tokens: list[str] = []
     for end in ends:
-        token = enter(database).token
-        assert session_of(database, token, NOW)
-        end(token)
-        assert session_of(database, token, NOW) is None
+        tokens.append(enter(database).token)
+        assert session_of(database, tokens[-1], NOW)
+        end(tokens[-1])
+        assert session_of(database, tokens[-1], NOW) is None
     set_active(database, BY, NOW, "ana", True)
-    assert session_of(database, token, NOW) is None, "it does not come back"
+    assert not any(session_of(database, token, NOW) for token in tokens), "none comes back"
 
 
 def test_a_role_that_changes_counts_for_the_next_request(database: ImagingDatabase) -> None:
@@ -226,7 +224,7 @@ def test_two_passwords_are_computed_at_once(database: ImagingDatabase, monkeypat
 
     monkeypatch.setattr(login, "is_right", slow)
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda number: refused(database, f"somebody {number}", OTHER), range(6)))
+        list(pool.map(partial(refused, database, password=OTHER), [f"somebody {number}" for number in range(6)]))
     assert most == [2]
 
 
@@ -282,7 +280,7 @@ def test_secrets_are_neither_kept_nor_shown(database: ImagingDatabase) -> None:
     shown = repr((entered, made)) + everything(database) + log.getvalue()
     for secret in (PASSWORD, OTHER, entered.token, made.token, made.token[3:]):
         assert secret not in shown
-    assert digest_of(entered.token) in shown
+    assert str(digest_of(entered.token)) in shown
 
 
 def test_a_token_of_the_api_is_its_person_until_it_is_over_revoked_or_they_are_disabled(
@@ -366,40 +364,3 @@ def test_a_person_has_other_names_in_the_lims_and_no_two_have_the_same(database:
 def test_a_name_that_is_odd_or_like_anothers_is_no_new_persons(database: ImagingDatabase, name: str) -> None:
     with pytest.raises(ConfigurationError, match="name"):
         create_person(database, BY, NOW, name, "", Role.SCORER, password=PASSWORD)
-
-
-def c4(home: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("c4")), *arguments]
-    return subprocess.run(
-        command, env={"C4_HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[1]), "COLUMNS": "200"},
-        input=given, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-def test_the_first_administrator_and_others_are_added_at_the_terminal(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    assert "type it at the terminal" in c4(home, "web", "admin", "root").stderr
-    assert "at least 6 different" in c4(home, "web", "admin", "root", given="aaaaaaaaaaaaaaa\n").stderr
-    assert c4(home, "web", "admin", "root", given=f"{PASSWORD}\n").returncode == 0
-    assert c4(home, "people", "add", "ana", "--role", "curator", "--no-password").returncode == 0
-    assert c4(home, "people", "alias", "ana", "A. Okafor").returncode == 0
-    token = c4(home, "people", "token", "ana", "notebook", "--days", "3").stdout.split()[-1]
-    assert "notebook: good until" in c4(home, "people", "token", "ana").stdout
-    c4(home, "people", "role", "ana", "viewer")
-    c4(home, "people", "disable", "ana")
-    listed = {each["name"]: each for each in json.loads(c4(home, "people", "list", "--json").stdout)}
-    assert (listed["ana"]["role"], listed["ana"]["active"], listed["ana"]["aliases"]) == (
-        "viewer",
-        False,
-        ["A. Okafor"],
-    )
-    assert (listed["root"]["role"], listed["root"]["password"]) == ("admin", True)
-    assert "not at all" in c4(home, "people", "list").stdout
-    database = ImagingDatabase(f"sqlite:///{home / 'imaging.db'}")
-    assert log_in(database, "root", PASSWORD, HERE, datetime.now(UTC))
-    assert person_of_api_token(database, token, datetime.now(UTC)) is None
-    database.engine.dispose()
-    for file in home.rglob("*"):
-        if file.is_file():
-            assert not {secret for secret in (PASSWORD, token, token[3:]) if secret.encode() in file.read_bytes()}, file
