@@ -7,10 +7,14 @@ from resources.errors import ConfigurationError
 
 EXTRA_OF = {
     "apprise": "alerts",
+    "argon2": "web",
     "asyncssh": "ssh",
+    "authlib": "web",
     "dagster_k8s": "k8s",
     "dagster_postgres": "postgres",
+    "fastapi": "web",
     "great_expectations": "checks",
+    "httpx": "web",
     "imagehash": "scoring",
     "openvino": "openvino",
     "oracledb": "oracle",
@@ -19,6 +23,7 @@ EXTRA_OF = {
     "prometheus_client": "metrics",
     "psycopg2": "postgres",
     "pyarrow": "scoring",
+    "python_multipart": "web",
     "scipy": "checks",
     "simplejpeg": "scoring",
     "slack_sdk": "alerts",

@@ -11,13 +11,13 @@ Category = Literal["clear", "crystals", "other", "precipitate"]
 CATEGORIES: tuple[Category, ...] = ("clear", "crystals", "other", "precipitate")
 """The categories of a drop, in the order in which probabilities are kept everywhere."""
 
-WITHDRAWN_CLASS = "withdrawn"
-"""The class of a row with which a person withdraws what that person said of the image before."""
-
 PROBABILITY_COLUMNS = tuple(f"p_{category}" for category in CATEGORIES)
 
 CRYSTALS = CATEGORIES.index("crystals")
 """Where the probability of crystals stands among :data:`Probabilities`."""
+
+WITHDRAWN_CLASS = "withdrawn"
+"""The class of a score that says nothing of the drop, but takes back what the same person said of it before."""
 
 Probabilities = tuple[float, float, float, float]
 

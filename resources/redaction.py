@@ -76,6 +76,9 @@ _PATTERNS = (
         ),
     ),
     _Pattern(("xox", "xapp"), re.compile(r"(\bx(?:ox[abeoprs]|app)-)[\w-]{8,}", re.IGNORECASE)),
+    # A token of C4's API: names of tables and indexes begin in the same way, without capitals and figures.
+    _Pattern(("c4_",), re.compile(r"(?<![\w-])(c4_)(?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{43}(?![\w-])", re.ASCII)),
+    _Pattern(("$argon2",), re.compile(r"(\$argon2\w{1,2}\$)[^\s'\"]+")),
     _Pattern(
         ("private key",),
         re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)(?:(?!-----END).)+", re.DOTALL),

@@ -13,7 +13,7 @@ from c4_assets.checks.listed_files import files_of_newest
 from c4_assets.command.run import failure_reason
 from resources.findings import Finding, Verdict
 from resources.image_store import LocalStore
-from resources.imaging_database.contract import check
+from resources.imaging_database.contract import PAGES_WRITES, check
 from resources.imaging_database.ddl import dialect_of, script
 from resources.imaging_database.work import pending_by_day
 from testing.postgresql import Server
@@ -47,8 +47,19 @@ RIGHTS = {
     "c4_superseded_scores": "select, insert",
     "c4_image_failures": "select, insert, update, delete",
     "c4_withheld_inspections": "select, insert, update, delete",
+    **dict.fromkeys(sorted(PAGES_WRITES.keys() - {"scores"}), "select"),
 }
-"""As in grants.sql."""
+"""Of the login c4, as in grants.sql."""
+
+PAGES_RIGHTS = {relation: ", ".join(("select", *PAGES_WRITES.get(relation, ()))) for relation in RIGHTS}
+"""Of the login of C4's pages, as in grants.sql."""
+
+CLASSES_OF_THE_LIMS_ALONE = """
+select o.option_id as id, o.option_name as name, c.category as category
+from lims.score_option o left join class_categories c on c.class_name = o.option_name
+union all select -1, 'clear', 'clear' union all select -2, 'crystals', 'crystals'
+union all select -3, 'other', 'other' union all select -4, 'precipitate', 'precipitate'
+"""
 
 VIEWS = ("plates", "inspections", "images", "score_classes")
 
@@ -174,6 +185,17 @@ def test_all_rights_that_a_relation_lacks_come_in_one_statement_with_its_schema(
     assert lacking(check(facility.database)) == []
 
 
+def test_the_login_of_the_pages_writes_what_is_its_own_and_nothing_of_the_runs(site: Site, facility: Facility) -> None:
+    assert "lacks the right to insert rows of c4_audit" in lacking(check(facility.database, PAGES_WRITES))
+    for relation, rights in PAGES_RIGHTS.items():
+        site.run(f'revoke all on {relation} from "{site.login}"')
+        site.run(f'grant {rights} on {relation} to "{site.login}"')
+    assert lacking(check(facility.database, PAGES_WRITES)) == []
+    refused = {finding.what for finding in check(facility.database) if finding.verdict is Verdict.FAILED}
+    assert "lacks the right to update and delete rows of scores" in refused
+    assert "lacks the right to insert and update rows of c4_models" in refused
+
+
 def test_relations_in_a_schema_that_c4_does_not_look_into_are_found_and_shown_to_it(
     site: Site, facility: Facility
 ) -> None:
@@ -230,6 +252,15 @@ def test_classes_without_the_categories_or_with_others_are_named(site: Site, fac
     assert "lacks a category for the class needles: 'fancy' is none of clear, crystals, other, precipitate" in found
 
 
+def test_views_without_a_class_for_taking_scores_back_keep_the_contract_with_a_warning(
+    site: Site, facility: Facility
+) -> None:
+    assert not [finding for finding in check(facility.database) if "withdrawn" in finding.what]
+    site.run(f"create or replace view score_classes as {CLASSES_OF_THE_LIMS_ALONE}")
+    (finding,) = (finding for finding in check(facility.database) if "withdrawn" in finding.what)
+    assert finding.verdict is Verdict.WARNED
+
+
 def test_a_right_that_is_missing_in_the_middle_of_a_run_says_how_to_find_out_which(
     site: Site, facility: Facility
 ) -> None:
@@ -258,9 +289,10 @@ def test_deploy_has_the_tables_and_the_grants_that_the_code_uses(kind: str) -> N
     folder = ORACLE.with_name(kind)
     written = list(statements((folder / "tables.sql").read_text()))
     assert written == list(statements("\n".join(script(dialect_of(kind)))))
-    granted = re.findall(r"GRANT (.*) ON \w+\.(\w+) TO c4;", (folder / "grants.sql").read_text())
     optional = {"human_scores": "select"}
-    assert {relation: rights.lower() for rights, relation in granted} in (RIGHTS, {**RIGHTS, **optional})
+    for login, needed in (("c4", RIGHTS), ("c4_web", PAGES_RIGHTS)):
+        granted = re.findall(rf"GRANT (.*) ON \w+\.(\w+) TO {login};", (folder / "grants.sql").read_text())
+        assert {relation: rights.lower() for rights, relation in granted} in (needed, {**needed, **optional})
 
 
 @pytest.mark.parametrize("kind", ["oracle-protocol"])

@@ -13,6 +13,7 @@ from c4_assets.importing.folder import ImportResult, import_folder, inspections_
 from c4_assets.importing.reading import Import
 from resources.errors import ConfigurationError, DataError
 from resources.image_store import LocalStore
+from resources.imaging_database.people_tables import c4_favourites, c4_notes, c4_people, c4_tags
 from resources.imaging_database.register import inspections_of_plate, record_human_scores
 from resources.imaging_database.withdraw import withdraw_inspections
 from tests.conftest import Facility, photograph
@@ -379,6 +380,23 @@ def test_what_people_have_scored_is_not_withdrawn(facility: Facility, folder: Pa
     with pytest.raises(DataError, match=r"People have given 1 scores .* Nothing was withdrawn"):
         withdraw_inspections(facility.database, [only.inspection_id])
     assert len(facility.rows("select * from images")) == 4
+
+
+def test_what_people_have_written_is_not_withdrawn_and_favourites_and_tags_go(facility: Facility, folder: Path) -> None:
+    (only,) = imported(facility, folder).inspections
+    person = {"name": "ana", "display_name": "Ana", "role": "scorer", "active": True, "created_at": TAKEN}
+    kept = {"image_id": facility.rows("select min(id) from images")[0][0], "person": "ana"}
+    with facility.database.writing() as connection:
+        connection.execute(c4_people.insert().values(person))
+        connection.execute(c4_favourites.insert().values(**kept, created_at=TAKEN))
+        connection.execute(c4_tags.insert().values(**kept, tag="soaking", created_at=TAKEN))
+        connection.execute(c4_notes.insert().values(**kept, note="a twin?", written_at=TAKEN))
+    with pytest.raises(DataError, match=r"written 1 notes.* c4_notes"):
+        withdraw_inspections(facility.database, [only.inspection_id])
+    with facility.database.writing() as connection:
+        connection.execute(c4_notes.delete())
+    withdraw_inspections(facility.database, [only.inspection_id])
+    assert not facility.rows("select image_id from c4_favourites union select image_id from c4_tags")
 
 
 def test_withdrawing_what_is_not_there_withdraws_nothing(facility: Facility, folder: Path) -> None:

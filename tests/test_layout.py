@@ -11,7 +11,7 @@ from testing.import_graph import PACKAGES, ROOT, floors, imported, module_arrows
 WORK = ("scoring", "labels", "checks", "models", "pictures", "backlog", "importing", "demo", "web", "operations")
 """Rooms that do the work: they know neither Dagster nor the deployment that they work for."""
 
-BASE = ("resources", "resources/archive", "resources/image_store", "resources/imaging_database")
+BASE = ("resources", "resources/accounts", "resources/archive", "resources/image_store", "resources/imaging_database")
 """What the work talks to."""
 
 KNOW_DAGSTER = {"assets", "command", "definitions", "deployment_home", "resources/executors", "runs", "sensors"}

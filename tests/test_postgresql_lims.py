@@ -10,10 +10,15 @@ import psycopg2
 import pytest
 from sqlalchemy import event, make_url, text
 
+from resources.accounts.people import add_alias, create_person
+from resources.accounts.rights import Role
 from resources.findings import Verdict
-from resources.imaging_database.contract import check
+from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.audit import Actor
+from resources.imaging_database.contract import PAGES_WRITES, check
 from resources.imaging_database.human_scores import newest_human_scores
 from resources.imaging_database.labels import human_labels
+from resources.imaging_database.person_scores import score_images, undo
 from resources.imaging_database.work import pending_by_day
 from testing.postgresql import Server
 from tests.conftest import Facility, noon, photograph
@@ -48,8 +53,10 @@ class Lims:
         self.server, self.name = server, f"lims-{uuid.uuid4().hex}"
         unique = self.name.replace("-", "_")
         self.login, self.owner, self.application = f"c4_{unique}", f"owner_{unique}", f"app_{unique}"
-        address = make_url(server.address(self.name))
-        self.address = address.set(username=self.login, password="secret").render_as_string(hide_password=False)
+        self.pages_login = f"web_{unique}"
+        address = make_url(server.address(self.name)).set(password="secret")
+        self.address = address.set(username=self.login).render_as_string(hide_password=False)
+        self.pages_address = address.set(username=self.pages_login).render_as_string(hide_password=False)
         self.run(f"create role {self.application}; create schema lims; {LIMS}")
         for file in ("users.sql", "indexes.sql", "tables.sql", "views.sql", "grants.sql"):
             as_owner = (
@@ -60,9 +67,10 @@ class Lims:
     def with_own_names(self, script: str) -> str:
         """Roles belong to the whole server, which other tests use as well."""
         script = re.sub(r"\bimaging_owner\b", self.owner, script)
+        script = re.sub(r"(ROLE|TO) c4_web\b", rf"\1 {self.pages_login}", script)
         script = re.sub(r"(ROLE|TO) c4\b", rf"\1 {self.login}", script)
         script = re.sub(r"TO lims;", f"TO {self.application};", script)
-        return script.replace("a password of your own", "secret")
+        return script.replace("another password of your own", "secret").replace("a password of your own", "secret")
 
     def run(self, script: str) -> None:
         """Runs a script in one session, as a DBA."""
@@ -90,8 +98,8 @@ def lims(postgresql_server: Server) -> Generator[Lims, None, None]:
     made = Lims(postgresql_server)
     yield made
     # A role cannot be removed while it owns something, and roles outlive the databases of the tests.
-    made.run(f"drop owned by {made.owner}, {made.login}, {made.application} cascade")
-    made.run(f"drop role {made.owner}, {made.login}, {made.application}")
+    made.run(f"drop owned by {made.owner}, {made.login}, {made.pages_login}, {made.application} cascade")
+    made.run(f"drop role {made.owner}, {made.login}, {made.pages_login}, {made.application}")
 
 
 @pytest.fixture
@@ -137,6 +145,47 @@ def test_what_people_say_is_read_from_the_limss_own_table(lims: Lims, facility: 
     newest = newest_human_scores(facility.database, facility.scorer_version, noon(1), noon(-1))
     assert [(pair.image_id, pair.human) for pair in newest] == [(702, "ana"), (701, "ben")]
     assert newest[1].human_scored_at == later
+
+
+def test_what_people_say_on_c4s_pages_stands_beside_what_the_lims_has_and_is_taken_back_in_both(
+    lims: Lims, facility: Facility
+) -> None:
+    lims.add_plate(7, noon(1))
+    lims.run(f"insert into lims.drop_score values (1, 701, 1, 1, '{noon(0).isoformat()}')")
+    pages = ImagingDatabase(lims.pages_address)
+    assert [finding.what for finding in check(pages, PAGES_WRITES) if finding.verdict is Verdict.FAILED] == []
+    by = Actor(None, "10.0.0.7")
+    create_person(pages, by, noon(2), "okafor", "A. Okafor", Role.SCORER)
+    add_alias(pages, by, noon(2), "okafor", "ana")
+    okafor, ben = Actor("okafor", "10.0.0.7"), Actor("ben", "10.0.0.8")
+    later = noon(0) + timedelta(minutes=5)
+    first = score_images(pages, ben, {701: 2}, later, str(uuid.uuid4()), {701: 1})
+    assert first.changed == (), "the LIMS's score was shown"
+    asked = str(uuid.uuid4())
+    second = score_images(pages, okafor, {701: 2, 702: 2}, later, asked, {701: 1, 702: None})
+    assert [(each.image_id, each.now and each.now.scorer) for each in second.changed] == [(701, "ben")]
+
+    def said() -> list[tuple[int, str, str]]:
+        labels = human_labels(facility.database, facility.scorer_version, noon(1), noon(-1))
+        return [(label.image_id, label.human, label.human_class) for label in labels]
+
+    def counting() -> list[tuple[int, str, str]]:
+        newest = newest_human_scores(facility.database, facility.scorer_version, noon(1), noon(-1))
+        return [(pair.image_id, pair.human, pair.human_class) for pair in newest]
+
+    assert said() == [
+        (701, "okafor", "clear drop"),
+        (701, "ben", "needles"),
+        (701, "okafor", "needles"),
+        (702, "okafor", "needles"),
+    ]
+    assert counting() == [(701, "okafor", "needles"), (702, "okafor", "needles")]
+    undo(pages, okafor, asked, [701, 702], later, str(uuid.uuid4()))
+    assert counting() == [(701, "okafor", "clear drop")], "as before, in the LIMS"
+    score_images(pages, okafor, {701: None}, later, str(uuid.uuid4()), {})
+    assert said() == [(701, "ben", "needles")]
+    assert counting() == [(701, "ben", "needles")]
+    pages.engine.dispose()
 
 
 def test_the_poll_and_the_labels_use_the_indexes_on_times_in_utc(lims: Lims, facility: Facility) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import event, text
 
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.crystals import decided_inspections, imaged_plates
+from resources.imaging_database.labels import human_labels
 from resources.imaging_database.work import newest_days, pending_by_day, pending_images, progress_by_day
 from testing.postgresql import Server
 from testing.scored_history import fill
@@ -25,6 +26,7 @@ QUESTIONS: dict[str, Callable[[ImagingDatabase], object]] = {
     "mails of crystals": lambda database: decided_inspections(
         database, "v", 3, [each.inspection_id for each in imaged_plates(database, NOW - timedelta(days=7), NOW)]
     ),
+    "labels": lambda database: human_labels(database, "v", NOW - timedelta(days=7), NOW),
 }
 
 question = pytest.mark.parametrize("ask", QUESTIONS.values(), ids=QUESTIONS)

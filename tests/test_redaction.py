@@ -64,6 +64,8 @@ def test_the_password_of_any_address_is_taken_out(password: str) -> None:
         ("a Bearer eyJhbGciOiJIUzI1NiJ9.eyJz was refused", f"a Bearer {HIDDEN} was refused"),
         ("https://hooks.slack.com/services/T0/B0/XyZ: 404", f"https://hooks.slack.com/services/{HIDDEN} 404"),
         ("token xoxb-123456789-abcdef is revoked", f"token xoxb-{HIDDEN} is revoked"),
+        (f"the token c4_{'aB3-' * 10}xyZ is none", f"the token c4_{HIDDEN} is none"),
+        ("{'hash': '$argon2id$v=19$m=65536,t=3,p=1$c2FsdA$aGFzaA'}", f"{{'hash': '$argon2id${HIDDEN}'}}"),
         ("https://bucket/key?X-Amz-Signature=ab12&x=1", f"https://bucket/key?X-Amz-Signature={HIDDEN}&x=1"),
     ],
 )
@@ -84,6 +86,7 @@ def test_what_is_a_secret_by_its_looks_is_taken_out(text: str, left: str) -> Non
         "image 17 (plates/2009/a@b.jpg): it is empty",
         "postgresql://c4:********@lims/imaging",
         "sbatch --signal=B:TERM@60 was killed, signal=9",
+        "the index c4_superseded_scores_image_id_scorer_version_2 is missing",
         "sigma=0.3 sign=-1 assignment=P7 design=new",
     ],
 )

@@ -24,9 +24,10 @@ from resources.archive.upgrade import is_of_an_earlier_release, upgrade_archive
 from resources.errors import ConfigurationError, DataError
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.database import MIGRATIONS
+from resources.imaging_database.register import seed_classes
 from resources.imaging_database.work import failures, progress_by_day
 from resources.imaging_database.write_back import FailedAttempt, write_back
-from resources.records import Image, ImageOutcome
+from resources.records import CATEGORIES, Image, ImageOutcome
 from resources.settings import Settings
 from tests.conftest import c4, photograph
 
@@ -222,9 +223,13 @@ def embedded(tmp_path: Path) -> Iterator[ImagingDatabase]:
 
 
 def contents(database: ImagingDatabase) -> dict[str, list[tuple[Any, ...]]]:
-    tables = ("plates", "inspections", "images", "score_classes", "scores", "c4_superseded_scores")
+    said = "id, image_id, score_class_id, scorer, scored_at, scorer_version"
+    columns = dict.fromkeys(("plates", "inspections", "images", "score_classes", "c4_superseded_scores"), "*")
     with database.reading() as connection:
-        return {name: [tuple(row) for row in connection.execute(text(f"select * from {name}"))] for name in tables}
+        return {
+            name: [tuple(row) for row in connection.execute(text(f"select {these} from {name}"))]
+            for name, these in {**columns, "scores": said}.items()
+        }
 
 
 def test_an_embedded_database_keeps_its_rows_and_gives_no_number_twice_from_now_on(embedded: ImagingDatabase) -> None:
@@ -243,6 +248,16 @@ def test_an_embedded_database_keeps_its_rows_and_gives_no_number_twice_from_now_
         connection.execute(text("delete from images where id = 3"))
         new = "insert into images (inspection_id, well, drop_number, path) values (7, 'A4', 1, 'd') returning id"
         assert connection.execute(text(new)).scalar() == 91, "neither that of a deleted row nor of a superseded score"
+
+
+def test_a_database_whose_classes_are_there_gets_the_one_that_takes_scores_back_once(embedded: ImagingDatabase) -> None:
+    with embedded.writing() as connection:
+        connection.execute(text("insert into score_classes (name, category) values ('crystals', 'crystals')"))
+    for _ in range(2):
+        embedded.upgrade()
+        added = [row[1:] for row in contents(embedded)["score_classes"] if row[1] not in CATEGORIES]
+        assert added == [("withdrawn", None)]
+    assert seed_classes(embedded) == 12, "the others"
 
 
 def test_an_upgrade_that_finds_rows_without_what_they_refer_to_changes_nothing(embedded: ImagingDatabase) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from resources.imaging_database.schema import scores
-from resources.imaging_database.viewing.people import effective_human_score, human_rows, people_of, standing, stands
+from resources.imaging_database.viewing.people import effective_human_score, people_of, said_in, standing
 from resources.imaging_database.viewing.records import PersonScore
 from resources.imaging_database.viewing.relations import site_relations
 from tests.conftest import noon
@@ -70,8 +70,8 @@ def test_the_database_leaves_out_exactly_what_python_leaves_out(site: Site) -> N
             site.say(image_id, person, class_name, minute)
         with site.database.reading() as connection:
             relations = site_relations(site.database, connection)
-            human = human_rows(relations)
-            counted = set(connection.scalars(select(human.c.id).where(stands(human, relations))))
+            human = said_in(relations)
+            counted = set(connection.scalars(select(human.rows.c.id).where(human.stands())))
             people = people_of(connection, relations, [1, 2])
         assert counted == {score.score_id for rows in people.values() for score in standing(rows)}
         assert sum(map(len, people.values())) == len(events)

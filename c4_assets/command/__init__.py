@@ -41,6 +41,8 @@ COMMANDS = {
     "backlog": ("backlog.app", "Score all of history: how far it is, and the backfills that do it."),
     "checks": ("checks.app", "Data quality: what is checked, and inspections that are withheld."),
     "alerts": ("alerts.app", "Look after messages to operators: Slack, e-mail and others."),
+    "people": ("people.app", "Say who may log in to C4's pages, and what they may do."),
+    "web": ("web.app", "Look after C4's pages."),
     "db": ("database.app", "Create, fill and check C4's tables in the imaging database."),
     "model": ("model.app", "Say which models score, and fetch their weights."),
     "metrics": ("metrics.metrics", "Serve metrics for Prometheus (docs/metrics.md) until it is interrupted."),

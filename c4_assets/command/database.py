@@ -9,7 +9,7 @@ from c4_assets.command.console import console
 from c4_assets.deployment_home import upgrade as upgrade_deployment
 from resources.findings import Verdict
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.contract import check
+from resources.imaging_database.contract import PAGES_WRITES, PIPELINE_WRITES, check
 from resources.imaging_database.ddl import dialect_of, script
 from resources.imaging_database.register import seed_classes
 from resources.settings import Settings
@@ -34,7 +34,11 @@ def seed() -> None:
 
 
 @app.command("check")
-def check_contract() -> None:
+def check_contract(
+    pages: Annotated[
+        bool, typer.Option("--pages", help="The address is that of the login of C4's pages and of `c4 people`.")
+    ] = False,
+) -> None:
     """Say what the database lacks of what C4 needs, with the statement that mends it. Nothing is written.
 
     Rows that C4 cannot score are counted, and a sample of the newest files is looked for in the image store.
@@ -46,7 +50,7 @@ def check_contract() -> None:
 
     settings = Settings.from_environment()
     database = ImagingDatabase.of(settings)
-    findings = check(database)
+    findings = check(database, PAGES_WRITES if pages else PIPELINE_WRITES)
     if not exit_status(findings):
         with closing(open_image_store(settings.store.url, settings.ssh)) as store:
             findings += files_of_newest(database, store)

@@ -37,14 +37,16 @@ INSERT INTO class_categories VALUES ('phase separation', 'other');
 INSERT INTO class_categories VALUES ('clear drop', 'clear');
 INSERT INTO class_categories VALUES ('bad image', NULL);
 
--- Machine scores need four classes that are called like the categories. Here they have numbers that no LIMS uses.
+-- Machine scores need four classes that are called like the categories, and C4's pages one for a score that was
+-- taken back. Here they have numbers that no LIMS uses.
 CREATE VIEW score_classes AS
 SELECT o.option_id AS id, o.option_name AS name, c.category AS category
 FROM lims.score_option o LEFT JOIN class_categories c ON c.class_name = o.option_name
 UNION ALL SELECT -1, 'clear', 'clear' FROM dual
 UNION ALL SELECT -2, 'crystals', 'crystals' FROM dual
 UNION ALL SELECT -3, 'other', 'other' FROM dual
-UNION ALL SELECT -4, 'precipitate', 'precipitate' FROM dual;
+UNION ALL SELECT -4, 'precipitate', 'precipitate' FROM dual
+UNION ALL SELECT -5, 'withdrawn', NULL FROM dual;
 
 -- Where what people say stays in a table of the LIMS, add a view human_scores (id, image_id, score_class_id, scorer,
 -- scored_at) as in deploy/postgresql/views.sql, with GRANT SELECT and a synonym for c4.

@@ -45,16 +45,17 @@ INSERT INTO class_categories VALUES
     ('clear drop', 'clear'),
     ('bad image', NULL);
 
--- Machine scores need four classes that are called like the categories. Here they have numbers that no LIMS uses.
+-- Machine scores need four classes that are called like the categories, and C4's pages one for a score that was
+-- taken back. Here they have numbers that no LIMS uses.
 CREATE VIEW score_classes AS
 SELECT c.class_id::bigint AS id, c.class_name AS name, m.category
 FROM lims.drop_class c LEFT JOIN class_categories m ON m.class_name = c.class_name
 UNION ALL
 SELECT * FROM (VALUES (-1, 'clear', 'clear'), (-2, 'crystals', 'crystals'), (-3, 'other', 'other'),
-    (-4, 'precipitate', 'precipitate')) AS machine (id, name, category);
+    (-4, 'precipitate', 'precipitate'), (-5, 'withdrawn', NULL)) AS machine (id, name, category);
 
--- What people say stays in the LIMS's own table, and is read there: no trigger, no copy. Machine scores are in the table
--- scores (tables.sql), which the LIMS may read.
+-- What people say stays in the LIMS's own table, and is read there: no trigger, no copy. Machine scores, and what people
+-- say on C4's pages, are in the table scores (tables.sql), which the LIMS may read; no row of it belongs into this view.
 CREATE VIEW human_scores AS
 SELECT
     s.score_id AS id,

@@ -4,7 +4,7 @@ Nothing is written: grants are tested with statements that affect no row.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     Boolean,
@@ -31,7 +31,7 @@ from resources.imaging_database.grants import complete_grant, elsewhere
 from resources.imaging_database.odd_rows import odd_rows_in, undated_in
 from resources.imaging_database.optional_views import OPTIONAL_VIEWS, has_relation
 from resources.imaging_database.schema import UtcDateTime
-from resources.records import CATEGORIES
+from resources.records import CATEGORIES, WITHDRAWN_CLASS
 
 _INDEXES: Mapping[str, Sequence[tuple[str, ...]]] = {
     # Indexes by their leading columns, in which the poll, the write-back, Ashes and the pages of plates look rows up.
@@ -51,18 +51,40 @@ _INDEXES: Mapping[str, Sequence[tuple[str, ...]]] = {
     "plate_access": [("member",)],
     "plate_details": [("plate_id",)],
     "image_details": [("image_id",)],
+    "c4_sessions": [("person",)],
+    "c4_api_tokens": [("person",)],
+    "c4_favourites": [("image_id",)],
+    "c4_notes": [("image_id",)],
+    "c4_tags": [("tag",)],
+    "c4_audit": [
+        ("happened_at",),
+        ("address", "happened_at"),
+        ("subject", "happened_at"),
+        ("person", "happened_at"),
+    ],
 }
 
-_UNIQUE: Mapping[str, tuple[str, ...]] = {
-    "scores": ("image_id", "scorer_version"),
-    "c4_image_failures": ("image_id", "scorer_version"),
-    "c4_withheld_inspections": ("inspection_id", "scorer_version", "check_name"),
-    "c4_scorer_versions": ("name",),
-    "c4_models": ("name",),
+_UNIQUE: Mapping[str, Sequence[tuple[str, ...]]] = {
+    "scores": [("image_id", "scorer_version")],
+    "c4_image_failures": [("image_id", "scorer_version")],
+    "c4_withheld_inspections": [("inspection_id", "scorer_version", "check_name")],
+    "c4_scorer_versions": [("name",)],
+    "c4_models": [("name",)],
+    "c4_people": [("name",), ("issuer", "subject")],
+    "c4_person_aliases": [("scorer",)],
+    "c4_sessions": [("token_sha256",)],
+    "c4_api_tokens": [("token_sha256",)],
+    "c4_score_requests": [("request_id",), ("undoes",)],
+    "c4_class_display": [("score_class_id",)],
+    "c4_favourites": [("person", "image_id")],
+    "c4_tags": [("image_id", "tag")],
 }
 """Unique keys. Without them, two simultaneous runs could write the same row twice."""
 
-_WRITES: Mapping[str, Sequence[str]] = {
+Writes: TypeAlias = Mapping[str, Sequence[str]]
+"""What a login does beside reading, by table."""
+
+PIPELINE_WRITES: Writes = {
     "c4_scorer_versions": ["insert"],
     "c4_models": ["insert", "update"],
     # Updated or deleted where a file was replaced; what the row said goes to c4_superseded_scores.
@@ -71,6 +93,22 @@ _WRITES: Mapping[str, Sequence[str]] = {
     "c4_image_failures": ["insert", "update", "delete"],
     "c4_withheld_inspections": ["insert", "update", "delete"],
 }
+
+PAGES_WRITES: Writes = {
+    # What a person says is a row for ever, and so is what was done.
+    "scores": ["insert"],
+    "c4_score_requests": ["insert"],
+    "c4_audit": ["insert"],
+    "c4_people": ["insert", "update"],
+    "c4_person_aliases": ["insert", "delete"],
+    "c4_sessions": ["insert", "update", "delete"],
+    "c4_api_tokens": ["insert", "update"],
+    "c4_class_display": ["insert", "update", "delete"],
+    "c4_favourites": ["insert", "delete"],
+    "c4_notes": ["insert", "update"],
+    "c4_tags": ["insert", "delete"],
+}
+"""Of the login of C4's pages and of `c4 people`, where it is one of its own."""
 
 # The drivers' names of types, by C4's: OIDs of PostgreSQL, names of python-oracledb. SQLite tells none.
 _TYPES: Mapping[str, frozenset[Any]] = {
@@ -92,8 +130,11 @@ def _lacks(of: str, what: str, fix: str, *, needed: bool = True) -> Finding:
     return Finding(f"contract.{of}", f"lacks {what}", Verdict.FAILED if needed else Verdict.WARNED, fix)
 
 
-def check(database: ImagingDatabase) -> list[Finding]:
+def check(database: ImagingDatabase, writes: Writes = PIPELINE_WRITES) -> list[Finding]:
     """Lists what the database lacks, in the order in which to mend it. Empty if nothing is missing.
+
+    Args:
+        writes: what the login of the address is for.
 
     Raises:
         Unavailable, ConfigurationError: the database cannot be queried.
@@ -102,25 +143,26 @@ def check(database: ImagingDatabase) -> list[Finding]:
     with database.reading("check") as connection:
         optional = [view for view in OPTIONAL_VIEWS if has_relation(connection, view)]
         for table in (*schema.metadata.sorted_tables, *optional):
-            found = list(_columns(connection, table))
-            findings += found or [*_indexes(connection, table), *_grants(connection, table)]
+            given = writes.get(table.name, ())
+            found = list(_columns(connection, table, given))
+            findings += found or [*_indexes(connection, table), *_grants(connection, table, given)]
         if not any(finding.verdict is Verdict.FAILED for finding in findings):
             findings += [*_classes(connection), *_odd_rows(connection)]
     return findings
 
 
-def _columns(connection: Connection, table: Table) -> Iterator[Finding]:
+def _columns(connection: Connection, table: Table, writes: Sequence[str]) -> Iterator[Finding]:
     """What is missing of a relation, its columns, and the right to read them."""
     fault, types = _try(connection, select(table).where(false()))
     if fault is None:
         yield from _types(table, types)
     elif fault is NOT_ALLOWED:
-        yield _lacks(table.name, f"the right to read {table.name}", _grant(connection, table))
+        yield _lacks(table.name, f"the right to read {table.name}", complete_grant(connection, table, writes))
     else:
         missing = [column for column in table.columns if _try(connection, select(column).where(false()))[0]]
         if len(missing) == len(table.columns):
-            there = elsewhere(connection, table, _WRITES.get(table.name, ()))
-            mend = there or f"{_creation(table, connection)};\n{_grant(connection, table)}"
+            there = elsewhere(connection, table, writes)
+            mend = there or f"{_creation(table, connection)};\n{complete_grant(connection, table, writes)}"
             yield _lacks(table.name, f"the relation {table.name} (or the right to read it)", mend)
         for column in missing if len(missing) < len(table.columns) else []:
             mend = (
@@ -154,7 +196,7 @@ def _type(column: Column[Any]) -> str:
 
 
 def _indexes(connection: Connection, table: Table) -> Iterator[Finding]:
-    unique, wanted = _UNIQUE.get(table.name), _INDEXES.get(table.name, ())
+    wanted = _INDEXES.get(table.name, ())
     try:
         if table.name in inspect(connection).get_view_names():
             raise NoSuchTableError
@@ -168,12 +210,10 @@ def _indexes(connection: Connection, table: Table) -> Iterator[Finding]:
                 needed=False,
             )
         return
-    if unique and not any(_guards(key, unique, table.name) for is_unique, key in keys if is_unique):
-        yield _lacks(
-            f"{table.name}.unique",
-            f"a unique key of {table.name} on {', '.join(unique)}",
-            _unique_index(table, connection),
-        )
+    for unique in _UNIQUE.get(table.name, ()):
+        if not any(_guards(key, unique, table.name) for is_unique, key in keys if is_unique):
+            lacking = f"a unique key of {table.name} on {', '.join(unique)}"
+            yield _lacks(f"{table.name}.unique", lacking, _unique_index(table, unique, connection))
     for columns in wanted:
         if not any(key[: len(columns)] == list(columns) for _, key in keys):
             name = f"ix_{table.name}_{'_'.join(columns)}"
@@ -198,35 +238,41 @@ def _guards(key: Sequence[str], columns: Sequence[str], table: str) -> bool:
     return list(key) == list(columns) or (table == "scores" and key[-1:] == ["scorer_version"] and key[0] != "id")
 
 
-def _unique_index(table: Table, connection: Connection) -> str:
+def _unique_index(table: Table, columns: Sequence[str], connection: Connection) -> str:
     statements = statements_for(table.name, connection.dialect)
     if unique := [statement for statement in statements if statement.startswith("CREATE UNIQUE INDEX")]:
         return unique[0]
-    columns = _UNIQUE[table.name]
     return f"CREATE UNIQUE INDEX uq_{table.name}_{'_'.join(columns)} ON {table.name} ({', '.join(columns)})"
 
 
-def _grants(connection: Connection, table: Table) -> Iterator[Finding]:
+def _grants(connection: Connection, table: Table, writes: Sequence[str]) -> Iterator[Finding]:
     nothing = select(*(column for column in table.columns if column.name != "id")).where(false())
     attempts: dict[str, Executable] = {
         "insert": insert(table).from_select([c.name for c in table.columns if c.name != "id"], nothing),
         "update": table.update().where(false()).values({c: c for c in table.columns if not c.primary_key}),
         "delete": table.delete().where(false()),
     }
-    missing = [right for right in _WRITES.get(table.name, ()) if _try(connection, attempts[right])[0] is not None]
+    missing = [right for right in writes if _try(connection, attempts[right])[0] is not None]
     if missing:
-        yield _lacks(
-            table.name, f"the right to {' and '.join(missing)} rows of {table.name}", _grant(connection, table)
-        )
+        grant = complete_grant(connection, table, writes)
+        yield _lacks(table.name, f"the right to {' and '.join(missing)} rows of {table.name}", grant)
 
 
 def _classes(connection: Connection) -> Iterator[Finding]:
     classes = schema.score_classes
-    known = set(connection.scalars(select(classes.c.name).where(classes.c.name.in_(CATEGORIES))))
+    wanted = (*CATEGORIES, WITHDRAWN_CLASS)
+    known = set(connection.scalars(select(classes.c.name).where(classes.c.name.in_(wanted))))
     for category in CATEGORIES:
         if category not in known:
             mend = "add it to score_classes, with itself as its category: `c4 db seed-classes`, or in the LIMS"
             yield _lacks(f"score_classes.{category}", f"a class named {category}", mend)
+    if WITHDRAWN_CLASS not in known:
+        yield _lacks(
+            f"score_classes.{WITHDRAWN_CLASS}",
+            f"a class named {WITHDRAWN_CLASS}: without it, nobody can take a score back on C4's pages",
+            "add it to score_classes, without a category: `c4 db seed-classes`, or in the LIMS",
+            needed=False,
+        )
     strange = select(classes.c.name, classes.c.category).where(classes.c.category.not_in(CATEGORIES))
     for name, category in connection.execute(strange):
         yield _lacks(
@@ -281,10 +327,6 @@ def _try(connection: Connection, statement: Executable) -> tuple[Fault | None, S
         if (fault := fault_of(error)) not in (LACKING, NOT_ALLOWED):
             raise
         return fault, []
-
-
-def _grant(connection: Connection, table: Table) -> str:
-    return complete_grant(connection, table, _WRITES.get(table.name, ()))
 
 
 def _creation(table: Table, connection: Connection) -> str:

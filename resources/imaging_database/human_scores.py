@@ -1,30 +1,117 @@
-"""What people say of drops: from the table ``scores``, or from a site's view ``human_scores`` where it has one."""
+"""What people say of drops: from the table ``scores`` and, where a site has one, from its view ``human_scores``.
+
+A row of the class :data:`~resources.records.WITHDRAWN_CLASS` is no label. It takes back all that the same person said
+of the image before; what other people said counts again.
+"""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, FromClause, Select, String, and_, func, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    String,
+    and_,
+    cast,
+    exists,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    union_all,
+)
 
 from resources.imaging_database.database import ImagingDatabase
-from resources.imaging_database.listed import IMAGE_COLUMNS, IS_NAMED, image_of, is_dated, usable_text, with_plates
+from resources.imaging_database.listed import (
+    END_OF_TIME,
+    IMAGE_COLUMNS,
+    IS_NAMED,
+    image_of,
+    is_dated,
+    only_checked,
+    usable_text,
+    with_plates,
+)
 from resources.imaging_database.optional_views import has_relation
 from resources.imaging_database.pending import at_its_place
+from resources.imaging_database.people_tables import c4_person_aliases
 from resources.imaging_database.schema import human_scores, images, inspections, score_classes, scores
-from resources.records import PROBABILITY_COLUMNS, ScorePair
+from resources.records import MAX_TEXT_LENGTH, PROBABILITY_COLUMNS, WITHDRAWN_CLASS, ScorePair
 
-HUMAN_SCORE_COLUMNS = tuple(column.name for column in human_scores.c)
+PAGES_OFFSET = 2**62
+"""Added to the numbers of scores of C4's pages where a LIMS numbers others: the two never meet."""
 
 
-def human_scores_in(connection: Connection) -> FromClause:
-    """The human scores of a database, with the columns of :data:`~resources.imaging_database.schema.human_scores`.
+class HumanScores:
+    """The human scores of a database. A person whom the LIMS calls otherwise has the name of ``c4_people``.
 
-    Those of the table ``scores`` also have an ``image_path``.
+    Args:
+        in_view: the site has a relation ``human_scores``.
+        name: of the rows, where a query has them several times.
+
+    Attributes:
+        rows: with the columns of :data:`~resources.imaging_database.schema.human_scores`, ``image_path``, which is
+            empty where the row does not say of which file it is, ``request_id``, which scores of C4's pages have, and
+            ``written_as``, the name that stands in the row itself.
     """
-    if has_relation(connection, human_scores):
-        return human_scores
-    columns = (*(scores.c[name] for name in HUMAN_SCORE_COLUMNS), scores.c.image_path)
-    of_people = select(*columns).where(scores.c.scorer_version.is_(None))
-    return of_people.subquery("human")
+
+    def __init__(self, in_view: bool, name: str = "human") -> None:
+        self._in_view = in_view
+        self.rows: FromClause = (union_all(*self._sources()) if self._in_view else self._sources()[0]).subquery(name)
+
+    @classmethod
+    def of(cls, connection: Connection) -> "HumanScores":
+        """Those of a database, after a look at what it has."""
+        return cls(has_relation(connection, human_scores))
+
+    def _sources(self) -> list[Select[Any]]:
+        number = scores.c.id + PAGES_OFFSET if self._in_view else scores.c.id
+        own = select(number.label("id"), *_said(scores), scores.c.image_path, scores.c.request_id)
+        own = own.outerjoin(c4_person_aliases, c4_person_aliases.c.scorer == scores.c.scorer)
+        own = own.where(scores.c.scorer_version.is_(None))
+        if not self._in_view:
+            return [own]
+        path = cast(null(), String(MAX_TEXT_LENGTH)).label("image_path")
+        request = cast(null(), String(36)).label("request_id")
+        theirs = select(human_scores.c.id, *_said(human_scores), path, request)
+        theirs = theirs.outerjoin(c4_person_aliases, c4_person_aliases.c.scorer == human_scores.c.scorer)
+        return [theirs, own.where(scores.c.request_id.is_not(None))]
+
+    def stands(self, until: datetime | None = None) -> ColumnElement[bool]:
+        """Of one of the rows: it is a label, and its person has not taken it back, or not before ``until``."""
+        row = self.rows.c
+        conditions = [~_is_withdrawal(row.score_class_id)]
+        for source in self._sources():
+            later = source.subquery()
+            after = or_(
+                later.c.scored_at > row.scored_at, and_(later.c.scored_at == row.scored_at, later.c.id > row.id)
+            )
+            taken_back = exists().where(
+                later.c.image_id == row.image_id,
+                only_checked(and_(later.c.scorer == row.scorer, after, later.c.scored_at < (until or END_OF_TIME))),
+                _is_at_its_place(later),
+                _is_withdrawal(later.c.score_class_id),
+            )
+            conditions.append(~taken_back)
+        return and_(*conditions)
+
+
+def _said(source: FromClause) -> list[ColumnElement[Any]]:
+    name = func.coalesce(c4_person_aliases.c.person, source.c.scorer).label("scorer")
+    return [source.c.image_id, source.c.score_class_id, name, source.c.scored_at, source.c.scorer.label("written_as")]
+
+
+def _is_at_its_place(row: FromClause) -> ColumnElement[bool]:
+    """As :func:`~resources.imaging_database.pending.at_its_place`, of a row beside which no image stands."""
+    there = exists().where(images.c.id == row.c.image_id, images.c.path == row.c.image_path)
+    return or_(row.c.image_path.is_(None), there.correlate(row))
+
+
+def _is_withdrawal(class_id: ColumnElement[int]) -> ColumnElement[bool]:
+    return exists().where(score_classes.c.id == class_id, score_classes.c.name == WITHDRAWN_CLASS)
 
 
 def with_images_and_classes(query: Select[Any], human: FromClause, scorer_version: str) -> Select[Any]:
@@ -60,10 +147,8 @@ def with_images_and_classes(query: Select[Any], human: FromClause, scorer_versio
             ),
         )
         .outerjoin(machine_class, machine_class.c.id == machine.c.score_class_id)
-        .where(is_dated(), IS_NAMED)
+        .where(is_dated(), IS_NAMED, at_its_place(human.c.image_path))
     )
-    if "image_path" in human.c:
-        joined = joined.where(at_its_place(human.c.image_path))
     return with_plates(joined)
 
 
@@ -83,25 +168,20 @@ def newest_human_scores(
 ) -> list[ScorePair]:
     """The images whose newest human score before ``until`` was given at or after ``since``.
 
-    Later scores are ignored, so that a past week always gives the same answer. Two scores of the same moment count in
-    the order in which they were entered.
+    Later scores and withdrawals are ignored, so that a past week always gives the same answer. Two scores of the same
+    moment count in the order in which they were entered.
     """
     with database.reading("ashes") as connection:
-        given = human_scores_in(connection)
-        these = given.alias("these")
+        human = HumanScores.of(connection)
+        given = human.rows.c
         newest = (
             select(
-                given,
+                human.rows,
                 func.row_number()
-                .over(partition_by=given.c.image_id, order_by=(given.c.scored_at.desc(), given.c.id.desc()))
+                .over(partition_by=given.image_id, order_by=(given.scored_at.desc(), given.id.desc()))
                 .label("age"),
             )
-            .where(given.c.scored_at < until)
-            .where(
-                given.c.image_id.in_(
-                    select(these.c.image_id).where(these.c.scored_at >= since, these.c.scored_at < until)
-                )
-            )
+            .where(given.scored_at >= since, given.scored_at < until, human.stands(until))
             .subquery("newest")
         )
         query = (

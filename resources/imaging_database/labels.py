@@ -6,19 +6,27 @@ from typing import Any
 from sqlalchemy import select
 
 from resources.imaging_database.database import ImagingDatabase
-from resources.imaging_database.human_scores import human_scores_in, image_and_classes, with_images_and_classes
+from resources.imaging_database.human_scores import (
+    HumanScores,
+    image_and_classes,
+    with_images_and_classes,
+)
 from resources.imaging_database.listed import whole_number
 from resources.records import NO_NUMBER, HumanLabel
 
 
 def human_labels(database: ImagingDatabase, scorer_version: str, since: datetime, until: datetime) -> list[HumanLabel]:
-    """Every human score given at or after ``since`` and before ``until``, oldest first."""
+    """Every human score given at or after ``since`` and before ``until``, oldest first.
+
+    What was taken back since, whenever that was, is none.
+    """
     with database.reading("labels") as connection:
-        human = human_scores_in(connection)
+        human = HumanScores.of(connection)
+        given = human.rows.c
         query = (
-            with_images_and_classes(select(human.c.id.label("score_id")), human, scorer_version)
-            .where(human.c.scored_at >= since, human.c.scored_at < until)
-            .order_by(human.c.scored_at, human.c.id)
+            with_images_and_classes(select(given.id.label("score_id")), human.rows, scorer_version)
+            .where(given.scored_at >= since, given.scored_at < until, human.stands())
+            .order_by(given.scored_at, given.id)
         )
         found = [_label(row) for row in connection.execute(query)]
     return list({_identity(label): label for label in found}.values())

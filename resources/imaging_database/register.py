@@ -11,7 +11,7 @@ from resources.errors import ConfigurationError
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.schema import images, inspections, plates, score_classes, scores
 from resources.imaging_database.statements import batches, insert_absent
-from resources.records import CATEGORIES
+from resources.records import CATEGORIES, WITHDRAWN_CLASS
 
 NUANCED_CLASSES = {
     "single crystal": "crystals",
@@ -56,7 +56,9 @@ class RegisteredInspection:
 
 
 def seed_classes(database: ImagingDatabase) -> int:
-    """Adds the four categories and :data:`NUANCED_CLASSES` where they are missing. Returns how many were added.
+    """Adds the four categories, :data:`NUANCED_CLASSES` and the class that takes a score back, where they are missing.
+
+    Returns how many were added.
 
     Raises:
         ConfigurationError: the classes are a view over the site's own.
@@ -66,7 +68,7 @@ def seed_classes(database: ImagingDatabase) -> int:
             "score_classes is a view over the LIMS's own classes, which C4 does not change: let the view add the four "
             "categories, as deploy/postgresql/views.sql and deploy/oracle/views.sql do."
         )
-    classes = {**{category: category for category in CATEGORIES}, **NUANCED_CLASSES}
+    classes = {**{category: category for category in CATEGORIES}, **NUANCED_CLASSES, WITHDRAWN_CLASS: None}
     rows = [{"name": name, "category": category} for name, category in classes.items()]
     with database.writing("register") as connection:
         return insert_absent(connection, score_classes, rows)

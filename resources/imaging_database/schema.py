@@ -2,18 +2,14 @@
 
 A site maps its LIMS to ``plates``, ``inspections``, ``images`` and ``score_classes`` with views or tables of these
 names; ``scores`` and the ``c4_`` tables are C4's own. The embedded default creates them all. Times are UTC without an
-offset.
+offset. The tables of people and pages are in ``people_tables.py``.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -21,63 +17,22 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects import oracle
-from sqlalchemy.types import TypeEngine
 
+from resources.imaging_database import people_tables
+from resources.imaging_database.columns import INT64, UtcDateTime
 from resources.records import MAX_TEXT_LENGTH
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware ``datetime`` in Python, UTC without an offset in the database. A naive one is refused.
-
-    Args:
-        fraction: keep microseconds. Without them the column is a ``DATE`` in Oracle, as in most LIMS: Oracle converts
-            every row of a ``DATE`` column that is compared with a ``TIMESTAMP``, and passes its index over.
-    """
-
-    impl = DateTime
-    cache_ok = True
-
-    def __init__(self, fraction: bool = True) -> None:
-        super().__init__()
-        self.fraction = fraction
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        precise = dialect.name == "oracle" and self.fraction
-        return dialect.type_descriptor(oracle.TIMESTAMP() if precise else DateTime())
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"the time {value} has no time zone")
-        utc = value.astimezone(UTC).replace(tzinfo=None)
-        return utc if self.fraction or dialect.name != "oracle" else utc.replace(microsecond=0)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.replace(tzinfo=UTC)
-
 
 VERSION_TABLE = "c4_schema_version"
 """Where Alembic keeps how far the tables are."""
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+metadata = people_tables.metadata
+"""All of C4's relations, those of people among them."""
 
-# SQLite numbers rows by itself only where the key is INTEGER, and gives the number of a deleted row to the next one
-# unless told otherwise (``sqlite_autoincrement``). The other databases never do.
-_int64 = BigInteger().with_variant(Integer, "sqlite")
-_key = _int64
+_int64 = _key = INT64
 # Oracle's FLOAT is a decimal number.
 _real = Float().with_variant(oracle.BINARY_DOUBLE(), "oracle")
 
@@ -171,6 +126,8 @@ scores = Table(
     # What was scored: the digest of the file and its place in the image store. Empty in rows of release 0.1.
     Column("image_sha256", String(64)),
     Column("image_path", String(1024)),
+    # Only scores that people give on C4's pages have one: of ``c4_score_requests``.
+    Column("request_id", String(36)),
     # An image may have many human scores: they have no scorer version, and NULLs do not collide. In Oracle they do:
     # ``ddl.py`` has what stands there in place of this constraint.
     UniqueConstraint("image_id", "scorer_version"),
@@ -269,7 +226,7 @@ human_scores = Table(
 )
 """A view that a site may add, where its LIMS keeps what people say in a table of its own.
 
-Where it is there, it tells all human scores, and those in ``scores`` are not looked at.
+Where it is there, it tells all human scores beside those that people give on C4's pages.
 """
 
 plate_projects = Table(

@@ -5,7 +5,6 @@ from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     Dialect,
@@ -55,7 +54,7 @@ def insert_absent(connection: Connection, table: Table, rows: Sequence[dict[str,
     return sum(insert(connection, table, batch) for batch in batches(rows, _rows_a_statement(connection)))
 
 
-def among(connection: Connection, column: Column[T], values: Iterable[T]) -> Iterator[ColumnElement[bool]]:
+def among(connection: Connection, column: ColumnElement[T], values: Iterable[T]) -> Iterator[ColumnElement[bool]]:
     """That a column has one of the values: conditions for one statement each, disjoint, in the values' order."""
     for batch in batches(values, _rows_a_statement(connection)):
         if connection.dialect.name == "postgresql":

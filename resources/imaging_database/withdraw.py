@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from resources.errors import DataError
 from resources.imaging_database.database import ImagingDatabase
+from resources.imaging_database.people_tables import c4_favourites, c4_notes, c4_tags
 from resources.imaging_database.schema import (
     c4_image_failures,
     c4_scorer_versions,
@@ -35,11 +36,11 @@ class Withdrawn:
 def withdraw_inspections(database: ImagingDatabase, inspection_ids: Collection[int]) -> list[Withdrawn]:
     """Withdraws inspections, all of them or none. Files in the image store stay where they are.
 
-    Machine scores move to ``c4_superseded_scores``, as those of a file that was replaced do. Failures and what was
-    withheld go with the inspection.
+    Machine scores move to ``c4_superseded_scores``, as those of a file that was replaced do. Failures, what was
+    withheld, favourites and tags go with the inspection.
 
     Raises:
-        DataError: there is no such inspection, or people have scored images of it.
+        DataError: there is no such inspection, or people have scored images of it or written notes on them.
     """
     with database.writing("withdraw") as connection:
         return [_withdraw(connection, number) for number in sorted(set(inspection_ids))]
@@ -57,8 +58,9 @@ def _withdraw(connection: Connection, number: int) -> Withdrawn:
     _refuse_if_people_scored(connection, number, found.barcode, ids)
     versions = list(connection.scalars(select(c4_scorer_versions.c.name).order_by(c4_scorer_versions.c.name)))
     superseded = sum(retire(connection, version, ids) for version in versions)
-    for these in among(connection, c4_image_failures.c.image_id, ids):
-        connection.execute(c4_image_failures.delete().where(these))
+    for table in (c4_image_failures, c4_favourites, c4_tags):
+        for these in among(connection, table.c.image_id, ids):
+            connection.execute(table.delete().where(these))
     connection.execute(c4_withheld_inspections.delete().where(c4_withheld_inspections.c.inspection_id == number))
     connection.execute(images.delete().where(images.c.inspection_id == number))
     connection.execute(inspections.delete().where(inspections.c.id == number))
@@ -68,12 +70,16 @@ def _withdraw(connection: Connection, number: int) -> Withdrawn:
 
 
 def _refuse_if_people_scored(connection: Connection, number: int, plate: str, ids: list[int]) -> None:
-    human = 0
+    human, notes = 0, 0
     for these in among(connection, scores.c.image_id, ids):
         query = select(func.count()).select_from(scores).where(scores.c.scorer_version.is_(None), these)
         human += connection.scalar(query) or 0
-    if human:
+    for these in among(connection, c4_notes.c.image_id, ids):
+        notes += connection.scalar(select(func.count()).select_from(c4_notes).where(these)) or 0
+    if human or notes:
+        table = "scores" if human else "c4_notes"
         raise DataError(
-            f"People have given {human} scores to images of inspection {number} (plate {plate}), which would be lost. "
-            "Nothing was withdrawn. Copy those rows of the table scores and delete them first, if they are wrong too."
+            f"People have given {human} scores to images of inspection {number} (plate {plate}), and written {notes} "
+            "notes, which would be lost. Nothing was withdrawn. Copy those rows of the table "
+            f"{table} and delete them first, if they are wrong too."
         )

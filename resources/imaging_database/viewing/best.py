@@ -13,10 +13,10 @@ from resources.imaging_database.viewing.models import is_score_of, machine
 from resources.imaging_database.viewing.people import (
     effective_human_score,
     human_class,
-    human_rows,
     is_of_image,
     person_columns,
     person_score_of,
+    said_in,
 )
 from resources.imaging_database.viewing.records import BestOfDrop, PersonScore
 from resources.imaging_database.viewing.relations import Viewer, site_relations, visible_to
@@ -84,7 +84,7 @@ def _best_of_models(row: Any) -> BestOfDrop:
 
 
 def _said(connection: Connection, relations: frozenset[str], its_own: Any) -> list[Any]:
-    human = human_rows(relations)
+    human = said_in(relations).rows
     query = (
         select(images.c.well, images.c.drop_number, inspections.c.imaged_at, *person_columns(human))
         .join_from(inspections, images, images.c.inspection_id == inspections.c.id)

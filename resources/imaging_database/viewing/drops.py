@@ -28,11 +28,11 @@ from resources.imaging_database.viewing.models import (
 )
 from resources.imaging_database.viewing.people import (
     human_class,
-    human_rows,
     is_of_image,
     newest_first,
     person_columns,
     person_score_of,
+    said_in,
 )
 from resources.imaging_database.viewing.records import (
     ImageDetails,
@@ -120,7 +120,7 @@ def _read(database: ImagingDatabase, which: ColumnElement[bool], who: Viewer) ->
 
 def _everything(relations: frozenset[str]) -> Select[Any]:
     """A row for each image and all that is said of it, in one statement; one row for an inspection without images."""
-    human = human_rows(relations)
+    human = said_in(relations).rows
     details = image_details.name in relations
     of_image = and_(
         _failure.c.image_id == images.c.id,

@@ -12,7 +12,7 @@ from resources.imaging_database.schema import c4_image_failures, images, inspect
 from resources.imaging_database.viewing.cursors import Cursor, beyond
 from resources.imaging_database.viewing.drops import plate_detail_columns, plate_details_of, with_plate_details
 from resources.imaging_database.viewing.models import is_score_of, machine
-from resources.imaging_database.viewing.people import human_class, human_rows, is_of_image, stands
+from resources.imaging_database.viewing.people import human_class, is_of_image, said_in
 from resources.imaging_database.viewing.records import InspectionCounts, Page, ViewedPlate
 from resources.imaging_database.viewing.relations import Viewer, site_relations, visible_to
 from resources.imaging_database.withheld import is_withheld
@@ -126,7 +126,8 @@ def _of_models(page: CTE, scorer_version: str, max_attempts: int) -> Subquery:
 
 
 def _of_people(page: CTE, relations: frozenset[str]) -> Subquery:
-    human = human_rows(relations)
+    said = said_in(relations)
+    human = said.rows
     order = human.c.scored_at.desc(), human.c.id.desc()
     each = (
         select(
@@ -137,7 +138,7 @@ def _of_people(page: CTE, relations: frozenset[str]) -> Subquery:
         .join_from(page, images, and_(images.c.inspection_id == page.c.id, only_checked(is_numbered(images.c.id))))
         .join(human, is_of_image(human))
         .outerjoin(human_class, human_class.c.id == human.c.score_class_id)
-        .where(stands(human, relations))
+        .where(said.stands())
         .subquery("each")
     )
     is_hit = case((each.c.category == CATEGORIES[CRYSTALS], 1))

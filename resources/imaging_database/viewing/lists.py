@@ -26,13 +26,12 @@ from resources.imaging_database.viewing.models import (
 )
 from resources.imaging_database.viewing.people import (
     human_class,
-    human_rows,
     is_later,
     is_of_image,
     people_of,
     person_columns,
     person_score_of,
-    stands,
+    said_in,
 )
 from resources.imaging_database.viewing.records import GivenScore, ListedImage, Opposed, Page
 from resources.imaging_database.viewing.relations import Viewer, site_relations, visible_to
@@ -74,8 +73,9 @@ def likeliest_crystals(
         query = _with_images(flagged, images.c.id == flagged.c.image_id).where(visible_to(who, relations))
         query = _with_model(query, scorer_version, needed=True)
         if only_unscored:
-            human = human_rows(relations)
-            query = query.where(~exists().where(is_of_image(human), stands(human, relations)))
+            said = said_in(relations)
+            human = said.rows
+            query = query.where(~exists().where(is_of_image(human), said.stands()))
         query = query.order_by(flagged.c.p_crystals.desc(), flagged.c.image_id.desc()).limit(most)
         rows = connection.execute(query).all()
         people = people_of(connection, relations, [row.image_id for row in rows])
@@ -111,17 +111,18 @@ def missed_crystals(
     opposed = and_(by_people, ~by_machine) if missed_by == "machine" else and_(~by_people, by_machine)
     with database.reading("view") as connection:
         relations = site_relations(database, connection)
-        human = human_rows(relations)
-        later = human_rows(relations).alias("later")
+        said = said_in(relations)
+        human = said.rows
+        later = said_in(relations, "later")
         is_newest = ~exists().where(
-            later.c.image_id == human.c.image_id, is_later(later, human), stands(later, relations)
+            later.rows.c.image_id == human.c.image_id, is_later(later.rows, human), later.stands()
         )
         query = _with_images(human, is_of_image(human)).add_columns(*person_columns(human))
         query = _with_model(query, scorer_version, needed=True).outerjoin(
             human_class, human_class.c.id == human.c.score_class_id
         )
         query = query.where(human.c.scored_at >= since, human.c.scored_at < until, opposed)
-        query = query.where(stands(human, relations), is_newest, visible_to(who, relations))
+        query = query.where(said.stands(), is_newest, visible_to(who, relations))
         rows = connection.execute(_newest_given(query, human, before, most)).all()
     found: dict[int, Opposed] = {}
     for row in rows:
@@ -146,12 +147,13 @@ def scores_of_person(
     """
     with database.reading("view") as connection:
         relations = site_relations(database, connection)
-        human = human_rows(relations)
+        said = said_in(relations)
+        human = said.rows
         query = _with_images(human, is_of_image(human)).add_columns(*person_columns(human))
         query = _with_model(query, scorer_version, needed=False).outerjoin(
             human_class, human_class.c.id == human.c.score_class_id
         )
-        query = query.where(human.c.scorer.in_(sorted(names)), visible_to(who, relations))
+        query = query.where(human.c.written_as.in_(sorted(names)), visible_to(who, relations))
         rows = connection.execute(_newest_given(query, human, before, most)).all()
     given = {
         row.score_id: GivenScore(image_of(row), row.imaged_at, person_score_of(row), model_score_of(row))

@@ -4,26 +4,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, String, and_, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, String, and_, func, literal, or_, select
 
-from resources.imaging_database.human_scores import HUMAN_SCORE_COLUMNS
+from resources.imaging_database.human_scores import HumanScores
 from resources.imaging_database.listed import is_dated, is_numbered, only_checked, usable_text, whole_number
 from resources.imaging_database.pending import at_its_place
-from resources.imaging_database.schema import human_scores, images, score_classes, scores
+from resources.imaging_database.schema import human_scores, images, score_classes
 from resources.imaging_database.statements import among
 from resources.imaging_database.viewing.records import PersonScore
-from resources.records import WITHDRAWN_CLASS
 
 
-def human_rows(relations: frozenset[str]) -> FromClause:
-    """All that people said, withdrawn or not: rows of ``scores``, or of the site's own ``human_scores``.
-
-    Those of ``scores`` have an ``image_path`` as well.
-    """
-    if human_scores.name in relations:
-        return human_scores.alias("said")
-    columns = (*(scores.c[name] for name in HUMAN_SCORE_COLUMNS), scores.c.image_path)
-    return select(*columns).where(scores.c.scorer_version.is_(None)).subquery("said")
+def said_in(relations: frozenset[str], name: str = "human") -> HumanScores:
+    """All that people said, where the site has these relations."""
+    return HumanScores(human_scores.name in relations, name)
 
 
 human_class = score_classes.alias("human_class")
@@ -61,25 +54,7 @@ def is_readable(human: FromClause) -> ColumnElement[bool]:
 
 def is_of_image(human: FromClause) -> ColumnElement[bool]:
     """For a join to ``images``: the row is readable and of this image, and not of one that had its number before."""
-    same = and_(human.c.image_id == images.c.id, is_readable(human))
-    return and_(same, at_its_place(human.c.image_path)) if "image_path" in human.c else same
-
-
-def is_class_withdrawn(human: FromClause) -> ColumnElement[bool]:
-    """The row withdraws what its giver said before."""
-    return human.c.score_class_id.in_(select(score_classes.c.id).where(score_classes.c.name == WITHDRAWN_CLASS))
-
-
-def stands(human: FromClause, relations: frozenset[str]) -> ColumnElement[bool]:
-    """The row is a score, and its giver has not withdrawn it since. As :func:`standing` in Python."""
-    later = human_rows(relations).alias("withdrawal")
-    withdrawn = exists().where(
-        later.c.image_id == human.c.image_id,
-        only_checked(later.c.scorer == human.c.scorer),
-        is_class_withdrawn(later),
-        is_later(later, human),
-    )
-    return and_(~is_class_withdrawn(human), ~withdrawn)
+    return and_(human.c.image_id == images.c.id, is_readable(human), at_its_place(human.c.image_path))
 
 
 def is_later(later: FromClause, human: FromClause) -> ColumnElement[bool]:
@@ -118,7 +93,7 @@ def people_of(
     connection: Connection, relations: frozenset[str], image_ids: Sequence[int]
 ) -> dict[int, list[PersonScore]]:
     """All that people said of the images, the newest first."""
-    human = human_rows(relations)
+    human = said_in(relations).rows
     query = (
         select(*person_columns(human))
         .join_from(images, human, is_of_image(human))

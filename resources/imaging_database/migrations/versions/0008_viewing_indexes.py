@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 
 OF_PERSON = "ix_scores_scorer_scored_at"
 OF_CRYSTALS = "ix_scores_scorer_version_crystal_scored_at"

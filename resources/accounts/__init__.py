@@ -1,0 +1,1 @@
+"""Accounts of C4's pages: people and their rights, passwords, sessions and tokens, over the imaging database."""
