@@ -105,13 +105,56 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     (AT_HOME, "db", "check"),
     ("slurm", "check", "--no-gpu", "--patience", "1"),
     ("run", "--date", DAY.isoformat()),
+    ("import", str(Path(__file__).parent)),
+    ("subscribe", "ada@facility.org", "--plates", "P*"),
+    ("unsubscribe", "ada@facility.org"),
+    ("backlog",),
+    (AT_HOME, "backlog", "--json"),
+    ("backlog", "start", "--from", DAY.isoformat(), "--to", DAY.isoformat()),
+    ("backlog", "pause"),
+    ("backlog", "resume"),
+    ("checks", "run", "--date", DAY.isoformat()),
+    (AT_HOME, "checks", "run", "--date", DAY.isoformat()),
+    ("checks", "files", "--date", DAY.isoformat()),
+    (AT_HOME, "checks", "files", "--date", DAY.isoformat()),
+    ("checks", "release", "1", "--reason", "seen"),
+    ("checks", "rescore", "1"),
+    ("alerts", "send"),
+    ("db", "upgrade"),
+    ("db", "seed-classes"),
+    ("db", "ddl"),
+    *(("model", command, "marco") for command in ("add", "current", "activate", "deactivate")),
+    ("model", "threshold", "marco", "0.5"),
+    ("service", "install", "--print", "--metrics"),
+    ("prune", "--dry-run"),
+    ("retry",),
 )
 """What is called: with the imaging database away, and some with the one that has the failed images."""
+
+CALLED_APART = {"doctor", "metrics", "backup", "restore", "ui"}
+"""Commands whose output is one of its own."""
+
+NOT_CALLED = {
+    "demo": "it has a home of its own",
+    "score": "it reads files and a model, and asks nobody",
+    "model fetch": "it asks for a model at a public address, and reads no secret",
+    "service remove": "it prints names of units",
+}
+"""Commands that are not called, and why."""
+
+
+def called() -> set[str]:
+    """Names of the commands of :data:`COMMANDS`, those of a group with both words."""
+    names = [[word for word in call if word != AT_HOME][:2] for call in COMMANDS]
+    return {" ".join(words) for words in names} | {words[0] for words in names}
 
 
 def commands(trouble: Trouble) -> str:
     """What commands print."""
-    return "\n".join(printed_by(trouble, *call) for call in COMMANDS)
+    page = trouble.facility.settings.home / "backlog.html"
+    said = [printed_by(trouble, *call) for call in (*COMMANDS, (AT_HOME, "backlog", "--html", str(page)))]
+    assert page.is_file(), "it is among the files"
+    return "\n".join(said)
 
 
 def printed_by(trouble: Trouble, *call: str, seen: tuple[int, ...] = (0, 1)) -> str:

@@ -100,20 +100,6 @@ def test_a_run_that_fails_and_succeeds_later_is_two_messages(
     assert "Nothing is wrong" in deployment.look()
 
 
-def test_a_failed_check_and_a_given_up_image_are_received(
-    make_facility: Callable[..., Facility], operators: HttpReceiver
-) -> None:
-    facility = make_facility(runs={"max_attempts": 1}, alerts={"webhook": f"{operators.url}/hook"})
-    deployment = Deployment(facility, facility.settings)
-    same = photograph(1)
-    facility.add_plate("Stuck", {f"{number}.jpg": same for number in range(8)})
-    facility.add_plate("P2", {"good.jpg": photograph(2), "damaged.jpg": b"no image"}, noon(1) + timedelta(hours=1))
-    facility.score()
-    deployment.let_pass(2 * MINUTES)
-    events = {request.json["event"] for request in operators.received}
-    assert events == {"check-failed", "images-given-up"}
-
-
 def test_a_database_that_is_away_for_eight_hours_while_a_backfills_runs_wait_is_exactly_two_messages(
     make_facility: Callable[..., Facility],
     operators: HttpReceiver,

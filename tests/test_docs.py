@@ -56,6 +56,13 @@ def test_every_event_that_operators_hear_of_has_its_page(event: Event) -> None:
         assert "```sh" in page, "commands to copy"
 
 
+def test_every_event_is_in_the_table_of_those_that_are_received_in_a_test() -> None:
+    table = (
+        (ROOT / "docs" / "faults.md").read_text().partition("## Events, from cause to channel")[2].partition("##")[0]
+    )
+    assert re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE) == [str(event) for event in Event]
+
+
 def test_the_readme_opens_with_the_two_commands() -> None:
     opening = (ROOT / "README.md").read_text()[:400]
     assert opening.index("make demo") < opening.index("make test")

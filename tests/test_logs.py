@@ -25,7 +25,7 @@ from resources.log_context import ids_at_work, working_on
 from resources.log_files import SharedFile, WarningsOnConsole, file_written_to, write_finer_lines_too, write_logs
 from sensors.new_inspections import new_inspections
 from testing.import_graph import ROOT as PROJECT
-from tests.conftest import QUIET, Facility, photograph, replace_resources
+from tests.conftest import QUIET, Facility, noon, photograph, replace_resources
 
 log = logging.getLogger("c4.fetch")
 
@@ -278,6 +278,19 @@ def test_one_id_leads_from_the_sensors_tick_to_the_row_in_the_database(folder: P
     assert stored.count("ASSET_MATERIALIZATION") == 4, "Dagster's own events are all there, whatever their level"
     everything = [entry.user_message for entry in instance.all_logs(done.run_id)]
     assert not [message for message in everything if "are in the database" in message], "debug lines are for the file"
+
+
+@pytest.mark.usefixtures("judged_without_great_expectations")
+def test_what_a_run_logs_does_not_grow_with_its_images(folder: Path, facility: Facility) -> None:
+    logged: dict[str, int] = {}
+    for days_ago, images in ((1, 3), (2, 48)):
+        facility.add_plate(f"P{days_ago}", {f"{n}.jpg": photograph(n) for n in range(images)}, noon(days_ago))
+        with dagster_instance(facility.settings) as facility.instance:
+            run_id = facility.score(noon(days_ago)).run_id
+        logged[run_id] = sum(line.get("run_id") == run_id for line in lines(folder))
+    assert facility.progress().scored == 51
+    few, many = logged.values()
+    assert many == few > 20
 
 
 def test_the_command_notes_how_it_was_called_and_how_it_ended(tmp_path: Path) -> None:

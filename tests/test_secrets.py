@@ -4,15 +4,18 @@ The secret settings are found by walking over the model, so a new one is planted
 metric, a page) is one more entry of :data:`OUTPUTS`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+import typer
 from dagster._core.scheduler.instigation import TickStatus
 from dagster_shared.error import SerializableErrorInfo
 
+from c4_assets.command import app
 from c4_assets.runs.instance_health import OpenedInstance, storage
 from c4_assets.runs.watch.daemons import look_at_ticks
 from c4_assets.runs.watch.reasons import reason_of
@@ -20,8 +23,11 @@ from resources.redaction import HIDDEN, register_secrets
 from resources.settings import Settings
 from testing.dagster_types import ephemeral_instance
 from tests.outputs_of_secrets import (
+    CALLED_APART,
+    NOT_CALLED,
     alerts,
     backup,
+    called,
     commands,
     doctor,
     events,
@@ -85,6 +91,20 @@ def test_a_secret_of_any_setting_and_of_any_driver_comes_out_nowhere(trouble: Tr
         if output in SOMETHING_TAKEN_OUT:
             assert HIDDEN in text, f"nothing was taken out of {output}: was anything planted there?"
     assert came_out == []
+
+
+def test_every_command_is_called_where_secrets_are_planted() -> None:
+    def names(command: Any, *before: str) -> Iterator[str]:
+        within = command.list_commands(typer.Context(command)) if hasattr(command, "list_commands") else ()
+        if before and (not within or command.invoke_without_command):
+            yield " ".join(before)
+        for name in within:
+            yield from names(command.get_command(typer.Context(command), name), *before, name)
+
+    every = set(names(typer.main.get_command(app)))
+    assert len(every) > 30
+    assert every - CALLED_APART - set(NOT_CALLED) <= called()
+    assert set(NOT_CALLED) <= every
 
 
 def test_a_secret_at_which_a_long_text_is_cut_is_recognised(tmp_path: Path) -> None:

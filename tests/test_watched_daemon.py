@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,9 @@ from dagster._daemon.types import DaemonHeartbeat
 from c4_assets.deployment_home import dagster_instance, ready
 from c4_assets.runs.watched_daemon import HUNG_AFTER, notify, notify_while_it_beats
 from resources.settings import Settings
+from sensors.run_alerts import INTERVAL_S
+from testing.http_receiver import Answer, http_receiver
+from tests.test_services import service
 
 PATIENCE_S = 120
 EVERY_S = 0.05
@@ -131,3 +135,25 @@ def test_the_daemons_service_says_that_it_is_ready_and_lives_and_in_the_end_wher
         finally:
             daemon.kill()
             daemon.wait()
+
+
+@pytest.mark.timeout(300)
+def test_a_monitor_hears_the_daemons_service_until_it_is_killed_though_the_code_server_lives_on(tmp_path: Path) -> None:
+    settings, socket_file = Settings(home=tmp_path / "home"), tmp_path / "run" / "code.sock"
+    ready(settings)
+    with http_receiver() as monitor:
+        monitor.answer = Answer(503)  # what was not taken is said again by each look, not after five minutes
+        address = f"{monitor.url}/ping"
+        with (
+            service(settings.home, "code", socket_file, C4_ALERTS_HEARTBEAT_URL=address) as code,
+            service(settings.home, "daemon", socket_file, C4_ALERTS_HEARTBEAT_URL=address) as daemon,
+        ):
+            first, second = monitor.wait_for(2, PATIENCE_S)[:2]
+            assert {first.path, second.path} == {"/ping"}
+            daemon.kill()
+            daemon.wait()
+            time.sleep(5)  # a look that was at work may still say so
+            heard = len(monitor.received)
+            time.sleep(1.5 * INTERVAL_S)
+            assert code.poll() is None
+            assert len(monitor.received) == heard

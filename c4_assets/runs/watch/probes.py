@@ -21,8 +21,9 @@ PROBE_S = 10
 
 Probe = Callable[[Settings], None]
 
-_FETCHED: dict[str, str] = {}
-"""What a store was asked for last. A made-up name is the last resort: S3 refuses it (403) to who may not list."""
+_FETCHED: dict[str, str | None] = {}
+"""What a store was asked for last; ``None`` where no image was listed. A made-up name is the last resort: S3 refuses it
+(403) to who may not list."""
 
 
 def database_answers(settings: Settings) -> None:
@@ -41,18 +42,17 @@ def database_answers(settings: Settings) -> None:
 def store_answers(settings: Settings) -> None:
     """Fetches the newest image. Where the database cannot tell which that is, the one from before or one that is none.
 
-    Where it lists no image, nobody needs the store, and it may be empty.
+    Where it lists no image, or listed none before it went away, nobody needs the store, and it may be empty.
 
     Raises:
         Unavailable, ConfigurationError: the store does not answer, refuses, or does not let C4 in.
     """
     try:
-        path = _newest_path(settings)
+        path = _FETCHED[settings.store.url] = _newest_path(settings)
     except C4Error:
         path = _FETCHED.get(settings.store.url, "c4-watch-asks-for-nothing")
     if path is None:
         return
-    _FETCHED[settings.store.url] = path
     ssh = SshAccess(settings.store.ssh_key, settings.store.known_hosts, min(PROBE_S, settings.timeout_seconds))
     store = open_image_store(settings.store.url, ssh)
     try:
