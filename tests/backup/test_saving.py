@@ -1,6 +1,9 @@
 """A deployment is saved while it works, and earlier backups stay whole whatever happens."""
 
+import json
 import os
+import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -114,6 +117,53 @@ def test_the_next_full_backup_does_not_take_over_a_damaged_file(facility: Facili
     os.utime(damaged, ns=(found.st_atime_ns, found.st_mtime_ns))
     assert not verify(saved(facility, folder, hours=1).folder).well
     assert verify(saved(facility, folder, hours=2, full=True).folder).well
+
+
+def test_the_newest_backup_is_the_one_that_was_made_last_whatever_the_clock_did_and_others_are_named(
+    facility: Facility, folder: Path
+) -> None:
+    facility.add_plate("P1", files(0))
+    facility.score()
+    first = saved(facility, folder, hours=24).folder
+    shutil.copytree(first, folder / "before the upgrade")
+    second = saved(facility, folder)
+    assert backups(folder) == [first, second.folder]
+    assert second.new == 0
+    assert backup_of(folder) == second.folder
+    assert remove_old(folder, 1) == 1
+    assert verify(second.folder).well
+    assert (folder / "before the upgrade").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"format": 2, "files": {"a": {}}, "release": "9.9"}, "later release of C4 (9.9)"),
+        ({"format": "2"}, "cannot be read"),
+        ({"format": None}, "cannot be read"),
+        ({"files": []}, "cannot be read"),
+        ({"files": {"../other": {"sha256": "", "size": 0, "source": []}}}, "names no file of it"),
+        ({"files": {"/dev/zero": {"sha256": "", "size": 0, "source": []}}}, "names no file of it"),
+        ({"files": {"a\0b": {"sha256": "", "size": 0, "source": []}}}, "names no file of it"),
+    ],
+)
+def test_a_manifest_of_another_release_or_of_nobodys_is_told_in_words(
+    folder: Path, changed: dict[str, object], says: str
+) -> None:
+    folder.mkdir()
+    written = {"made_at": "", "release": "1", "parts": {}, "files": {}, "format": 1}
+    (folder / "manifest.json").write_text(json.dumps({**written, **changed}))
+    with pytest.raises(ConfigurationError, match=re.escape(says)):
+        verify(folder)
+
+
+def test_a_backup_whose_files_have_become_links_is_not_taken_for_whole(facility: Facility, folder: Path) -> None:
+    facility.add_plate("P1", files(0))
+    facility.score()
+    file = next((saved(facility, folder).folder / "archive" / "probabilities").rglob("*.parquet"))
+    file.rename(folder / "elsewhere")
+    file.symlink_to(folder / "elsewhere")
+    assert [fault for fault in verify(backup_of(folder)).faults if "but a link" in fault]
 
 
 def test_only_one_backup_into_a_folder_is_made_at_a_time(folder: Path) -> None:

@@ -26,7 +26,6 @@ from c4_assets.operations.backup.scores import (
     scores_of_sqlite,
 )
 from c4_assets.operations.backup.snapshot import (
-    NAME,
     Manifest,
     Snapshot,
     damaged_files,
@@ -111,7 +110,7 @@ def save(folder: Path, places: Places, release: str, now: datetime, full: bool =
             snapshot, Manifest(now.isoformat(), release, {str(k): v for k, v in parts.items()}, snapshot.files)
         )
     unsaved = () if _has_database(places) else (parts[Part.DATABASE],)
-    return Saved(folder / now.strftime(NAME), len(snapshot.files), snapshot.new, snapshot.new_bytes, unsaved)
+    return Saved(snapshot.place, len(snapshot.files), snapshot.new, snapshot.new_bytes, unsaved)
 
 
 def _has_database(places: Places) -> bool:
