@@ -282,6 +282,7 @@ def test_a_subscription_grows_is_ended_by_its_token_and_begins_anew(subscription
         "a@b.org,c@d.org",
         "a@" + "b" * 300,
         "a@-",
+        "=?utf-8?q?a=2cb=40c.org?=@d.org",
     ],
 )
 def test_what_is_no_address_is_refused(subscriptions: Subscriptions, address: str) -> None:
