@@ -98,7 +98,7 @@ def backups(folder: Path) -> list[Path]:
 
 def _is_dated(name: str) -> bool:
     try:
-        datetime.strptime(name, NAME)  # noqa: DTZ007 (the Z is in it)
+        datetime.strptime(name, NAME)
     except ValueError:
         return False
     return True
