@@ -21,9 +21,11 @@ from c4_assets.operations.backup import databases
 from c4_assets.operations.backup import snapshot as snapshots
 from c4_assets.operations.backup.saving import save, verify
 from c4_assets.operations.backup.snapshot import UNFINISHED, backup_of, backups, new_snapshot, remove_old
+from resources.atomic_write import NoRoom
 from resources.errors import ConfigurationError, Unavailable
 from tests.backup.deployment import NOW, files, saved
 from tests.conftest import Facility, noon
+from tests.small_disks import small_file_system
 
 pytestmark = pytest.mark.usefixtures("judged_without_great_expectations")
 
@@ -166,6 +168,15 @@ def test_a_backup_whose_files_have_become_links_is_not_taken_for_whole(facility:
     assert [fault for fault in verify(backup_of(folder)).faults if "but a link" in fault]
 
 
+@pytest.mark.parametrize("place", ["archive", "dagster"])
+def test_a_backup_within_what_is_saved_is_refused(facility: Facility, place: str) -> None:
+    facility.add_plate("P1", files(0))
+    within = facility.settings.home / place / "backups"
+    with pytest.raises(ConfigurationError, match="keep backups in a folder elsewhere"):
+        saved(facility, within)
+    assert not within.exists()
+
+
 def test_only_one_backup_into_a_folder_is_made_at_a_time(folder: Path) -> None:
     with (
         new_snapshot(folder, NOW),
@@ -193,6 +204,16 @@ def test_a_backup_that_cannot_be_written_is_told_in_words_and_is_none(facility: 
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert backups(folder) == []
+
+
+def test_a_full_disk_of_backups_is_named_and_not_the_database_that_is_copied(
+    facility: Facility, tmp_path: Path
+) -> None:
+    facility.add_plate("P1", files(0))
+    with small_file_system(tmp_path / "small", "32k") as small:
+        with pytest.raises(NoRoom, match=f"The disk of {small}"):
+            saved(facility, small / "backups")
+        assert backups(small / "backups") == []
 
 
 def test_what_a_dba_saves_is_told_with_how(facility: Facility, folder: Path) -> None:

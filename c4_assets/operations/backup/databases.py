@@ -16,6 +16,7 @@ from typing import cast
 from sqlalchemy import URL
 
 from c4_assets.operations.backup.snapshot import Snapshot, writing
+from resources.atomic_write import NoRoom
 from resources.errors import ConfigurationError, Unavailable
 
 SQLITE_WAIT_S = 60
@@ -82,6 +83,7 @@ def copy_sqlite(snapshot: Snapshot, name: str, file: Path) -> None:
 
     Raises:
         Unavailable: it cannot be read.
+        NoRoom: the disk of the backup is full.
     """
     source = _stamp_of_sqlite(file)
     if source is None or snapshot.unchanged(name, source):
@@ -102,6 +104,8 @@ def copy_sqlite(snapshot: Snapshot, name: str, file: Path) -> None:
     except sqlite3.Error as error:
         if not file.exists():
             return
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:  # the backup's disk: it only reads the file
+            raise NoRoom(snapshot.root / name) from error
         raise Unavailable(f"The SQLite file {file} cannot be copied: {error}.") from error
     snapshot.made(name, source)
 

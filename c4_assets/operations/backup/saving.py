@@ -33,6 +33,7 @@ from c4_assets.operations.backup.snapshot import (
     read_manifest,
     write_manifest,
 )
+from resources.errors import ConfigurationError
 
 
 class Part(StrEnum):
@@ -71,6 +72,11 @@ class Places:
     dagster_home: Path
     dagster_database: PostgresAccess | None
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of which a backup takes what is in them."""
+        return self.archive, self.data_docs, self.subscriptions, self.dagster_home
+
 
 @dataclass(frozen=True)
 class Saved:
@@ -90,9 +96,13 @@ def save(folder: Path, places: Places, release: str, now: datetime, full: bool =
     is in its archive. Dagster's memory of its runs comes first: what it does not know is only looked at again.
 
     Raises:
-        ConfigurationError: a program is missing, or another backup is being made.
+        ConfigurationError: a program is missing, another backup is being made, or the folder is within one that is
+            saved, so that each backup would hold all earlier ones.
         Unavailable: a database cannot be read, or the disk is full. Earlier backups are as they were.
     """
+    for saved in places.folders:
+        if folder.resolve().is_relative_to(saved.resolve()):
+            raise ConfigurationError(f"{folder} is within {saved}, which is saved: keep backups in a folder elsewhere.")
     with new_snapshot(folder, now, full) as snapshot:
         parts = {
             Part.DAGSTER: _save_dagster(snapshot, places),
