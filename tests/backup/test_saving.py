@@ -153,7 +153,7 @@ def test_a_manifest_of_another_release_or_of_nobodys_is_told_in_words(
     folder: Path, changed: dict[str, object], says: str
 ) -> None:
     folder.mkdir()
-    written = {"made_at": "", "release": "1", "parts": {}, "files": {}, "format": 1}
+    written: dict[str, object] = {"made_at": "", "release": "1", "parts": {}, "files": {}, "format": 1}
     (folder / "manifest.json").write_text(json.dumps({**written, **changed}))
     with pytest.raises(ConfigurationError, match=re.escape(says)):
         verify(folder)
