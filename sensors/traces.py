@@ -17,7 +17,8 @@ def traces(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Sends spans of ended runs, their steps, and the ticks that have asked for them, to the collector."""
     if SETTINGS.tracing.endpoint is None:
         return dg.SkipReason("Traces are off: tracing.endpoint is not set.")
-    since = datetime.fromisoformat(context.cursor) if context.cursor else datetime.now(UTC)
+    now = datetime.now(UTC)
+    since = min(datetime.fromisoformat(context.cursor), now) if context.cursor else now
     told = tell(context.instance, tracing.sender(SETTINGS.tracing.endpoint), since)
     context.update_cursor(told.until.isoformat())
     lost = f" The collector did not take {told.lost} spans." if told.lost else ""

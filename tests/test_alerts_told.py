@@ -170,6 +170,9 @@ def test_the_heartbeat_is_heard_every_five_minutes_and_says_when_something_is_wr
     deployment = Deployment(facility, facility.settings)
     deployment.let_pass(20 * MINUTES)
     assert beats(operators) == ["/ping/1?create=1"] * 5
+    deployment.now -= timedelta(days=1)
+    deployment.let_pass(6 * MINUTES)
+    assert len(beats(operators)) == 7, "a clock that was ahead silences no heartbeat"
     facility.add_plate("P1", {"a.jpg": photograph(1)})
     moved = facility.images.with_name("moved")
     facility.images.rename(moved)

@@ -378,3 +378,14 @@ def test_the_time_zone_of_a_moment_changes_nothing() -> None:
         site.wait(5 * MINUTE, FULL)
     assert [m.at.astimezone(UTC) for m in here.messages] == [m.at.astimezone(UTC) for m in there.messages]
     assert [m.lines for m in here.messages] == [m.lines for m in there.messages]
+
+
+def test_a_clock_that_was_a_year_ahead_silences_nothing_once_it_is_right() -> None:
+    site = Site(now=START + 365 * DAY)
+    site.look(FULL, occurred=[failed("a")])
+    for held in ((FULL,), (FULL, DATABASE), (FULL,)):
+        site.wait(15 * MINUTE, *held)
+    site.now, site.messages = START, []
+    site.look(FULL, occurred=[failed("b")])
+    site.wait(12.5 * HOUR, FULL, condition(Event.ASSET_STALE, "db_scores"))
+    assert sorted(site.told()) == [("asset-stale", "opened"), ("disk-filling", "repeated"), ("run-failed", "grew")]

@@ -74,6 +74,20 @@ def test_mails_to_subscribers_go_to_them_alone_and_they_do_not_see_each_other() 
     assert [part.get_content() for part in one.message.walk() if part.get_content_type() == "image/jpeg"] == [b"jpeg"]
 
 
+@pytest.mark.parametrize(
+    "name", ["=?utf-8?q?=0d=0aBcc:_mallory=40uni.org?=", "P1 =?utf-8?b?DQpCY2M6IG1AdW5pLm9yZw==?= x"]
+)
+def test_a_name_cannot_write_headers_of_its_own_by_the_words_in_which_headers_are_encoded(name: str) -> None:
+    with smtp_server() as server:
+        picture = Picture(name, b"jpeg", caption=name)
+        Mailer("email", email_settings(server)).send(message(title=name, pictures=(picture,)))
+        (mail,) = server.received
+    parts = list(mail.message.walk())
+    assert not [header for part in parts for header in part if header.lower() == "bcc"]
+    assert mail.message["Subject"] == f"C4 error: {name}".replace("=?", "= ?")
+    assert [part.get_filename() for part in parts if part.get_filename()] == [name.replace("=?", "= ?")]
+
+
 def test_a_recipient_who_is_unknown_costs_the_others_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with smtp_server() as server:
         server.refused = {"night@facility.org", "gone@uni.org"}

@@ -282,6 +282,7 @@ def test_a_subscription_grows_is_ended_by_its_token_and_begins_anew(subscription
         "a@b.org,c@d.org",
         "a@" + "b" * 300,
         "a@-",
+        "=?utf-8?q?a=2cb=40c.org?=@d.org",
     ],
 )
 def test_what_is_no_address_is_refused(subscriptions: Subscriptions, address: str) -> None:
@@ -322,9 +323,10 @@ def test_what_was_told_is_remembered_for_longer_than_it_could_be_told_again(
 
 def test_the_commands_subscribe_list_and_end(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    c4(home, "subscribe", "ada@facility.org", "--plates", "ABC*", "--plates", "X[1]", models=tmp_path)
+    c4(home, "subscribe", "ada@facility.org", "--plates", "ABC*", "--plates", "X[ab]", models=tmp_path)
+    assert " X[ab] " in c4(home, "subscriptions", models=tmp_path).stdout
     listed = json.loads(c4(home, "subscriptions", "--json", models=tmp_path).stdout)
-    assert [(each["address"], each["plates"]) for each in listed] == [("ada@facility.org", ["ABC*", "X[1]"])]
+    assert [(each["address"], each["plates"]) for each in listed] == [("ada@facility.org", ["ABC*", "X[ab]"])]
     refused = c4(home, "subscribe", "ada@facility.org", "--projects", "lysozyme", models=tmp_path, check=False)
     assert refused.returncode == 1
     assert "no view plate_projects" in " ".join((refused.stdout + refused.stderr).split())

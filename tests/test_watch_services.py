@@ -37,6 +37,9 @@ def test_services_that_answer_are_asked_at_intervals_and_nothing_holds(facility:
     _, after = look_at_services(facility.instance, facility.settings, cursor, later)
     assert after["database"] == later.isoformat()
     assert after["store"] == NOW.isoformat(), "a login over ssh each minute would fill the storage host's log"
+    put_back = NOW - timedelta(days=1)
+    _, after = look_at_services(facility.instance, facility.settings, after, put_back)
+    assert set(after.values()) == {put_back.isoformat()}, "a clock that was ahead holds no question up"
 
 
 def test_a_database_that_is_away_is_told_since_when_and_with_the_runs_that_wait_until_it_is_back(
@@ -149,6 +152,8 @@ def test_what_a_backfills_step_has_met_is_told_until_a_step_meets_it_no_more(fac
         facility.backfill(noon(1), noon(1), raise_on_error=False)
     (outage,) = outages(facility.instance, datetime.now(UTC))
     assert (outage.service, outage.observer) == ("store", "steps")
+    put_back = datetime.now(UTC) - timedelta(hours=1)
+    assert outages(facility.instance, put_back) == [], "nor is a note of a machine whose clock is ahead"
     seen, _ = look_at_services(facility.instance, facility.settings, {}, datetime.now(UTC), probes={})
     assert "where steps run" in only(seen.holding).summary
     facility.images.rmdir()
@@ -180,6 +185,8 @@ def test_nothing_imaged_is_told_from_the_databases_own_history_and_asked_for_eve
     assert "in the same hours of the last" in told.summary.lower()
     again, _ = look_at_imaging(facility.settings, cursor, now + timedelta(minutes=5))
     assert again == Observation(), "neither holds nor has ended: nobody has looked"
+    put_back = now - timedelta(minutes=5)
+    assert look_at_imaging(facility.settings, cursor, put_back)[1] != cursor, "a clock that was ahead holds no look up"
     register_inspection(facility.database, "P-new", now, None, [NewImage("A01", 1, "a.jpg")])
     seen, _ = look_at_imaging(facility.settings, cursor, now + timedelta(minutes=11))
     assert seen == Observation(looked_at=frozenset({"nothing-imaged"}))

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event, Thread
+from time import sleep
 
 import dagster as dg
 import pytest
@@ -102,6 +103,19 @@ def test_a_storage_that_answers_with_errors_is_not_held_against_the_daemon(
     (Path(instance.root_directory) / "dagster.yaml").write_text("storage: {no: such}\n")
     with systemd(address) as listener, watched(address):
         assert listener.recv(100) == b"WATCHDOG=1"
+
+
+def test_a_daemon_is_said_to_live_again_when_systemd_listens_again(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    address = tmp_path / "notify"
+    beat(instance, timedelta())
+    with watched(str(address)):
+        for _ in range(2):
+            with systemd(str(address)) as listener:
+                assert listener.recv(100) == b"WATCHDOG=1"
+            address.unlink()
+            sleep(5 * EVERY_S)
 
 
 def test_a_socket_without_a_file_is_spoken_to() -> None:

@@ -61,13 +61,11 @@ def subscriptions(
     if not known:
         console.print("Nobody has subscribed: `c4 subscribe ADDRESS --plates 'ABC*'`.")
         return
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table("address", "plates", "projects", "since")
     for each in known:
-        plates, projects = escape(", ".join(each.plates)), escape(", ".join(each.projects))
-        table.add_row(escape(each.address), plates, projects, f"{each.created:%Y-%m-%d}")
+        table.add_row(each.address, ", ".join(each.plates), ", ".join(each.projects), f"{each.created:%Y-%m-%d}")
     console.print(table)
 
 

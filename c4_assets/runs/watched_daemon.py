@@ -9,6 +9,7 @@ import faulthandler
 import os
 import socket
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 from threading import Event, Thread
@@ -53,13 +54,14 @@ def notify_while_it_beats(listener: str, every_s: float, ended: Event) -> None:
         except Exception:  # its storages raise whatever their drivers do
             lives = True
         if lives:
-            notify(listener, "WATCHDOG=1")
+            with suppress(OSError):  # systemd may be about to listen again
+                notify(listener, "WATCHDOG=1")
 
 
 def is_alive(instance: dg.DagsterInstance, now: datetime) -> bool:
     """Whether each part of the daemon that this instance needs has given a sign of life of late."""
     silent = daemon_silent(instance, now, list(instance.get_required_daemon_types()))
-    return silent is not None and silent < HUNG_AFTER
+    return silent is not None and abs(silent) < HUNG_AFTER  # a clock may have been put back
 
 
 def notify(listener: str, words: str) -> None:

@@ -22,10 +22,10 @@ from resources.errors import ConfigurationError
 from resources.file_lock import locked
 
 ADDRESS = re.compile(
-    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+    r"(?!.*=\?)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
 )
 """An address of mail as HTML's own forms take it: no space, line break, comma or name around it, which a mail's head
-would read as more than one address."""
+would read as more than one address, and no ``=?``, with which they can be written there all the same."""
 
 LONGEST_ADDRESS = 254
 """Of RFC 5321."""

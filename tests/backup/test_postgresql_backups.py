@@ -100,6 +100,30 @@ def test_what_the_address_says_holds_for_the_programs_whatever_the_environment_s
     assert PASSWORD not in called.read_text()
 
 
+def test_a_database_that_the_address_names_by_a_service_of_the_sites_own_is_saved(
+    make_facility: MakeFacility,
+    postgresql_server: Server,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    postgresql_server.address("by_service")
+    services = tmp_path / "pg_service.conf"
+    services.write_text(f"[lims]\nhost=127.0.0.1\nport={postgresql_server.port}\ndbname=by_service\nuser=c4\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    facility = make_facility(
+        database={"url": "postgresql+psycopg2:///?service=lims&application_name=a%20'b", "password": PASSWORD}
+    )
+    facility.add_plate("P1", files(0))
+    facility.score()
+    called = with_noted_arguments(tmp_path, monkeypatch)
+    backup = saved(facility, folder).folder
+    found = verify(backup).scores
+    assert found is not None
+    assert (found.written, found.found, found.well) == (3, 3, True)
+    assert PASSWORD not in called.read_text()
+
+
 def with_noted_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Has PostgreSQL's programs note how they are called: the file."""
     noted, programs = tmp_path / "called", tmp_path / "programs"

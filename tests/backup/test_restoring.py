@@ -19,7 +19,7 @@ from c4_assets.command.backup import places_of
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.operations.backup.restoring import NOTE, restore
 from c4_assets.operations.backup.saving import Part, save, verify
-from c4_assets.operations.backup.snapshot import MANIFEST, backup_of, backups
+from c4_assets.operations.backup.snapshot import MANIFEST, backup_of, backups, files_below
 from c4_assets.runs.observed import BACKFILL_DAEMONS
 from resources.errors import ConfigurationError
 from tests.backup.deployment import ALL, NOW, MakeFacility, destroyed, expected, files, put_back, saved, scores
@@ -170,6 +170,35 @@ def test_a_restore_that_is_killed_goes_on_where_it_was(
     assert scores(facility) == expected(("P1", files(0)))
 
 
+def test_what_a_restore_of_another_backup_has_left_is_no_part_of_this_one(
+    facility: Facility, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facility.add_plate("P1", files(0))
+    facility.score()
+    first = saved(facility, folder).folder
+    facility.add_plate("P2", files(10), noon(2))
+    facility.score(noon(2))
+    second = saved(facility, folder, hours=1).folder
+    destroyed(facility)
+
+    replace_file = os.replace
+
+    def dies(source: Path, target: Path) -> None:
+        if Path(target) == facility.settings.archive:
+            raise KeyboardInterrupt
+        replace_file(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", dies)
+        with pytest.raises(KeyboardInterrupt):
+            put_back(facility, second, frozenset({Part.ARCHIVE}))
+    put_back(facility, first)
+    archive = facility.settings.archive
+    assert {file.relative_to(archive) for file in files_below(archive)} == {
+        file.relative_to(first / "archive") for file in files_below(first / "archive")
+    }
+
+
 def test_a_database_of_another_kind_than_the_backups_is_refused(
     make_facility: MakeFacility, facility: Facility, folder: Path, tmp_path: Path
 ) -> None:
@@ -178,6 +207,24 @@ def test_a_database_of_another_kind_than_the_backups_is_refused(
     places = replace(places_of(facility.settings), database=None, database_address="oracle+oracledb://lims/")
     with pytest.raises(ConfigurationError, match=r"imaging database of SQLite.*oracle"):
         restore(backup, places, facility.settings.home, NOW, ALL, force=True)
+
+
+@pytest.mark.parametrize("dagster_home", [".", ".."])
+def test_a_folder_that_holds_other_parts_is_not_put_back_as_a_whole(
+    facility: Facility, folder: Path, dagster_home: str
+) -> None:
+    facility.add_plate("P1", files(0))
+    facility.score()
+    facility.settings.dagster_home.mkdir(exist_ok=True)
+    (facility.settings.dagster_home / "dagster.yaml").touch()
+    backup = saved(facility, folder).folder
+    home = facility.settings.home
+    places = replace(places_of(facility.settings), dagster_home=(home / dagster_home).resolve())
+    with pytest.raises(ConfigurationError, match="is within it"):
+        restore(backup, places, home, NOW, ALL, force=True)
+    assert scores(facility) == expected(("P1", files(0)))
+    restore(backup, places, home, NOW, ALL - {Part.DAGSTER}, force=True)
+    assert scores(facility) == expected(("P1", files(0)))
 
 
 def test_what_dagster_knows_of_its_runs_comes_back(facility: Facility, folder: Path) -> None:

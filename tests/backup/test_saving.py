@@ -1,6 +1,9 @@
 """A deployment is saved while it works, and earlier backups stay whole whatever happens."""
 
+import json
 import os
+import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,9 +21,11 @@ from c4_assets.operations.backup import databases
 from c4_assets.operations.backup import snapshot as snapshots
 from c4_assets.operations.backup.saving import save, verify
 from c4_assets.operations.backup.snapshot import UNFINISHED, backup_of, backups, new_snapshot, remove_old
+from resources.atomic_write import NoRoom
 from resources.errors import ConfigurationError, Unavailable
 from tests.backup.deployment import NOW, files, saved
 from tests.conftest import Facility, noon
+from tests.small_disks import small_file_system
 
 pytestmark = pytest.mark.usefixtures("judged_without_great_expectations")
 
@@ -116,6 +121,62 @@ def test_the_next_full_backup_does_not_take_over_a_damaged_file(facility: Facili
     assert verify(saved(facility, folder, hours=2, full=True).folder).well
 
 
+def test_the_newest_backup_is_the_one_that_was_made_last_whatever_the_clock_did_and_others_are_named(
+    facility: Facility, folder: Path
+) -> None:
+    facility.add_plate("P1", files(0))
+    facility.score()
+    first = saved(facility, folder, hours=24).folder
+    shutil.copytree(first, folder / "before the upgrade")
+    second = saved(facility, folder)
+    assert backups(folder) == [first, second.folder]
+    assert second.new == 0
+    assert backup_of(folder) == second.folder
+    assert remove_old(folder, 1) == 1
+    assert verify(second.folder).well
+    assert (folder / "before the upgrade").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"format": 2, "files": {"a": {}}, "release": "9.9"}, "later release of C4 (9.9)"),
+        ({"format": "2"}, "cannot be read"),
+        ({"format": None}, "cannot be read"),
+        ({"files": []}, "cannot be read"),
+        ({"files": {"../other": {"sha256": "", "size": 0, "source": []}}}, "names no file of it"),
+        ({"files": {"/dev/zero": {"sha256": "", "size": 0, "source": []}}}, "names no file of it"),
+        ({"files": {"a\0b": {"sha256": "", "size": 0, "source": []}}}, "names no file of it"),
+    ],
+)
+def test_a_manifest_of_another_release_or_of_nobodys_is_told_in_words(
+    folder: Path, changed: dict[str, object], says: str
+) -> None:
+    folder.mkdir()
+    written: dict[str, object] = {"made_at": "", "release": "1", "parts": {}, "files": {}, "format": 1}
+    (folder / "manifest.json").write_text(json.dumps({**written, **changed}))
+    with pytest.raises(ConfigurationError, match=re.escape(says)):
+        verify(folder)
+
+
+def test_a_backup_whose_files_have_become_links_is_not_taken_for_whole(facility: Facility, folder: Path) -> None:
+    facility.add_plate("P1", files(0))
+    facility.score()
+    file = next((saved(facility, folder).folder / "archive" / "probabilities").rglob("*.parquet"))
+    file.rename(folder / "elsewhere")
+    file.symlink_to(folder / "elsewhere")
+    assert [fault for fault in verify(backup_of(folder)).faults if "but a link" in fault]
+
+
+@pytest.mark.parametrize("place", ["archive", "dagster"])
+def test_a_backup_within_what_is_saved_is_refused(facility: Facility, place: str) -> None:
+    facility.add_plate("P1", files(0))
+    within = facility.settings.home / place / "backups"
+    with pytest.raises(ConfigurationError, match="keep backups in a folder elsewhere"):
+        saved(facility, within)
+    assert not within.exists()
+
+
 def test_only_one_backup_into_a_folder_is_made_at_a_time(folder: Path) -> None:
     with (
         new_snapshot(folder, NOW),
@@ -143,6 +204,16 @@ def test_a_backup_that_cannot_be_written_is_told_in_words_and_is_none(facility: 
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert backups(folder) == []
+
+
+def test_a_full_disk_of_backups_is_named_and_not_the_database_that_is_copied(
+    facility: Facility, tmp_path: Path
+) -> None:
+    facility.add_plate("P1", files(0))
+    with small_file_system(tmp_path / "small", "32k") as small:
+        with pytest.raises(NoRoom, match=f"The disk of {small}"):
+            saved(facility, small / "backups")
+        assert backups(small / "backups") == []
 
 
 def test_what_a_dba_saves_is_told_with_how(facility: Facility, folder: Path) -> None:

@@ -62,6 +62,17 @@ class Incident:
         """The key of its conditions."""
         return self.condition.key
 
+    def until(self, now: datetime) -> "Incident":
+        """The incident as one that has happened until now, where a clock was put back."""
+        return replace(
+            self,
+            opened=min(self.opened, now),
+            seen=min(self.seen, now),
+            last=min(self.last, now),
+            ended=self.ended and min(self.ended, now),
+            told=self.told and min(self.told, now),
+        )
+
     def held(self, condition: Condition, now: datetime) -> "Incident":
         """The incident after a look that saw its condition hold."""
         return replace(

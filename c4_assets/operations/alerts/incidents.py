@@ -85,9 +85,10 @@ def merged(*observations: Observation) -> Observation:
 def advance(state: State, observation: Observation, rules: Rules, now: datetime) -> tuple[State, tuple[Message, ...]]:
     """What is known after a look, and what is to be told.
 
-    A look that sees nothing new is needed, too: it is when what has waited is told. ``now`` must not go backwards; if a
-    clock does, nothing is told until it has caught up.
+    A look that sees nothing new is needed, too: it is when what has waited is told. Where the clock was put back, what
+    is known of moments that are still to come counts as of ``now``: it must silence nothing until then.
     """
+    state = _until(state, now)
     incidents = {incident.key: incident for incident in state.incidents}
     for condition in observation.holding:
         known = incidents.get(condition.key) or Incident.of(condition, True, now)
@@ -121,6 +122,18 @@ def advance(state: State, observation: Observation, rules: Rules, now: datetime)
             {key: at for key, at in told.items() if now < at + rules.group_interval},
         ),
         tuple(messages),
+    )
+
+
+def _until(state: State, now: datetime) -> State:
+    """What is known, without moments that are still to come."""
+    return State(
+        tuple(incident.until(now) for incident in state.incidents),
+        {
+            event: Ended(min(each.at, now), min(each.silent_until, now + LONGEST_SETTLING))
+            for event, each in state.ended.items()
+        },
+        {key: min(at, now) for key, at in state.told.items()},
     )
 
 

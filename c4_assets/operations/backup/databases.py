@@ -16,6 +16,7 @@ from typing import cast
 from sqlalchemy import URL
 
 from c4_assets.operations.backup.snapshot import Snapshot, writing
+from resources.atomic_write import NoRoom
 from resources.errors import ConfigurationError, Unavailable
 
 SQLITE_WAIT_S = 60
@@ -52,18 +53,29 @@ class PostgresAccess:
         return cls(address, given, password)
 
     @contextmanager
-    def environment(self) -> Generator[dict[str, str]]:
-        """The environment of PostgreSQL's programs, in which ``service=c4`` is this database.
+    def connecting(self) -> Generator[tuple[str, dict[str, str]]]:
+        """What PostgreSQL's programs are to connect to, for their command line, and their environment.
 
-        No command line shows its password. What the service says goes before all variables, ``PGPASSWORD`` aside.
+        No command line shows a password. What the address says goes before all variables, ``PGPASSWORD`` aside.
         """
+        # Not in a file of services, at whose ends of lines spaces are lost.
+        password = {} if self.password is None else {"PGPASSWORD": self.password}
+        environment = {**os.environ, "PGAPPNAME": "c4 backup", "PGCONNECT_TIMEOUT": "20", **password}
+        if "service" in self.parameters:
+            yield self._by_the_sites_service(), environment
+            return
         with tempfile.NamedTemporaryFile("w", prefix="c4-service-") as file:  # of mode 0600
             file.write(f"[{SERVICE}]\n" + "".join(f"{name}={value}\n" for name, value in self.parameters.items()))
             file.flush()
-            named = {"PGSERVICEFILE": file.name, "PGAPPNAME": "c4 backup", "PGCONNECT_TIMEOUT": "20"}
-            # Not in the file, at whose ends of lines spaces are lost.
-            password = {} if self.password is None else {"PGPASSWORD": self.password}
-            yield {**os.environ, **named, **password}
+            yield f"service={SERVICE}", {**environment, "PGSERVICEFILE": file.name}
+
+    def _by_the_sites_service(self) -> str:
+        """An address that names a service of the site's own, in which there can be no second one. Its file is where the
+        password of a key belongs, which a command line would show.
+        """
+        from psycopg2.extensions import make_dsn
+
+        return make_dsn(**{name: value for name, value in self.parameters.items() if name != "sslpassword"})
 
 
 def copy_sqlite(snapshot: Snapshot, name: str, file: Path) -> None:
@@ -71,6 +83,7 @@ def copy_sqlite(snapshot: Snapshot, name: str, file: Path) -> None:
 
     Raises:
         Unavailable: it cannot be read.
+        NoRoom: the disk of the backup is full.
     """
     source = _stamp_of_sqlite(file)
     if source is None or snapshot.unchanged(name, source):
@@ -91,6 +104,8 @@ def copy_sqlite(snapshot: Snapshot, name: str, file: Path) -> None:
     except sqlite3.Error as error:
         if not file.exists():
             return
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:  # the backup's disk: it only reads the file
+            raise NoRoom(snapshot.root / name) from error
         raise Unavailable(f"The SQLite file {file} cannot be copied: {error}.") from error
     snapshot.made(name, source)
 
@@ -245,8 +260,9 @@ def _unescaped(text: str) -> str | None:
 
 
 def _run(program: str, access: PostgresAccess, *arguments: str) -> str:
-    command = [_path_of(program), f"--dbname=service={SERVICE}", *arguments]
-    with access.environment() as environment:
+    path = _path_of(program)
+    with access.connecting() as (database, environment):
+        command = [path, f"--dbname={database}", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unavailable(f"{program} of {access.address} failed: {_last_line(done.stderr)}")

@@ -83,9 +83,11 @@ def restore(backup: Path, places: Places, home: Path, now: datetime, parts: Coll
         force: what is there is moved aside, and never removed.
 
     Raises:
-        ConfigurationError: the deployment has something, or is of another kind than the backup. Nothing was changed.
+        ConfigurationError: the deployment has something, is of another kind than the backup, or has a folder within
+            another one that is put back. Nothing was changed.
     """
     steps = [step for step in _steps(backup, places) if step.part in parts]
+    _refuse_within_one_another(steps, (backup, home), places)
     note = home / NOTE
     done = _done(note, backup)
     if done is None and not force and (there := [what for step in steps if (what := _occupied(step))]):
@@ -138,6 +140,23 @@ def _steps(backup: Path, places: Places) -> Iterator[Move | Dump]:
 
 def _other_kind(what: str, saved: str, here: str) -> ConfigurationError:
     return ConfigurationError(f"The backup has the {what} of {saved}, and this deployment's is {here}.")
+
+
+def _refuse_within_one_another(steps: Collection[Move | Dump], roots: Collection[Path], places: Places) -> None:
+    """A folder is put back as a whole, and would take what else is within it aside.
+
+    Args:
+        roots: folders that are no part of a backup themselves.
+    """
+    database = (places.database,) if isinstance(places.database, Path) else ()
+    for target in (step.target for step in steps if isinstance(step, Move)):
+        others = [each for each in (*places.folders, places.people, *database) if each != target]
+        for other in (*roots, *others):
+            if other.resolve().is_relative_to(target.resolve()):
+                raise ConfigurationError(
+                    f"{target} is put back as a whole, and {other} is within it: let the settings name a folder for "
+                    "each (DAGSTER_HOME, C4_HOME), or choose parts with --only. Nothing has been changed."
+                )
 
 
 def _occupied(step: Move | Dump) -> str:
@@ -197,12 +216,17 @@ def _move_aside(path: Path, now: datetime) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copies a file or folder with its times, which the next backup goes by. What is there in whole is kept."""
+    """Copies a file or folder with its times, which the next backup goes by. What is there in whole is kept, and what
+    another backup has left there goes.
+    """
     if source.is_file():
         shutil.copy2(source, target)
         sync(target)
         return
     target.mkdir(exist_ok=True)
+    for left in list(files_below(target)):
+        if not (source / left.relative_to(target)).is_file():
+            left.unlink()
     for file in files_below(source):
         copy = target / file.relative_to(source)
         found = file.stat()

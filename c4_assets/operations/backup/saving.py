@@ -26,7 +26,6 @@ from c4_assets.operations.backup.scores import (
     scores_of_sqlite,
 )
 from c4_assets.operations.backup.snapshot import (
-    NAME,
     Manifest,
     Snapshot,
     damaged_files,
@@ -34,6 +33,7 @@ from c4_assets.operations.backup.snapshot import (
     read_manifest,
     write_manifest,
 )
+from resources.errors import ConfigurationError
 
 
 class Part(StrEnum):
@@ -72,6 +72,11 @@ class Places:
     dagster_home: Path
     dagster_database: PostgresAccess | None
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of which a backup takes what is in them."""
+        return self.archive, self.data_docs, self.subscriptions, self.dagster_home
+
 
 @dataclass(frozen=True)
 class Saved:
@@ -91,9 +96,13 @@ def save(folder: Path, places: Places, release: str, now: datetime, full: bool =
     is in its archive. Dagster's memory of its runs comes first: what it does not know is only looked at again.
 
     Raises:
-        ConfigurationError: a program is missing, or another backup is being made.
+        ConfigurationError: a program is missing, another backup is being made, or the folder is within one that is
+            saved, so that each backup would hold all earlier ones.
         Unavailable: a database cannot be read, or the disk is full. Earlier backups are as they were.
     """
+    for saved in places.folders:
+        if folder.resolve().is_relative_to(saved.resolve()):
+            raise ConfigurationError(f"{folder} is within {saved}, which is saved: keep backups in a folder elsewhere.")
     with new_snapshot(folder, now, full) as snapshot:
         parts = {
             Part.DAGSTER: _save_dagster(snapshot, places),
@@ -111,7 +120,7 @@ def save(folder: Path, places: Places, release: str, now: datetime, full: bool =
             snapshot, Manifest(now.isoformat(), release, {str(k): v for k, v in parts.items()}, snapshot.files)
         )
     unsaved = () if _has_database(places) else (parts[Part.DATABASE],)
-    return Saved(folder / now.strftime(NAME), len(snapshot.files), snapshot.new, snapshot.new_bytes, unsaved)
+    return Saved(snapshot.place, len(snapshot.files), snapshot.new, snapshot.new_bytes, unsaved)
 
 
 def _has_database(places: Places) -> bool:

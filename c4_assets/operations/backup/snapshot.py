@@ -9,12 +9,13 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from resources.atomic_write import TEMPORARY_NAME, atomic_write, full_disk_named, remove_abandoned, sync
@@ -68,23 +69,39 @@ def read_manifest(folder: Path) -> Manifest:
     """
     try:
         read: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if read["format"] > FORMAT:  # before the rest is looked at, which may be another
+            raise ConfigurationError(
+                f"{folder} was made by a later release of C4 ({read.get('release')}): use that one."
+            )
         files = {
-            name: FileEntry(entry["sha256"], entry["size"], tuple(entry["source"]))
+            _name_within(name): FileEntry(entry["sha256"], entry["size"], tuple(entry["source"]))
             for name, entry in read.pop("files").items()
         }
-        manifest = Manifest(files=files, **read)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Manifest(files=files, **read)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigurationError(f"{folder} is no backup: its {MANIFEST} cannot be read ({error}).") from error
-    if manifest.format > FORMAT:
-        raise ConfigurationError(f"{folder} was made by a later release of C4 ({manifest.release}): use that one.")
-    return manifest
+
+
+def _name_within(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise ValueError(f"{name!r} names no file of it")
+    return name
 
 
 def backups(folder: Path) -> list[Path]:
-    """The whole backups in a folder, the oldest first."""
+    """The whole backups in a folder, the oldest first. What somebody has copied under another name is none of them."""
     if not folder.is_dir():
         return []
-    return sorted(each for each in folder.iterdir() if each.name[0] != "." and (each / MANIFEST).is_file())
+    return sorted(each for each in folder.iterdir() if _is_dated(each.name) and (each / MANIFEST).is_file())
+
+
+def _is_dated(name: str) -> bool:
+    try:
+        datetime.strptime(name, NAME)
+    except ValueError:
+        return False
+    return True
 
 
 def backup_of(folder: Path) -> Path:
@@ -103,8 +120,10 @@ def backup_of(folder: Path) -> Path:
 class Snapshot:
     """A backup that is being made. Every file comes into it whole, and the order does not matter."""
 
-    def __init__(self, root: Path, before: Path | None, known: dict[str, FileEntry]) -> None:
+    def __init__(self, root: Path, place: Path, before: Path | None, known: dict[str, FileEntry]) -> None:
         self.root = root
+        self.place = place
+        """Where it is when it is whole."""
         self._before = before
         self._known = known
         self.files: dict[str, FileEntry] = {}
@@ -219,15 +238,23 @@ def new_snapshot(folder: Path, now: datetime, full: bool = False) -> Generator[S
             root.mkdir(mode=0o700, exist_ok=True)
             before = next(reversed(backups(folder)), None)
             known = read_manifest(before).files if before and not full else {}
-            snapshot = Snapshot(root, before if not full else None, known)
+            place = folder / _moment_after(before, now).strftime(NAME)
+            snapshot = Snapshot(root, place, before if not full else None, known)
             yield snapshot
             _drop_others(snapshot)
             with full_disk_named(root):
                 sync_folders(root)
-            os.replace(root, folder / now.strftime(NAME))
+            os.replace(root, place)
             sync(folder)
     except TimeoutError as error:
         raise ConfigurationError(f"Another backup into {folder} is being made.") from error
+
+
+def _moment_after(before: Path | None, now: datetime) -> datetime:
+    """What a backup is named by: the newest is the last by its name, also where the clock was put back."""
+    if before is None:
+        return now
+    return max(now, datetime.strptime(before.name, NAME).replace(tzinfo=UTC) + timedelta(microseconds=1))
 
 
 def write_manifest(snapshot: Snapshot, manifest: Manifest) -> None:
@@ -253,7 +280,10 @@ def damaged_files(folder: Path, manifest: Manifest) -> list[str]:
     for name, entry in manifest.files.items():
         file = folder / name
         try:
-            if file.stat().st_size != entry.size or sha256_of(file) != entry.sha256:
+            # What is no file may have no end, and restoring leaves links out.
+            if not stat.S_ISREG(file.lstat().st_mode):
+                found.append(f"{name} is not as it was saved, but a link or no file")
+            elif file.stat().st_size != entry.size or sha256_of(file) != entry.sha256:
                 found.append(f"{name} is not as it was saved")
         except OSError as error:
             found.append(f"{name} cannot be read: {error.strerror}")

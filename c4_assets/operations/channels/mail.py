@@ -96,7 +96,15 @@ def subject(message: Message) -> str:
     """What stands in the list of mails: how bad it is, where it is not mere news, and the title."""
     look = look_of(message)
     told = message.change is Change.TOLD and message.severity is Severity.PROGRESS
-    return cut(f"C4: {message.title}" if told else f"C4 {look.word.lower()}: {message.title}", SUBJECT_CHARACTERS)
+    title = f"C4: {message.title}" if told else f"C4 {look.word.lower()}: {message.title}"
+    return _without_encoded_words(cut(title, SUBJECT_CHARACTERS))
+
+
+def _without_encoded_words(text: str) -> str:
+    """The text as one for a header: Python decodes what looks like ``=?utf-8?q?=0a?=`` there, into new lines as well,
+    which would be headers or the mail's text.
+    """
+    return text.replace("=?", "= ?")
 
 
 def _fill(mail: EmailMessage, message: Message, place: Place, domain: str) -> None:
@@ -118,7 +126,7 @@ def _fill(mail: EmailMessage, message: Message, place: Place, domain: str) -> No
             kind,
             cid=f"<{each.cid}>",
             disposition="inline",
-            filename=cut(each.picture.name, 100) or f"picture.{kind}",
+            filename=_without_encoded_words(cut(each.picture.name, 100)) or f"picture.{kind}",
         )
 
 

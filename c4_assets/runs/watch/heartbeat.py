@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import SecretStr
 
 from c4_assets.operations.channels.sending import reason_of, within
+from c4_assets.runs.watch.intervals import is_time
 
 log = logging.getLogger("c4.watch")
 
@@ -50,4 +51,4 @@ def _ask(address: str, well: bool) -> None:
 
 def is_due(last: str | None, was_well: bool, well: bool, now: datetime) -> bool:
     """Whether it is time: every five minutes, and at once when what is to be said has changed."""
-    return last is None or was_well != well or now - datetime.fromisoformat(last) >= PING_EVERY
+    return last is None or was_well != well or is_time(PING_EVERY, last, now)

@@ -7,6 +7,7 @@ from c4_assets.operations.alerts.conditions import NOTHING_IMAGED_KEY, nothing_i
 from c4_assets.operations.alerts.records import Observation
 from c4_assets.operations.rhythm import LEAST_SILENCE, WEEK, WEEKS_COMPARED, unusual_silence
 from c4_assets.runs.watch.bounded import answers_within
+from c4_assets.runs.watch.intervals import is_time
 from c4_assets.runs.watch.probes import PROBE_S, probed_database
 from resources.errors import ConfigurationError, Unavailable
 from resources.imaging_database.throughput import imaging_times
@@ -29,7 +30,7 @@ def look_at_imaging(settings: Settings, cursor: str, now: datetime) -> tuple[Obs
     Raises:
         Exception: what else reading raises.
     """
-    if cursor and now - datetime.fromisoformat(json.loads(cursor)["looked"]) < IMAGING_READ_EVERY:
+    if cursor and not is_time(IMAGING_READ_EVERY, json.loads(cursor)["looked"], now):
         return Observation(), cursor
     times = answers_within(PROBE_S, {"imaging times": lambda: _times(settings, now)})["imaging times"]
     if isinstance(times, Unavailable | ConfigurationError | TimeoutError):

@@ -30,7 +30,8 @@ Observer = Literal["watch", "steps"]
 OUTAGE_OBSERVERS: tuple[Observer, ...] = ("watch", "steps")
 
 BELIEVED_FOR = timedelta(minutes=15)
-"""Time for which a note of a step is believed: a step that waits looks again after five minutes at most."""
+"""Time for which a note of a step is believed: a step that waits looks again after five minutes at most. The
+clock of its machine may be ahead."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def met(instance: dg.DagsterInstance, service: Service, observer: Observer, why:
     """Notes that a service did not answer. An outage that goes on keeps the time at which it began."""
     key = f"{OUTAGE_KEYS}{service}/{observer}"
     before = _outage(key, instance.run_storage.get_cursor_values({key}).get(key, ""))
-    goes_on = before is not None and (observer == "watch" or now - before.last <= BELIEVED_FOR)
+    goes_on = before is not None and (observer == "watch" or abs(now - before.last) <= BELIEVED_FOR)
     outage = Outage(service, observer, before.since if before and goes_on else now, now, why)
     value = {"since": outage.since.isoformat(), "last": now.isoformat(), "why": why[:1000]}
     instance.run_storage.set_cursor_values({key: json.dumps(value)})
@@ -65,7 +66,7 @@ def answered(instance: dg.DagsterInstance, services: Collection[Service], observ
 def outages(instance: dg.DagsterInstance, now: datetime) -> list[Outage]:
     """The outages that are noted and to be believed, in the order of services."""
     found = [_outage(key, value) for key, value in sorted(values_below(instance, OUTAGE_KEYS).items())]
-    return [each for each in found if each and (each.observer == "watch" or now - each.last <= BELIEVED_FOR)]
+    return [each for each in found if each and (each.observer == "watch" or abs(now - each.last) <= BELIEVED_FOR)]
 
 
 def met_by_step(instance: dg.DagsterInstance, service: Service | None, why: str) -> None:

@@ -9,6 +9,7 @@ from dagster import DagsterRunStatus as Status
 from c4_assets.operations.alerts.conditions import EVENTS, service_away
 from c4_assets.operations.alerts.records import Observation, Subject
 from c4_assets.runs.own_runs import is_of_c4
+from c4_assets.runs.watch.intervals import is_time
 from c4_assets.runs.watch.outages import OUTAGE_OBSERVERS, Outage, answered, met, outages
 from c4_assets.runs.watch.probes import PROBES, Probe, ask
 from c4_assets.runs.watch.subjects import subject_of
@@ -86,7 +87,7 @@ def look_at_services(
 
 def _is_due(service: Service, cursor: Mapping[str, str], now: datetime) -> bool:
     last = cursor.get(service)
-    return last is None or now - datetime.fromisoformat(last) >= ASKED_EVERY[service]
+    return last is None or is_time(ASKED_EVERY[service], last, now)
 
 
 def _waiting_runs(instance: dg.DagsterInstance, url: str) -> tuple[Subject, ...]:
