@@ -144,7 +144,7 @@ def printed(home: Path, *options: str, **variables: str) -> dict[str, str]:
     environment = {"C4_HOME": str(home), **variables}
     done = CliRunner().invoke(app, ["service", "install", "--print", *options], env=environment)
     assert done.exit_code == 0, done.output
-    _, *parts = re.split(r"^# ---- (\S+)\n", done.output, flags=re.MULTILINE)
+    _, *parts = re.split(r"^# ---- (\S+)\n", done.stdout, flags=re.MULTILINE)
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
@@ -207,10 +207,11 @@ def test_units_are_installed_again_and_removed_and_those_of_others_stay(tmp_path
         return done.exit_code, f"{done.output} {done.exception or ''}"
 
     assert "no account nobody-of-the-tests" in run("install", "--account", "nobody-of-the-tests")[1]
+    assert "services see them only if" in run("install", "--print")[1]
     for _ in range(2):
         status, told = run("install", "--account", "daemon")
         assert status == 0, told
-        assert "systemctl enable --now c4.target" in told
+        assert "systemctl enable --now c4.target\n" in told
         assert "C4_STORE_URL" in told
     assert len(list(units.iterdir())) == 4
     assert all(file.read_text().startswith(f"# {MARK}") for file in units.iterdir())
