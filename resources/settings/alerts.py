@@ -206,7 +206,7 @@ class Alerts(Section):
     handbook_url: str | None = Field(
         default=None,
         description="Where people find the operator's handbook: the address of a page, with {page} for its name "
-        "(…/{page}.md where files are served as they are), or the folder of rendered pages. Without: the pages are named.",
+        "(…/{page}.md where files are served as they are), or the folder of rendered pages. Without: pages are named.",
         examples=["https://docs.facility.org/c4/handbook/{page}.html"],
     )
     digest_at: int = Field(
