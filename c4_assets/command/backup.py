@@ -152,7 +152,7 @@ def _refuse_while_a_daemon_lives(settings: Settings) -> None:
     if silent is not None and silent < DAEMON_ALIVE_WITHIN:
         raise ConfigurationError(
             f"Dagster's daemon gave a sign of life {silent.total_seconds():.0f} s ago: stop the services "
-            f"(`systemctl stop 'c4-*'`) and try again in {DAEMON_ALIVE_WITHIN.total_seconds():.0f} s. Nothing has been "
+            f"(`systemctl stop c4.target`, or Ctrl-C in `c4 ui`) and try again in {DAEMON_ALIVE_WITHIN.total_seconds():.0f} s. Nothing has been "
             "changed."
         )
 
@@ -185,7 +185,7 @@ def _tell_restored(restored: Restored, backup: Path, manifest: Manifest, asked_f
     for moved in restored.moved:
         console.print(f"Moved aside: {moved}.", soft_wrap=True)
     for part, place in restored.places:
-        console.print(f"Put back: {part}, to {place}.", soft_wrap=True)
+        console.print(f"Put back, of the part {part}: {place}.", soft_wrap=True)
     for part in restored.missing:
         said = f"Not put back, because the backup does not have it: {part} ({manifest.parts[part]})."
         errors.print(said, style="yellow", soft_wrap=True)
