@@ -152,8 +152,8 @@ def _refuse_while_a_daemon_lives(settings: Settings) -> None:
     if silent is not None and silent < DAEMON_ALIVE_WITHIN:
         raise ConfigurationError(
             f"Dagster's daemon gave a sign of life {silent.total_seconds():.0f} s ago: stop the services "
-            f"(`systemctl stop c4.target`, or Ctrl-C in `c4 ui`) and try again in {DAEMON_ALIVE_WITHIN.total_seconds():.0f} s. Nothing has been "
-            "changed."
+            "(`systemctl stop c4.target`, or Ctrl-C in `c4 ui`) and try again in "
+            f"{DAEMON_ALIVE_WITHIN.total_seconds():.0f} s. Nothing has been changed."
         )
 
 
