@@ -62,6 +62,17 @@ def test_a_test_message_goes_through_each_channel_and_each_is_named(
     assert str(wrong.exception) == "There is no channel email. Those that are set up: slack, webhook."
 
 
+def test_a_test_says_which_address_of_the_handbook_it_links_to(
+    slack: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("C4_ALERTS_HANDBOOK_URL", "https://docs.facility.org/handbook/{page}.md")
+    linked = "https://docs.facility.org/handbook/test.md"
+    assert alerts("test").output == f"✓ slack: sent\nThe message links to {linked}: see that it opens.\n"
+    assert linked in str(slack.received[0].json)
+    monkeypatch.setenv("C4_ALERTS_HANDBOOK_URL", "docs/handbook")
+    assert alerts("test").output == "✓ slack: sent\nalerts.handbook_url is no web address.\n"
+
+
 def test_a_channel_that_is_away_is_told_with_the_reason_and_without_its_secret(slack: HttpReceiver) -> None:
     slack.answer = too_many(30)
     done = alerts("test")

@@ -150,7 +150,7 @@ def test_a_channel_that_fails_keeps_nobody_from_looking_and_loses_and_doubles_no
     facility.score(raise_on_error=False)
     operators.answer = Answer(500)
     said = deployment.let_pass(60 * MINUTES, every=2 * MINUTES)
-    assert "wait to be sent" in said
+    assert "waiting to be sent" in said
     operators.answer = Answer(200)
     tried = len(operators.received)
     deployment.let_pass(30 * MINUTES, every=2 * MINUTES)

@@ -280,8 +280,8 @@ def test_the_command_names_when_an_image_is_tried_again_and_retries_what_it_is_t
     assert "by the next run" in told
     assert "from 20" in told
     assert "--reason" in told
-    assert "1 images are tried again" in c4("retry", "--plate", "P1", "--reason", "not an image")
-    assert "0 images are tried again" in c4("retry", "--date", "2001-01-01")
+    assert "Tried again by the next run: 1 image." in c4("retry", "--plate", "P1", "--reason", "not an image")
+    assert "Tried again by the next run: 0 images." in c4("retry", "--date", "2001-01-01")
     assert [failure.image.well for failure in failures(facility.database, facility.scorer_version)] == ["A01"]
-    assert "1 images are tried again" in c4("retry")
+    assert "Tried again by the next run: 1 image." in c4("retry")
     assert pending(facility) == {noon(1).date().isoformat(): 2}

@@ -118,7 +118,7 @@ def test_failed_images_are_listed_and_can_be_retried(models: Path, tmp_path: Pat
     assert "P1" in status
     assert "1 of 3" in status
     assert "the file is not an image" in status
-    assert "1 images are tried again" in c4(home, "retry", models=models).stdout
+    assert "Tried again by the next run: 1 image." in c4(home, "retry", models=models).stdout
 
 
 def test_a_run_that_scores_nothing_says_so_in_its_status(models: Path, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def printed(home: Path, *options: str, **variables: str) -> dict[str, str]:
     environment = {"C4_HOME": str(home), **variables}
     done = CliRunner().invoke(app, ["service", "install", "--print", *options], env=environment)
     assert done.exit_code == 0, done.output
-    _, *parts = re.split(r"^# ---- (\S+)\n", done.output, flags=re.MULTILINE)
+    _, *parts = re.split(r"^# ---- (\S+)\n", done.stdout, flags=re.MULTILINE)
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
@@ -207,10 +207,11 @@ def test_units_are_installed_again_and_removed_and_those_of_others_stay(tmp_path
         return done.exit_code, f"{done.output} {done.exception or ''}"
 
     assert "no account nobody-of-the-tests" in run("install", "--account", "nobody-of-the-tests")[1]
+    assert "services see them only if" in run("install", "--print")[1]
     for _ in range(2):
         status, told = run("install", "--account", "daemon")
         assert status == 0, told
-        assert "systemctl enable --now c4.target" in told
+        assert "systemctl enable --now c4.target\n" in told
         assert "C4_STORE_URL" in told
     assert len(list(units.iterdir())) == 4
     assert all(file.read_text().startswith(f"# {MARK}") for file in units.iterdir())
@@ -250,3 +251,14 @@ def test_folders_that_services_could_not_use_are_named_with_what_to_do(tmp_path:
     told = CliRunner().invoke(app, install, env=environment).output
     assert "may not write" not in told
     assert "is not there" not in told
+
+
+@pytest.mark.timeout(300)
+def test_what_the_ui_prints_into_a_file_has_no_colours_and_no_warning_of_dagsters_own_code(tmp_path: Path) -> None:
+    with served(tmp_path):
+        deadline = time.monotonic() + PATIENCE_S
+        while "SensorDaemon - INFO" not in (told := (tmp_path / "ui.txt").read_text()):
+            assert time.monotonic() < deadline, told
+            time.sleep(0.2)
+    assert "\x1b" not in told
+    assert "BetaWarning" not in told

@@ -160,6 +160,19 @@ def test_all_problems_are_told_at_once_with_file_and_line(site: Callable[..., Se
         assert told in message
 
 
+def test_a_misspelt_table_is_taken_for_the_table_and_not_for_one_of_its_keys(site: Callable[..., Settings]) -> None:
+    with pytest.raises(ConfigurationError, match=r"Did you mean alerts\.email\?"):
+        site("[alerts]\nemial = 3\n")
+
+
+def test_a_key_that_only_a_secret_beside_it_requires_is_told_with_the_file_of_that_secret(tmp_path: Path) -> None:
+    (secret := tmp_path / "alerts_email__password").write_text("planted-4711")
+    message = refusal(C4_SECRETS=str(tmp_path))
+    assert "alerts.email.host cannot be used: it is required" in message
+    assert f"because alerts.email.password is set ({secret})" in message
+    assert "planted" not in message
+
+
 def test_an_unknown_variable_of_a_section_is_refused_with_the_nearest_name() -> None:
     assert "C4_STORE_SSHKEY names no setting. Did you mean C4_STORE_SSH_KEY?" in refusal(C4_STORE_SSHKEY="x")
 

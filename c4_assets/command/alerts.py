@@ -57,6 +57,8 @@ def test(
         else:
             found = Finding(f"channels.{name}", f"{name}: sent")
         print_findings(console, [found])
+    if failed < len(channels) and (handbook := settings.alerts.handbook_url):
+        _say_where_the_message_links(handbook)
     if failed:
         raise typer.Exit(1)
 
@@ -145,6 +147,15 @@ def test_message(channel: str, now: datetime) -> "Message":
         lines=(f"Somebody ran `c4 alerts test` on {socket.gethostname()}. Nothing is wrong.",),
         page=Event.TEST.value,
     )
+
+
+def _say_where_the_message_links(handbook: str) -> None:
+    from c4_assets.operations.alerts.records import Event
+    from c4_assets.operations.channels.words import Place
+
+    page = Place(handbook).page(Event.TEST.value)
+    said = f"The message links to {page}: see that it opens." if page else "alerts.handbook_url is no web address."
+    console.print(said, soft_wrap=True, markup=False, highlight=False)
 
 
 def _incident(incident: "Incident", zone: ZoneInfo) -> str:

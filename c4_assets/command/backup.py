@@ -22,6 +22,7 @@ from c4_assets.operations.backup.snapshot import Manifest, backup_of, remove_old
 from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
 from resources.settings import Settings
+from resources.wording import counted
 
 DAEMON_ALIVE_WITHIN = timedelta(minutes=2)
 """A daemon that has given a sign of life within this time is taken for running: it gives one each 30 s."""
@@ -38,13 +39,13 @@ def backup(
     settings = Settings.from_environment()
     saved = save(folder, places_of(settings), version("c4"), datetime.now(UTC), full)
     console.print(
-        f"{saved.folder}: {saved.files} files, of which {saved.new} are new ({saved.new_bytes / 1e6:,.1f} MB).",
+        f"{saved.folder}: {counted(saved.files, 'file')}, of which new: {saved.new} ({saved.new_bytes / 1e6:,.1f} MB).",
         soft_wrap=True,
     )
     for sentence in saved.unsaved:
         errors.print(f"Not in it: {sentence}.", style="yellow", soft_wrap=True)
     if keep is not None and (gone := remove_old(folder, keep)):
-        console.print(f"{gone} older backups were removed.")
+        console.print(f"Removed: {counted(gone, 'older backup')}.")
 
 
 def restore(
@@ -151,8 +152,8 @@ def _refuse_while_a_daemon_lives(settings: Settings) -> None:
     if silent is not None and silent < DAEMON_ALIVE_WITHIN:
         raise ConfigurationError(
             f"Dagster's daemon gave a sign of life {silent.total_seconds():.0f} s ago: stop the services "
-            f"(`systemctl stop 'c4-*'`) and try again in {DAEMON_ALIVE_WITHIN.total_seconds():.0f} s. Nothing has been "
-            "changed."
+            "(`systemctl stop c4.target`, or Ctrl-C in `c4 ui`) and try again in "
+            f"{DAEMON_ALIVE_WITHIN.total_seconds():.0f} s. Nothing has been changed."
         )
 
 
@@ -167,7 +168,7 @@ def _find_in(settings: Settings) -> FoundAgain:
 
 def _tell(verified: Verified) -> None:
     manifest = verified.manifest
-    console.print(f"Made at {manifest.made_at} by C4 {manifest.release}: {len(manifest.files)} files.")
+    console.print(f"Made at {manifest.made_at} by C4 {manifest.release}: {counted(len(manifest.files), 'file')}.")
     for part, source in manifest.parts.items():
         console.print(f"  {part}: {source}", soft_wrap=True)
     for fault in verified.faults:
@@ -184,7 +185,7 @@ def _tell_restored(restored: Restored, backup: Path, manifest: Manifest, asked_f
     for moved in restored.moved:
         console.print(f"Moved aside: {moved}.", soft_wrap=True)
     for part, place in restored.places:
-        console.print(f"Put back: {part}, to {place}.", soft_wrap=True)
+        console.print(f"Put back, of the part {part}: {place}.", soft_wrap=True)
     for part in restored.missing:
         said = f"Not put back, because the backup does not have it: {part} ({manifest.parts[part]})."
         errors.print(said, style="yellow", soft_wrap=True)

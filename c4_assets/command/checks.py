@@ -24,6 +24,7 @@ from resources.imaging_database.read_back import stored_scores
 from resources.imaging_database.withheld import Withheld, forget_withheld, inspection_day, withheld_inspections
 from resources.imaging_database.withheld import release as release_inspection
 from resources.settings import Settings
+from resources.wording import counted
 
 if TYPE_CHECKING:
     from c4_assets.checks.check import Verdict
@@ -208,7 +209,7 @@ def rescore(
         forgotten |= image_ids if archive.forget(imaged, image_ids) else set()
         for each in chosen:
             forget_withheld(database, archive.scorer_version, each.inspection_id)
-    console.print(f"{len(forgotten)} images are scored anew by the next run of {imaged}: `c4 run --date {imaged}`.")
+    console.print(f"The next run of {imaged} scores {counted(len(forgotten), 'image')} anew: `c4 run --date {imaged}`.")
 
 
 @app.command()
@@ -234,9 +235,11 @@ def files(
     others = [each.image.image_id for each in changed if each.error is None]
     if others and rescore_changed:
         retire_scores(database, others)
-        console.print(f"{len(others)} images are scored anew by the next run of {imaged}: `c4 run --date {imaged}`.")
+        console.print(
+            f"The next run of {imaged} scores {counted(len(others), 'image')} anew: `c4 run --date {imaged}`."
+        )
     elif others:
-        console.print(f"{len(others)} images have another file: `c4 checks files --date {imaged} --rescore`.")
+        console.print(f"Of another file: {counted(len(others), 'image')}. `c4 checks files --date {imaged} --rescore`.")
     if not changed:
         console.print(f"Every scored image of {imaged} has the file that was scored.")
     elif not rescore_changed:

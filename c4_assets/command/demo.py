@@ -1,5 +1,7 @@
 """``c4 demo``: rendered plates through the whole graph, with the real model."""
 
+import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -22,6 +24,7 @@ from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.work import pending_of_all
 from resources.records import CATEGORIES
 from resources.settings import Settings
+from resources.wording import counted
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -121,18 +124,20 @@ def _show(database: ImagingDatabase, scorer_version: str, disagreements: int, ro
     console.print(table)
     known = known_inspections(database)
     summary: Mapping[str, Any] = {
-        "plates": f"{len({plate for plate, _ in known})}, imaged {len(known)} times",
+        "plates": f"{len({plate for plate, _ in known})}, imaged {counted(len(known), 'time')}",
         "drops scored": len(seen),
         "crystals found": sum(category == "crystals" for category in seen.values()),
-        "disagreements with people": disagreements,
+        "disagreements with people": f"{disagreements} (the people are invented, as the drops are)",
         "rows written now": rows,
         "seconds": round(seconds),
     }
     for name, value in summary.items():
         console.print(f"  {name}: {value}")
+    program = "c4" if shutil.which("c4") else sys.argv[0]  # as `make demo` calls it
     console.print(
-        "\nLook at it: `c4 ui --demo` (lineage, contact sheets, runs). Then your own images: `c4 import FOLDER` and "
-        "`c4 run --pending`.",
+        f"\nLook at it: `{program} ui --demo` (lineage, contact sheets, runs). Then your own images: "
+        f"`{program} import FOLDER` and `{program} run --pending`.",
+        soft_wrap=True,
     )
 
 

@@ -21,6 +21,7 @@ from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.listed import is_time_of_imaging
 from resources.imaging_database.withdraw import withdraw_inspections
 from resources.settings import Settings
+from resources.wording import counted
 
 MAX_LINES = 10
 """Most reasons for which files were left out that are printed."""
@@ -83,7 +84,7 @@ def _print_imported(done: Imported, start_date: date) -> None:
     known = f", {done.known_images} were there before" if done.known_images else ""
     console.print(
         f"Plate {done.plate}, inspection {done.inspection_id}, imaged {done.imaged_at:%Y-%m-%d %H:%M} UTC "
-        f"(from {done.time_source}): {done.new_images} images registered{known}.",
+        f"(from {done.time_source}): {counted(done.new_images, 'image')} registered{known}.",
         soft_wrap=True,
     )
     warnings = list(done.warnings)
@@ -102,7 +103,7 @@ def _print_left_out(left_out: Mapping[str, str]) -> None:
     if len(lines) > MAX_LINES:
         errors.print(f"Files were left out for {len(lines) - MAX_LINES} more reasons.")
     if left_out:
-        errors.print(f"{len(left_out)} files or lines were left out.")
+        errors.print(f"Left out: {counted(len(left_out), 'file or line', 'files or lines')}.")
 
 
 def _withdraw(what: Import, told: str, database: ImagingDatabase, store: LocalStore) -> None:

@@ -19,6 +19,7 @@ from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
 from resources.secret_files import environment_of_services
 from resources.settings import Settings
+from resources.wording import counted
 
 app = typer.Typer(help="Run C4 as services of systemd.", no_args_is_help=True)
 
@@ -121,6 +122,7 @@ def install(
     texts = units.texts()
     if print_:
         typer.echo("\n".join(f"# ---- {name}\n{text}" for name, text in texts.items()), nl=False)
+        _say_what_services_do_not_see(units.environment_file)
         return
     if not user:
         _refuse_unknown(units.account)
@@ -134,7 +136,7 @@ def install(
     manager = "systemctl --user" if user else "systemctl"
     _reload(user, folder)
     console.print(f"{len(texts)} units are in {place}. Start them now and at every boot:", soft_wrap=True)
-    console.print(f"  {manager} enable --now {' '.join(texts)}", soft_wrap=True)
+    console.print(f"  {manager} enable --now {TARGET}", soft_wrap=True)
     if user:
         console.print("Without this, they end when you log out:\n  loginctl enable-linger")
     _say_what_services_do_not_see(units.environment_file)
@@ -152,7 +154,7 @@ def remove(user: UserManager = False, folder: Folder = None) -> None:
     for name in ours:
         (place / name).unlink()
     _reload(user, folder)
-    console.print(f"{len(ours)} units were removed from {place}.", soft_wrap=True)
+    console.print(f"Removed from {place}: {counted(len(ours), 'unit')}.", soft_wrap=True)
 
 
 def writable(settings: Settings) -> list[Path]:

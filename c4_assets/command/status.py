@@ -24,6 +24,7 @@ from resources.imaging_database.work import (
 )
 from resources.records import ImageState
 from resources.settings import Settings
+from resources.wording import counted
 
 SHOWN_DAYS = 30
 
@@ -100,7 +101,7 @@ def retry(
     _, database, models = open_site()
     versions = [model.version.name for model in models.read()]
     count = sum(forget_failures(database, version, day, plate, reason) for version in versions)
-    console.print(f"{count} images are tried again by the next run.")
+    console.print(f"Tried again by the next run: {counted(count, 'image')}.")
 
 
 def _as_json(progress: Sequence[Progress], failed: Failed | None, current: bool) -> dict[str, Any]:

@@ -205,8 +205,9 @@ class Alerts(Section):
     )
     handbook_url: str | None = Field(
         default=None,
-        description="Where people find the operator's handbook: its pages' folder. Without: the pages are named.",
-        examples=["https://docs.facility.org/c4/handbook"],
+        description="Where people find the operator's handbook: the address of a page, with {page} for its name "
+        "(…/{page}.md where files are served as they are), or the folder of rendered pages. Without: pages are named.",
+        examples=["https://docs.facility.org/c4/handbook/{page}.html"],
     )
     digest_at: int = Field(
         default=8, ge=0, le=23, description="The hour of the daily digest. It is sent where a channel is set up."

@@ -120,7 +120,7 @@ def read_variables(settings: type[BaseSettings], environment: Mapping[str, str],
 def known_or_problem(settings: type[BaseSettings], key: Key, source: str, problems: list[str]) -> FieldInfo | None:
     """What the settings say of a key, or None and a sentence among the problems."""
     if (known := field_of(settings, key)) is None:
-        names = [dotted(each) for each, _ in known_keys(settings)]
+        names = {dotted(each[:length]): None for each, _ in known_keys(settings) for length in range(1, len(each) + 1)}
         problems.append(f"There is no setting {dotted(key)} ({source}).{nearest(dotted(key), names)}")
     return known
 

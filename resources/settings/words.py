@@ -52,7 +52,16 @@ def _problem(detail: ErrorDetails, found: Mapping[Key, Any], secret: Collection[
     source = f" ({found[known].source})" if known else ""
     scalar = isinstance(detail["input"], str | int | float) and not any(key[: len(each)] == each for each in secret)
     shown = f" = {_shown(detail['input'])}" if scalar else ""
-    return f"{dotted(key)}{shown}{source} cannot be used: {_rule(detail)}."
+    return f"{dotted(key)}{shown}{source} cannot be used: {_rule(detail)}{_why(detail, key, found)}."
+
+
+def _why(detail: ErrorDetails, key: Key, found: Mapping[Key, Any]) -> str:
+    """For a key that only its table requires: what has brought the table."""
+    table = key[:-1]
+    beside = next((each for each in found if each[: len(table)] == table), None)
+    if detail["type"] != "missing" or not table or beside is None:
+        return ""
+    return f", because {dotted(beside)} is set ({found[beside].source})"
 
 
 def _shown(value: Any) -> str:

@@ -280,7 +280,7 @@ def test_the_commands_save_verify_and_restore(facility: Facility, folder: Path) 
     assert told.count("3 of 3 scores are in the archive") == 2
     home = facility.settings.home
     for part, place in (("database", home / "imaging.db"), ("archive", facility.settings.archive)):
-        assert f"Put back: {part}, to {place}.\n" in told
+        assert f"Put back, of the part {part}: {place}.\n" in told
     assert "Not put back, because --only does not name it: dagster.\n" in told
     assert scores(facility) == expected(("P1", files(0)))
 

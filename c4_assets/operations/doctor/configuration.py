@@ -12,6 +12,7 @@ from resources.secret_files import CHMOD, TOO_OPEN, environment_of_services, is_
 from resources.settings import Settings
 from resources.settings.old_variables import ALL, new_names
 from resources.settings.sources import SECRETS, site_file
+from resources.wording import counted
 
 SECTION = "Configuration"
 
@@ -104,7 +105,8 @@ def _permissions(file: Path | None, secrets: list[Path], environment: Mapping[st
         what = f"others may {may}: {path} (mode {stat.S_IMODE(path.stat().st_mode):o})"
         yield Finding(id_, what, Verdict.FAILED, f"chmod {how} {path}", safe=os.geteuid() in (0, path.stat().st_uid))
     if not found:
-        kept = f"{len(secrets)} files with secrets are nobody else's" if secrets else "no file with secrets is named"
+        number = counted(len(secrets), "file")
+        kept = f"{number} with secrets, closed to others" if secrets else "no file with secrets is named"
         yield Finding(id_, kept)
 
 

@@ -17,6 +17,7 @@ from c4_assets.runs.watch.heartbeat import beat, is_due
 from c4_assets.runs.watch.look import look
 from resources.redaction import beginning
 from resources.settings import Settings
+from resources.wording import counted
 
 NOT_SET_UP = "No alerts are set up: the section alerts of the settings names no channel and no heartbeat_url."
 
@@ -108,10 +109,12 @@ def _said(folder: Path, observation: Observation) -> str:
     state = load(folder).state
     open_now = [incident for incident in state.incidents if incident.ended is None]
     waiting = outbox_of(folder).count()
-    said = f"{len(open_now)} incidents are open" if open_now else "Nothing is wrong"
+    said = f"{counted(len(open_now), 'incident')} open" if open_now else "Nothing is wrong"
     if open_now:
         said += f": {'; '.join(incident.condition.summary for incident in open_now[:3])}"
-    happened = f" {len(observation.occurred)} things have happened since the last look." if observation.occurred else ""
-    queue = f" {waiting} messages wait to be sent." if waiting else ""
+    happened = (
+        f" New since the last look: {counted(len(observation.occurred), 'event')}." if observation.occurred else ""
+    )
+    queue = f" {counted(waiting, 'message')} waiting to be sent." if waiting else ""
     notes = "".join(f" {note}" for note in observation.notes)
     return beginning(f"{said.rstrip('.')}.{happened}{queue}{notes}", 2000)
