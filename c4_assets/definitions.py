@@ -14,7 +14,6 @@ from c4_assets.assets.human_labels import human_labels
 from c4_assets.assets.marco_probabilities import marco_probabilities
 from c4_assets.assets.raw_inspection_images import raw_inspection_images
 from c4_assets.deployment import SETTINGS, resources_of
-from c4_assets.runs.console_lines import print_plain_lines_into_files
 from c4_assets.runs.crystal_mails import tell_crystals
 from c4_assets.runs.daily_digest import daily_digest, tell_digest
 from c4_assets.runs.executors import EXECUTORS
@@ -37,7 +36,6 @@ from sensors.traces import traces
 
 # Dagster makes each sensor again when it binds it to its jobs, and then warns of owners, though C4's have none.
 warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
-print_plain_lines_into_files()
 
 defs = dg.Definitions(
     assets=[

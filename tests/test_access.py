@@ -347,7 +347,7 @@ def test_ctrl_c_ends_webserver_daemon_and_code_server(tmp_path: Path, launcher: 
     with served(tmp_path / "home", launcher=launcher) as (started, port):
         assert ask(port, "GET", "/server_info")[0] == 200
         running = " ".join(processes().values())
-        assert "watched_daemon" in running
+        assert "dagster-daemon" in running
         assert "code-server" in running
         os.killpg(started.pid, signal.SIGINT)  # as a terminal sends it
         assert started.wait(90) == 0

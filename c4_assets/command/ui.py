@@ -87,7 +87,7 @@ def ui(
     _say_what_is_missing(settings)
     workspace = _workspace(settings, code_server)
     if only in (Service.DAEMON, Service.CODE):
-        command = _daemon_command(workspace) if only is Service.DAEMON else _code_server_command(code_server)
+        command = _daemon_service(workspace) if only is Service.DAEMON else _code_server_command(code_server)
         os.execv(command[0], command)  # noqa: S606 - it takes this process's place
     _end_by_signals()
     with suppress(KeyboardInterrupt), ExitStack() as stack:
@@ -164,7 +164,14 @@ def _code_server_command(socket_file: Path | None) -> list[str]:
 
 
 def _daemon_command(workspace: Path) -> list[str]:
-    return [sys.executable, "-m", "c4_assets.runs.watched_daemon", "run", "--workspace", str(workspace)]
+    return [str(Path(sys.executable).with_name("dagster-daemon")), "run", "--workspace", str(workspace)]
+
+
+def _daemon_service(workspace: Path) -> list[str]:
+    """The same, with signs of life for systemd where it waits for some (``Type=notify``)."""
+    program, *arguments = _daemon_command(workspace)
+    watched = [sys.executable, "-m", "c4_assets.runs.watched_daemon"]
+    return [*(watched if "NOTIFY_SOCKET" in os.environ else [program]), *arguments]
 
 
 @contextmanager

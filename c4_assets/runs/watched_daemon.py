@@ -1,4 +1,4 @@
-"""Dagster's daemon, as ``dagster-daemon`` starts it, under systemd's watchdog: ``python -m`` this module ``run …``.
+"""Dagster's daemon under systemd's watchdog, as ``dagster-daemon`` starts it: ``python -m`` this module ``run …``.
 
 Dagster ends a daemon of which a thread has died, and goes on with one that hangs. So a thread beside it tells systemd
 that the daemon lives, for as long as all of its parts give signs of life (sd_notify(3)). Where it says nothing,
@@ -16,7 +16,6 @@ from threading import Event, Thread
 
 import dagster as dg
 
-from c4_assets.runs.console_lines import print_plain_lines_into_files
 from c4_assets.runs.observed import daemon_silent
 
 HUNG_AFTER = timedelta(minutes=30)
@@ -30,7 +29,6 @@ OFTEN = 3
 def main() -> None:
     """Becomes ``dagster-daemon``, and says that it is there and lives if systemd listens."""
     faulthandler.enable()  # systemd ends a process that hangs by SIGABRT
-    print_plain_lines_into_files()
     listener = os.environ.pop("NOTIFY_SOCKET", "")
     missed_after_s = int(os.environ.pop("WATCHDOG_USEC", "0")) / 1e6
     if listener:
