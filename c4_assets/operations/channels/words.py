@@ -143,10 +143,13 @@ def is_news(message: Message) -> bool:
 def as_text(message: Message, place: Place, title: bool = True, captions: Sequence[str] = ()) -> str:
     """A cleaned message as plain text, whole.
 
+    A title that was cut is left out where the first line has all of it.
+
     Args:
         captions: of the pictures that go out with it.
     """
-    parts = [message.title] if title else []
+    repeated = message.title.endswith("…") and message.lines[:1] and message.lines[0].startswith(message.title[:-1])
+    parts = [message.title] if title and not repeated else []
     parts += [state_of(message, place), "\n".join(message.lines), "\n".join(captions)]
     if message.facts:
         parts.append("\n".join(f"{name}: {value}" for name, value in message.facts.items()))
