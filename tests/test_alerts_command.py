@@ -1,5 +1,6 @@
 """``c4 alerts`` as an operator types it."""
 
+import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,6 +72,21 @@ def test_a_test_says_which_address_of_the_handbook_it_links_to(
     assert linked in str(slack.received[0].json)
     monkeypatch.setenv("C4_ALERTS_HANDBOOK_URL", "docs/handbook")
     assert alerts("test").output == "✓ slack: sent\nalerts.handbook_url is no web address.\n"
+
+
+def test_tests_are_in_the_log_and_listed_as_no_messages(slack: HttpReceiver, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "c4.alerts")
+    alerts("test")
+    slack.answer = too_many(30)
+    alerts("test")
+    assert [(vars(record)["channel"], record.getMessage()) for record in caplog.records] == [
+        ("slack", "slack has taken a test message"),
+        (
+            "slack",
+            "a test message has failed: slack: it answered 429 rate_limited. It wants to be asked again in 30 s.",
+        ),
+    ]
+    assert "slack       set up; nothing was sent yet, tests apart" in alerts("list").output
 
 
 def test_a_channel_that_is_away_is_told_with_the_reason_and_without_its_secret(slack: HttpReceiver) -> None:

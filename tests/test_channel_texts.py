@@ -14,13 +14,17 @@ from hypothesis import strategies as st
 from slack_sdk.models.attachments import Attachment
 from slack_sdk.models.blocks import Block
 
+from c4_assets.operations.alerts.incident import Incident
 from c4_assets.operations.alerts.records import Change, Event, Message, Picture, Severity, Subject
+from c4_assets.operations.alerts.rules import Rules
+from c4_assets.operations.alerts.wording import message_of
 from c4_assets.operations.channels.apprise_channel import text_for_services
 from c4_assets.operations.channels.mail import as_html, compose, subject
 from c4_assets.operations.channels.slack_blocks import slack_payload
 from c4_assets.operations.channels.webhook import as_json
-from c4_assets.operations.channels.words import Place, as_text, clean, cleaned, cut, web_address
+from c4_assets.operations.channels.words import DEFAULT_PLACE, Place, as_text, clean, cleaned, cut, web_address
 from resources.redaction import register_secrets
+from testing.alerts import START, condition
 
 AT = datetime(2026, 3, 1, 8, tzinfo=UTC)
 PLACE = Place("https://docs.facility.org/handbook")
@@ -95,6 +99,16 @@ def test_slack_takes_any_message_and_nothing_in_it_is_a_mention_or_a_foreign_lin
         assert set(re.findall(r"<([^|>]*)\|[^<>]*>", text)) <= own
         assert not re.search(r"[<>]", re.sub(r"<[^|<>]*\|[^<>]*>", "", text))
     assert "link_names" not in json.dumps(payload)
+
+
+def test_a_sentence_that_was_cut_for_the_title_stands_once_in_a_plain_mail() -> None:
+    summary = "The imaging database does not answer: " + "it is away, " * 20
+    incident = Incident.of(condition(Event.DATABASE_AWAY, summary=summary), True, START)
+    told = cleaned(message_of(incident, Change.OPENED, Rules(), START))
+    assert told.title.endswith("…")
+    plain = compose(told, "c4@facility.org", ("ops@facility.org",), START, DEFAULT_PLACE).get_body(("plain",))
+    assert plain is not None
+    assert plain.get_content().count("The imaging database does not answer") == 1
 
 
 def test_slack_makes_no_links_of_what_it_is_not_told_to_link() -> None:

@@ -354,6 +354,16 @@ def test_times_in_messages_are_those_of_the_sites_zone() -> None:
     assert site.messages[0].lines == ("Since 2 Nov 11:00 EET.",)
 
 
+def test_what_is_asked_at_intervals_is_told_as_noticed_and_not_as_begun() -> None:
+    site = Site()
+    site.look(DATABASE)
+    site.wait(13 * HOUR, DATABASE)
+    assert [message.lines for message in site.messages] == [
+        ("First noticed 2 Nov 09:00 UTC.",),
+        ("First noticed 2 Nov 09:00 UTC, 12 h 10 min ago.",),
+    ]
+
+
 def test_a_long_summary_is_cut_in_the_title_and_whole_in_the_text() -> None:
     site = Site()
     summary = "The run failed: " + "x" * 200

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,17 @@ from rich.progress import Progress
 from c4_assets.command.console import work_shown
 from c4_assets.definitions import defs
 from c4_assets.deployment_home import dagster_instance
+from c4_assets.operations.alerts.outbox import Outbox
+from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity
+from c4_assets.operations.alerts.rules import Rules
+from c4_assets.operations.alerts.state import tell
+from c4_assets.runs.jobs import schedule, score_images, sensor
 from c4_assets.runs.log_lines import TICK_TAG, DagsterEvents
 from resources import log_files
 from resources.log_context import ids_at_work, working_on
 from resources.log_files import SharedFile, WarningsOnConsole, file_written_to, write_finer_lines_too, write_logs
 from sensors.new_inspections import new_inspections
+from testing.alerts import DATABASE, START, Listener
 from testing.import_graph import ROOT as PROJECT
 from tests.conftest import QUIET, Facility, noon, photograph, replace_resources
 
@@ -281,6 +289,62 @@ def test_one_id_leads_from_the_sensors_tick_to_the_row_in_the_database(folder: P
 
 
 @pytest.mark.usefixtures("judged_without_great_expectations")
+def test_an_incident_and_its_messages_are_lines_of_one_thread(folder: Path, tmp_path: Path) -> None:
+    home, slack, rules = tmp_path / "alerts", Listener("slack", away=True), Rules(away=timedelta())
+    looked_at = frozenset({DATABASE.key})
+    for minute, holding in enumerate([(DATABASE,), (DATABASE,), (), ()]):
+        now = START + timedelta(minutes=2 * minute)
+        tell(home, Observation(holding, looked_at), rules, now)
+        Outbox(home / "outbox").deliver([slack], rules, now)
+        slack.away = False
+    said = [(line["level"], line["message"]) for line in lines(folder)]
+    assert said == [
+        ("info", "incident opened: The imaging database does not answer."),
+        ("info", "message to be sent: The imaging database does not answer."),
+        ("warning", "slack takes no messages: slack answered 500"),
+        ("info", "slack has taken the message: The imaging database does not answer."),
+        ("info", "incident ended: The imaging database does not answer."),
+        ("info", "message to be sent: The imaging database answers again"),
+        ("info", "slack has taken the message: The imaging database answers again"),
+    ]
+    [thread] = {line["message_thread"] for line in lines(folder)}
+    assert thread == slack.got[0].thread
+    assert {line["alert"] for line in lines(folder)} == {"database-away"}
+    tried = [(line["channel"], line["message_id"]) for line in lines(folder) if "channel" in line]
+    assert tried == [("slack", f"{thread}.001"), ("slack", f"{thread}.001"), ("slack", f"{thread}.002")]
+
+
+def test_what_has_happened_and_is_never_well_again_is_a_line_when_it_is_forgotten(folder: Path, tmp_path: Path) -> None:
+    lost = Condition("images-given-up", Event.IMAGES_GIVEN_UP, Severity.WARNING, "An image is lost.")
+    tell(tmp_path, Observation(occurred=(lost,)), Rules(), START)
+    for days in (1, 3):
+        tell(tmp_path, Observation(), Rules(), START + timedelta(days=days))
+    assert [line["message"] for line in lines(folder) if "incident" in line["message"]] == [
+        "incident opened: An image is lost.",
+        "incident forgotten: An image is lost.",
+    ]
+
+
+def test_a_tick_that_fails_is_a_line_without_secrets(folder: Path) -> None:
+    def breaks(_context: object) -> dg.SkipReason:
+        raise ValueError("no such table at oracle://c4:hunter2@lims")
+
+    broken_sensor, broken_schedule = (
+        sensor(minimum_interval_seconds=60)(breaks),
+        schedule(score_images, "0 6 * * *")(breaks),
+    )
+    with dg.instance_for_test() as instance:
+        with pytest.raises(Exception, match="no such table"):
+            broken_sensor.evaluate_tick(dg.build_sensor_context(instance))
+        with pytest.raises(Exception, match="evaluation of schedule breaks") as shown:
+            broken_schedule.evaluate_tick(dg.build_schedule_context(instance))
+    assert "hunter2" not in "".join(traceback.format_exception(shown.value))
+    assert [(line["component"], line["level"], line["message"]) for line in lines(folder)] == [
+        ("sensor", "error", "the sensor breaks has failed: ValueError: no such table at oracle://c4:********@lims"),
+        ("sensor", "error", "the schedule breaks has failed: ValueError: no such table at oracle://c4:********@lims"),
+    ]
+
+
 def test_what_a_run_logs_does_not_grow_with_its_images(folder: Path, facility: Facility) -> None:
     logged: dict[str, int] = {}
     for days_ago, images in ((1, 3), (2, 48)):

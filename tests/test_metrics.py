@@ -1,5 +1,6 @@
 """``c4 metrics``: true numbers over a real small deployment, whatever of it is away, in Prometheus' own format."""
 
+import math
 import subprocess
 import threading
 import time
@@ -21,7 +22,7 @@ from c4_assets.operations.metrics.catalogue import METRICS, Counts, Sample, as_t
 from c4_assets.operations.metrics.counted import Kept, StepTimes, Totals
 from c4_assets.operations.metrics.exposition import as_text, write_textfile
 from c4_assets.operations.metrics.messages import alert_samples
-from c4_assets.operations.metrics.sources import Source, Sources
+from c4_assets.operations.metrics.sources import NothingYet, Source, Sources
 from c4_assets.runs import run_totals
 from c4_assets.runs.run_totals import add_ended_runs
 from resources.errors import ConfigurationError
@@ -157,6 +158,23 @@ def test_a_source_that_fails_is_left_alone_for_as_long_as_it_wants() -> None:
 
 def answers(value: float) -> Iterator[Sample]:
     yield Sample("c4_backlog_partitions", value)
+
+
+def test_a_source_that_has_nothing_yet_is_not_told_as_down_and_is_asked_again_soon(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    counted = list[Sample]()
+
+    def ask() -> list[Sample]:
+        if not counted:
+            raise NothingYet
+        return counted
+
+    sources = Sources([Source("images", ask, every_s=3600, again_s=0)])
+    assert list(sources.samples(math.inf)) == []
+    counted.append(Sample("c4_images_listed", 3))
+    assert Sample("c4_images_listed", 3) in sources.samples(math.inf)
+    assert caplog.text == ""
 
 
 def test_a_source_that_hangs_delays_no_scrape_and_is_told_as_down_in_the_end() -> None:

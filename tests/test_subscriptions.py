@@ -14,8 +14,8 @@ from sqlalchemy import text
 
 from c4_assets.operations.alerts.records import Event, Message
 from c4_assets.operations.channels.mail import compose
-from c4_assets.operations.channels.words import DEFAULT_PLACE
-from c4_assets.operations.crystal_mails import Decider, Unsubscribing, news, tell
+from c4_assets.operations.channels.words import DEFAULT_PLACE, cleaned
+from c4_assets.operations.crystal_mails import Decider, Unsubscribing, message_of, news, tell
 from resources.archive.subscriptions import Subscriptions
 from resources.errors import ConfigurationError
 from resources.imaging_database.contract import check
@@ -255,6 +255,51 @@ def test_the_address_that_ends_a_subscription_is_a_page_or_a_mail_with_the_token
     assert Unsubscribing(mailbox="c4@facility.org").address("t-k_1") == (
         "mailto:c4@facility.org?subject=unsubscribe%20t-k_1"
     )
+
+
+def test_a_pattern_that_is_added_later_brings_nothing_that_was_scored_before(
+    facility: Facility, subscriptions: Subscriptions
+) -> None:
+    subscriptions.add("ada@facility.org", ["abc*"], LONG_AGO)
+    scored(facility, "ABC1")
+    grown = subscriptions.add("ada@facility.org", ["ABC*"], datetime.now(UTC))
+    assert grown.created == LONG_AGO
+    assert subscriptions.all() == [grown]
+    assert told(facility, subscriptions) == []
+    scored(facility, "ABC2")
+    assert [message.title.rpartition(" ")[2] for message in told(facility, subscriptions)] == ["ABC2"]
+
+
+def test_a_mail_leads_to_the_day_in_the_ui_and_begins_with_what_it_tells(
+    facility: Facility, subscriptions: Subscriptions
+) -> None:
+    made = subscriptions.add("ada@facility.org", ["ABC*"], LONG_AGO)
+    number = scored(facility, "ABC1")
+    [found] = news(subscriptions, facility.database, decider(facility), Choices(), datetime.now(UTC))
+    crystals = crystals_of_inspection(facility.database, facility.scorer_version, number, 24)
+    jpegs = [b"jpeg" for _ in crystals]
+    at = Unsubscribing("https://c4.facility.org/")
+    message = message_of(found, crystals, jpegs, made, decider(facility), Choices(), at, noon(0))
+    day = f"{found.plate.imaged_at:%Y-%m-%d}"
+    link = f"https://c4.facility.org/assets/class_predictions?view=partitions&partition={day}"
+    assert [subject.url for subject in message.subjects] == [link]
+    mail = compose(cleaned(message), "c4@facility.org", ("ada@facility.org",), noon(0), DEFAULT_PLACE)
+    plain = mail.get_body(("plain",))
+    assert plain is not None
+    assert link in plain.get_content()
+    assert "Progress" not in mail.as_string()
+
+
+def test_who_subscribes_to_a_pattern_that_fits_no_plate_is_told_which_would_fit_in_other_capitals(
+    facility: Facility, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facility.add_plate("PLATE-01", {"a.jpg": photograph(1)}, noon(1))
+    monkeypatch.setenv("C4_DATABASE_URL", facility.settings.database.url)
+    patterns = ("--plates", "plate-*", "--plates", "PLATE*", "--plates", "XYZ*")
+    said = c4(tmp_path / "other", "subscribe", "ada@facility.org", *patterns, models=tmp_path).stderr
+    assert "No plate fits plate-* yet. Capitals count: without them it would fit PLATE-01." in said
+    assert "No plate fits XYZ* yet.\n" in said
+    assert "PLATE*" not in said
 
 
 def test_a_subscription_grows_is_ended_by_its_token_and_begins_anew(subscriptions: Subscriptions) -> None:

@@ -1,5 +1,6 @@
 """What the watch sees of daemons, sensors and schedules that are silent, fail or stall."""
 
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,15 +22,19 @@ from dagster._core.scheduler.instigation import (
     TickStatus,
 )
 from dagster._daemon.types import DaemonHeartbeat
+from dagster._utils.error import serializable_error_info_from_exc_info
+from dagster_shared.error import SerializableErrorInfo
 
 from c4_assets.deployment_home import dagster_instance
 from c4_assets.operations.alerts.records import Event, Observation
 from c4_assets.operations.metrics.catalogue import Sample
-from c4_assets.runs.instance_health import ticks
+from c4_assets.runs.instance_health import daemons, ticks
 from c4_assets.runs.metrics import dagster_samples
 from c4_assets.runs.ticking import SCHEDULES, SENSORS
 from c4_assets.runs.watch.daemons import look_at_daemons, look_at_ticks
+from resources.errors import ConfigurationError
 from resources.settings import Settings
+from resources.ssh import NoAnswer
 from tests.watchers import NOW, only
 
 
@@ -61,10 +66,17 @@ def instigator(name: str, kind: InstigatorType, every: int = 30, location: str =
     return InstigatorState(origin, kind, InstigatorStatus.RUNNING, data)
 
 
-def ticked(instance: dg.DagsterInstance, state: InstigatorState, ago: timedelta, status: TickStatus) -> None:
-    from dagster_shared.error import SerializableErrorInfo
+WRONG = SerializableErrorInfo("no such column", [], "Wrong")
 
-    error = SerializableErrorInfo("no such column", [], "Wrong") if status is TickStatus.FAILURE else None
+
+def ticked(
+    instance: dg.DagsterInstance,
+    state: InstigatorState,
+    ago: timedelta,
+    status: TickStatus,
+    why: SerializableErrorInfo = WRONG,
+) -> None:
+    error = why if status is TickStatus.FAILURE else None
     at = (NOW - ago).timestamp()
     instance.create_tick(
         TickData(
@@ -115,6 +127,35 @@ def test_sensors_and_schedules_that_fail_or_stall_are_told_and_one_failure_of_wh
     for state in (hourly, thrice, stalled, daily):
         ticked(instance, state, timedelta(), TickStatus.SKIPPED)
     assert look_at_ticks(instance, NOW).holding == ()
+
+
+@pytest.mark.parametrize(
+    ("own", "driver", "said"),
+    [
+        (ConfigurationError("The password is wrong."), OSError("28P01"), "The password is wrong."),
+        (NoAnswer("The host is silent."), OSError("timed out"), "The host is silent."),
+        (RuntimeError("somewhere in a library"), OSError("file is not\na database"), "file is not a database"),
+    ],
+)
+def test_a_failed_tick_and_a_daemon_say_why_and_not_where_dagster_met_it(
+    tmp_path: Path, own: Exception, driver: Exception, said: str
+) -> None:
+    try:
+        try:
+            raise own from driver
+        except Exception as error:
+            raise RuntimeError("Error occurred during the execution of evaluation_fn for sensor traces") from error
+    except RuntimeError:
+        kept = serializable_error_info_from_exc_info(sys.exc_info())
+    state = instigator("new_inspections", InstigatorType.SENSOR, 3600)
+    with dagster_instance(Settings(home=tmp_path / "home")) as instance:
+        instance.add_instigator_state(state)
+        ticked(instance, state, timedelta(), TickStatus.FAILURE, kept)
+        for name in instance.get_required_daemon_types():
+            instance.add_daemon_heartbeat(DaemonHeartbeat(NOW.timestamp(), name, "one", [kept]))
+        assert only(look_at_ticks(instance, NOW).holding).summary == f"The sensor new_inspections failed: {said}"
+        assert [each.fix for each in ticks(instance, NOW)] == [f"It says: {said}"]
+        assert said in [each.fix for each in daemons(instance, NOW)]
 
 
 def test_what_is_left_of_a_sensor_that_was_renamed_or_moved_is_told_by_nobody_and_the_newer_one_counts(

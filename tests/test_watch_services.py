@@ -84,6 +84,7 @@ def test_an_image_store_whose_folder_is_gone_is_away(facility: Facility) -> None
     register_inspection(facility.database, "P1", noon(1), None, [NewImage("A01", 1, "P1/a.jpg")])
     seen, _ = look_at_services(facility.instance, facility.settings, {}, NOW)
     assert keys(seen) == ["store-away"]
+    assert "its disk or share is mounted" in seen.holding[0].advice, "a folder has no host that could be down"
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """``c4 alerts``: are operators reached, what is wrong now, and which messages wait."""
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +25,10 @@ NO_CHANNEL = (
     "No channel is set up, so nobody hears of anything. Set alerts.slack_webhook, alerts.email, alerts.webhook or "
     "alerts.apprise: docs/channels.md says how."
 )
+
+NOTHING_SENT = "set up; nothing was sent yet, tests apart"
+
+log = logging.getLogger("c4.alerts")
 
 app = typer.Typer(help="Look after messages to operators: Slack, e-mail and others.", no_args_is_help=True)
 
@@ -54,8 +59,10 @@ def test(
             after = error.retry_after if isinstance(error, ChannelAway) else None
             told = f"{error}" + (f" It wants to be asked again in {after:.0f} s." if after else "")
             found = Finding(f"channels.{name}", told, Verdict.FAILED)
+            log.info("a test message has failed: %s", told, extra={"channel": name})
         else:
             found = Finding(f"channels.{name}", f"{name}: sent")
+            log.info("%s has taken a test message", name, extra={"channel": name})
         print_findings(console, [found])
     if failed < len(channels) and (handbook := settings.alerts.handbook_url):
         _say_where_the_message_links(handbook)
@@ -170,9 +177,9 @@ def _incident(incident: "Incident", zone: ZoneInfo) -> str:
 
 def _way(way: "Way | None", zone: ZoneInfo) -> str:
     if way is None:
-        return "set up; nothing was sent yet"
+        return NOTHING_SENT
     if way.away_since is None:
-        return f"last sent {_minute(way.last_sent, zone)}" if way.last_sent else "set up; nothing was sent yet"
+        return f"last sent {_minute(way.last_sent, zone)}" if way.last_sent else NOTHING_SENT
     again = f"; asked again at {_minute(way.next_try, zone)}" if way.next_try else ""
     return f"away since {_minute(way.away_since, zone)}{again}: {way.error}"
 

@@ -1,16 +1,17 @@
 """``c4 subscribe``, ``c4 subscriptions`` and ``c4 unsubscribe``: who is told of new crystals."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from c4_assets.command.console import console, errors
-from resources.archive.subscriptions import Subscriptions
-from resources.errors import ConfigurationError
+from resources.archive.subscriptions import Subscriptions, unmatched
+from resources.errors import C4Error, ConfigurationError
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.crystals import knows_projects
+from resources.imaging_database.crystals import knows_projects, plate_names
 from resources.settings import Settings
 
 NO_PROJECTS = (
@@ -37,8 +38,24 @@ def subscribe(
         raise ConfigurationError(NO_PROJECTS)
     made = Subscriptions(settings.data).add(address, plates or (), datetime.now(UTC), projects or ())
     console.print(f"{made.address} is told of new crystals on {made.wanted}.", soft_wrap=True, markup=False)
+    _warn_of_what_fits_nothing(settings, plates or ())
     if settings.alerts.email is None:
         errors.print("No mail server is set up yet: see [alerts.email] of c4.toml.", style="yellow", soft_wrap=True)
+
+
+def _warn_of_what_fits_nothing(settings: Settings, patterns: Sequence[str]) -> None:
+    """A plate may come later, so that it is no error; nor is it one if the database cannot be asked now."""
+    try:
+        database = ImagingDatabase.of(settings)
+        if not patterns or (database.dialect == "sqlite" and database.is_new()):  # connecting would make it
+            return
+        found = unmatched([pattern.strip() for pattern in patterns], set(plate_names(database)))
+    except C4Error:
+        return
+    for pattern, near in found.items():
+        others = f" and {len(near) - 1} more" if len(near) > 1 else ""
+        hint = f" Capitals count: without them it would fit {near[0]}{others}." if near else ""
+        errors.print(f"No plate fits {pattern} yet.{hint}", style="yellow", soft_wrap=True, markup=False)
 
 
 def subscriptions(

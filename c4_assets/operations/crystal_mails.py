@@ -95,7 +95,7 @@ def news(
             wanting := [
                 each
                 for each in known
-                if each.wants(plate.plate, projects.get(plate.inspection_id, ()))
+                if each.since(plate.plate, projects.get(plate.inspection_id, ())) is not None
                 and key_of(plate.inspection_id, plate.plate) not in told.get(each.address, {})
             ]
         )
@@ -108,7 +108,10 @@ def news(
         if its is None or not its.crystals:
             continue
         # What was scored before somebody subscribed is no news to them.
-        if readers := tuple(each for each in wanting if each.created <= its.scored_at):
+        of_projects = projects.get(inspection_id, ())
+        if readers := tuple(
+            each for each in wanting if (since := each.since(plate.plate, of_projects)) and since <= its.scored_at
+        ):
             found.append(News(plate, its, readers))
     return found
 
@@ -145,8 +148,7 @@ def tell(
             for subscription in each.subscriptions:
                 if not telling.is_due(subscription, each.key):
                     continue
-                address = unsubscribing.address(subscription.token)
-                put(message_of(each, crystals, jpegs, subscription, decider, choices, address, now))
+                put(message_of(each, crystals, jpegs, subscription, decider, choices, unsubscribing, now))
                 telling.add(subscription.address, each.key)
                 told += 1
     return told
@@ -159,7 +161,7 @@ def message_of(
     subscription: Subscription,
     decider: Decider,
     choices: Choices,
-    unsubscribe: str,
+    unsubscribing: Unsubscribing,
     now: datetime,
 ) -> Message:
     """The mail for one subscriber: pictures of the likeliest, and below them the drops without one."""
@@ -179,7 +181,10 @@ def message_of(
             f"that were scored, {total} reach{'es' if total == 1 else ''} a probability of crystals of {least:g}.",
             "The machine is often wrong: look before you act on it.",
         ),
-        subjects=tuple(Subject(_line(each)) for each, jpeg in zip(crystals, jpegs, strict=True) if not jpeg),
+        subjects=(
+            *_links(unsubscribing.ui_url, plate.imaged_at),
+            *(Subject(_line(each)) for each, jpeg in zip(crystals, jpegs, strict=True) if not jpeg),
+        ),
         more=max(0, total - len(crystals)),
         pictures=tuple(
             Picture(name=f"{number:02}-{each.image.well}.{each.image.drop_number}.jpg", data=jpeg, caption=_line(each))
@@ -187,8 +192,17 @@ def message_of(
             if jpeg
         ),
         recipients=(subscription.address,),
-        unsubscribe=unsubscribe,
+        unsubscribe=unsubscribing.address(subscription.token),
     )
+
+
+def _links(ui_url: str | None, imaged_at: datetime) -> list[Subject]:
+    """The day on which the plate was imaged, on the asset's page that has its contact sheet."""
+    day = f"{imaged_at:%Y-%m-%d}"
+    address = (
+        f"{(ui_url or '').rstrip('/')}/assets/class_predictions?{urlencode({'view': 'partitions', 'partition': day})}"
+    )
+    return [Subject(f"The likeliest crystals of {day} in C4", address)] if ui_url else []
 
 
 def _line(crystal: Crystal) -> str:

@@ -12,6 +12,7 @@ import dagster as dg
 import yaml
 
 from c4_assets.operations.doctor.examine import Check
+from c4_assets.runs.causes import cause_of
 from c4_assets.runs.dagster_yaml import is_the_sites_own, missing_keys, put_dagster_yaml
 from c4_assets.runs.lost_runs import end_lost_runs, find_lost_runs, free_slots
 from c4_assets.runs.pools import POOLS
@@ -163,7 +164,7 @@ def daemons(instance: dg.DagsterInstance, now: datetime) -> Iterator[Finding]:
         yield Finding(id_, f"the daemon {name} {how}", Verdict.FAILED, fix)
     for name in needed:
         if name not in silent and (errors := beats[name].errors):
-            said = next(iter(errors[0].message.strip().splitlines()), "")
+            said = cause_of(errors[0])[1]
             yield Finding(id_, f"the daemon {name} tells of an error", Verdict.WARNED, said)
     if not silent:
         yield Finding(id_, f"all {len(needed)} daemons live")
@@ -181,8 +182,7 @@ def ticks(instance: dg.DagsterInstance, now: datetime) -> Iterator[Finding]:
             fix = f"Start it again: in the UI, Automation, the switch of {name}. Or say who stopped it, and why."
             trouble.append(Finding(id_, f"the {kind} {name} is stopped", Verdict.FAILED, fix))
         elif failed := each.failed_in_a_row:
-            error = failed[0].error
-            said = next(iter(error.message.strip().splitlines()), "") if error else "no reason is kept"
+            said = each.why_failed or "no reason is kept"
             often = "its last tick has" if len(failed) == 1 else f"its last {len(failed)} ticks have"
             verdict = Verdict.FAILED if each.is_failing else Verdict.WARNED
             trouble.append(Finding(id_, f"the {kind} {name} fails: {often} failed", verdict, f"It says: {said}"))

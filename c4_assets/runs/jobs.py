@@ -1,9 +1,10 @@
 """The jobs and their schedules. Runs for new inspections are requested by the sensor in ``sensors/``."""
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import wraps
-from typing import Any, TypeAlias, cast
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -13,6 +14,8 @@ from c4_assets.runs.partitions import DAYS, WEEKS
 from c4_assets.runs.step_failures import WAITS
 from resources.redaction import without_secrets
 from resources.settings.freshness import SETTLES_AT_HOUR
+
+log = logging.getLogger("c4.sensor")
 
 PRIORITY_RUN_TAGS = {"dagster/priority": "10", "dagster/retry_on_asset_or_op_failure": "false"}
 """Tags of runs that somebody waits for: they overtake backfills, which have no priority, in queue and pools.
@@ -30,13 +33,20 @@ def _asset_job(name: str, assets: Sequence[str], description: str) -> Unresolved
 def schedule(
     job: dg.JobDefinition | UnresolvedAssetJobDefinition, cron_schedule: str, time_zone: str = "UTC"
 ) -> Callable[[Callable[..., dg.RunRequest | dg.SkipReason]], dg.ScheduleDefinition]:
-    """Decorates a function that asks for a run of the job. The schedule is on until an operator turns it off."""
-    return _dagster.schedule(
-        job=job,
-        cron_schedule=cron_schedule,
-        execution_timezone=time_zone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-    )
+    """Decorates a function that asks for a run of the job. The schedule is on until an operator turns it off.
+
+    What the function raises is shown as that of a :func:`sensor`.
+    """
+
+    def made(function: Callable[..., dg.RunRequest | dg.SkipReason]) -> dg.ScheduleDefinition:
+        return _dagster.schedule(
+            job=job,
+            cron_schedule=cron_schedule,
+            execution_timezone=time_zone,
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+        )(_with_failures_logged("schedule", function))
+
+    return made
 
 
 def requested_run(partition: str | None = None, **tags: str) -> dg.RunRequest:
@@ -50,23 +60,33 @@ Tick: TypeAlias = dg.SensorResult | dg.SkipReason
 def sensor(**options: Any) -> Callable[[Callable[..., Tick]], dg.SensorDefinition]:
     """Decorates a function that is called again and again: ``dg.sensor``, on until an operator turns it off.
 
-    Dagster shows an error of the function with all its causes, so secrets are taken out of it.
+    Dagster shows an error of the function with all its causes, so secrets are taken out of it. It is logged as well.
     """
 
     def made(function: Callable[..., Tick]) -> dg.SensorDefinition:
-        @wraps(function)
-        def tick(*arguments: Any, **named: Any) -> Tick:
-            try:
-                return function(*arguments, **named)
-            except Exception as error:
-                shown = without_secrets(error)
-                if shown is error:
-                    raise
-                raise shown from None
-
+        tick = _with_failures_logged("sensor", function)
         return _dagster.sensor(default_status=dg.DefaultSensorStatus.RUNNING, **options)(tick)
 
     return made
+
+
+Given = ParamSpec("Given")
+Asked = TypeVar("Asked")
+
+
+def _with_failures_logged(kind: str, function: Callable[Given, Asked]) -> Callable[Given, Asked]:
+    @wraps(function)
+    def tick(*arguments: Given.args, **named: Given.kwargs) -> Asked:
+        try:
+            return function(*arguments, **named)
+        except Exception as error:
+            shown = without_secrets(error)
+            log.error("the %s %s has failed: %s: %s", kind, function.__name__, type(error).__name__, error)
+            if shown is error:
+                raise
+            raise shown from None
+
+    return tick
 
 
 score_images = _asset_job(

@@ -12,6 +12,7 @@ import dagster as dg
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 
+from c4_assets.runs.causes import cause_of
 from c4_assets.runs.own_runs import CODE_LOCATION_MODULE, CODE_LOCATION_NAME
 
 SENSORS = frozenset(
@@ -68,6 +69,12 @@ class Ticking:
                 break
             failed.append(tick)
         return failed
+
+    @property
+    def why_failed(self) -> str:
+        """Why its newest tick failed; empty where it did not, or no reason is kept."""
+        failed = self.failed_in_a_row
+        return cause_of(failed[0].error)[1] if failed and failed[0].error else ""
 
     @property
     def is_failing(self) -> bool:

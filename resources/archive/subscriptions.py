@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -45,6 +45,8 @@ class Subscription:
         projects: patterns of projects' names, likewise.
         created: inspections that were scored before are not told.
         token: who knows it may end the subscription.
+        added: when a pattern was added that was not there at first, by ``plates`` or ``projects`` and the pattern: of
+            what fits it alone, nothing is told that was scored before.
     """
 
     address: str
@@ -52,10 +54,20 @@ class Subscription:
     created: datetime
     token: str
     projects: tuple[str, ...] = ()
+    added: Mapping[str, Mapping[str, datetime]] = field(default_factory=dict[str, Mapping[str, datetime]])
 
-    def wants(self, plate: str, projects: Collection[str]) -> bool:
-        """Whether one of the patterns fits a plate or one of its projects."""
-        return _fits(plate, self.plates) or any(_fits(project, self.projects) for project in projects)
+    def since(self, plate: str, projects: Collection[str]) -> datetime | None:
+        """From when on a plate's scores are told: when the first pattern was added that fits it or one of its projects.
+
+        Without such a pattern it is None.
+        """
+        fitting = [
+            self.added.get(kind, {}).get(pattern, self.created)
+            for kind, patterns, names in (("plates", self.plates, (plate,)), ("projects", self.projects, projects))
+            for pattern in patterns
+            if any(fnmatchcase(name, pattern) for name in names)
+        ]
+        return min(fitting, default=None)
 
     @property
     def wanted(self) -> str:
@@ -86,11 +98,15 @@ class Subscriptions:
                     tuple(each["plates"]),
                     datetime.fromisoformat(each["created"]),
                     each["token"],
-                    tuple(each.get("projects", ())),  # an earlier release wrote none
+                    tuple(each.get("projects", ())),  # an earlier release wrote none, and nothing of when one was added
+                    {
+                        kind: {pattern: datetime.fromisoformat(at) for pattern, at in patterns.items()}
+                        for kind, patterns in each.get("added", {}).items()
+                    },
                 )
                 for address, each in found.items()
             ]
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise _damaged(self._people) from error
         return sorted(known, key=lambda each: each.address)
 
@@ -112,12 +128,18 @@ class Subscriptions:
         with self._changing():
             known = {each.address.casefold(): each for each in self.all()}
             before = known.get(address.casefold())
-            made = Subscription(
-                before.address if before else address,
-                tuple(dict.fromkeys((*(before.plates if before else ()), *of_plates))),
-                before.created if before else now,
-                before.token if before else secrets.token_urlsafe(24),
-                tuple(dict.fromkeys((*(before.projects if before else ()), *of_projects))),
+            was = before or Subscription(address, tuple(of_plates), now, secrets.token_urlsafe(24), tuple(of_projects))
+            made = replace(
+                was,
+                plates=tuple(dict.fromkeys((*was.plates, *of_plates))),
+                projects=tuple(dict.fromkeys((*was.projects, *of_projects))),
+                added={
+                    "plates": {**dict.fromkeys(set(of_plates) - set(was.plates), now), **was.added.get("plates", {})},
+                    "projects": {
+                        **dict.fromkeys(set(of_projects) - set(was.projects), now),
+                        **was.added.get("projects", {}),
+                    },
+                },
             )
             self._write([*(each for each in known.values() if each != before), made])
         return made
@@ -169,6 +191,10 @@ class Subscriptions:
                     "projects": list(each.projects),
                     "created": each.created.isoformat(),
                     "token": each.token,
+                    "added": {
+                        kind: {pattern: at.isoformat() for pattern, at in sorted(patterns.items())}
+                        for kind, patterns in each.added.items()
+                    },
                 }
                 for each in known
             },
@@ -197,8 +223,13 @@ class Telling:
         return {address: {key: at for key, at in keys.items() if at >= oldest} for address, keys in self._told.items()}
 
 
-def _fits(name: str, patterns: Collection[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def unmatched(patterns: Iterable[str], names: Collection[str]) -> dict[str, list[str]]:
+    """The patterns that fit none of the names, each with the names that it would fit if capitals did not count."""
+    return {
+        pattern: sorted(name for name in names if fnmatchcase(name.casefold(), pattern.casefold()))
+        for pattern in patterns
+        if not any(fnmatchcase(name, pattern) for name in names)
+    }
 
 
 def key_of(inspection_id: int, plate: str) -> str:

@@ -11,7 +11,21 @@ from resources.image_store.local import LocalStore
 from resources.image_store.ssh_store import SshStore
 from resources.ssh import SshAccess
 
-__all__ = ["FetchedImage", "FsspecStore", "HttpStore", "ImageStore", "LocalStore", "SshStore", "open_image_store"]
+__all__ = [
+    "FetchedImage",
+    "FsspecStore",
+    "HttpStore",
+    "ImageStore",
+    "LocalStore",
+    "SshStore",
+    "is_folder",
+    "open_image_store",
+]
+
+
+def is_folder(url: str) -> bool:
+    """Whether a store is a folder of this machine, by its path or an address of ``file``."""
+    return "://" not in url or url.startswith(("file://", "local://"))
 
 
 def open_image_store(url: str, ssh: SshAccess | None = None) -> ImageStore:
@@ -26,7 +40,7 @@ def open_image_store(url: str, ssh: SshAccess | None = None) -> ImageStore:
         ConfigurationError: the address is of no kind that C4 knows.
     """
     access = ssh or SshAccess()
-    if "://" not in url or url.startswith(("file://", "local://")):
+    if is_folder(url):
         return LocalStore.at(url.removeprefix("file://").removeprefix("local://"), access.timeout)
     if url.startswith(("ssh://", "sftp://")):
         return SshStore(url, access)

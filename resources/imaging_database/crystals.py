@@ -84,6 +84,12 @@ def imaged_plates(database: ImagingDatabase, since: datetime, until: datetime) -
     return [each for each in found.values() if each.plate]
 
 
+def plate_names(database: ImagingDatabase) -> list[str]:
+    """The barcodes of all plates, imaged or not."""
+    with database.reading("subscriptions") as connection:
+        return [name for (code,) in connection.execute(select(plates.c.barcode)) if (name := usable_text(code))]
+
+
 def knows_projects(database: ImagingDatabase) -> bool:
     """Whether the site has the view ``plate_projects``."""
     with database.reading("subscriptions") as connection:

@@ -27,6 +27,12 @@ ADVICE: Mapping[Service, str] = {
     "slurm": "Jobs that run go on; new steps wait. `c4 slurm check` says what C4 sees of the cluster.",
 }
 
+FOLDER_ADVICE = (
+    "Runs wait for it, and no image is counted as failed. See that its disk or share is mounted here and that C4's "
+    "account may read it."
+)
+"""What to do about an image store that is a folder."""
+
 NOTHING_IMAGED_KEY = str(Event.NOTHING_IMAGED)
 
 FAILED_RUN_KEYS = f"{Event.RUN_FAILED}:"
@@ -44,12 +50,20 @@ _JOB_IN_KEY = re.compile(f"{FAILED_RUN_KEYS}(\\w+)")
 
 
 def service_away(
-    service: Service, why: str, since: datetime, waiting: tuple[Subject, ...] = (), *, at_steps: bool = False
+    service: Service,
+    why: str,
+    since: datetime,
+    waiting: tuple[Subject, ...] = (),
+    *,
+    at_steps: bool = False,
+    is_folder: bool = False,
 ) -> Condition:
     """A service does not answer.
 
     Args:
+        since: when that was first noticed.
         waiting: runs that wait for it, or may.
+        is_folder: that it is a store without a host of its own.
         at_steps: that a step has met it, on a machine that may reach less than this one.
     """
     where = " where steps run" if at_steps else ""
@@ -58,7 +72,7 @@ def service_away(
         event=EVENTS[service],
         severity=Severity.ERROR,
         summary=f"The {NAMES[service]} does not answer{where}: {why}",
-        advice=ADVICE[service],
+        advice=FOLDER_ADVICE if is_folder else ADVICE[service],
         subjects=waiting,
         since=since,
     )

@@ -101,6 +101,7 @@ class Outbox:
         if file.exists() or (self._sent / name).exists() or (self._refused / file.name).exists():
             return False
         write_whole(file, to_json(message))
+        log.info("message to be sent: %s", message.title, extra=_ids(message))
         return True
 
     def waiting(self, as_writer: bool = False) -> tuple[Message, ...]:
@@ -191,7 +192,12 @@ class Outbox:
         self._refused.mkdir(parents=True, exist_ok=True)
         file = self._waiting / f"{_file_name(message.id)}.json"
         file.replace(self._refused / file.name)
-        log.error("No channel takes the message %r; it is now %s.", message.title, self._refused / file.name)
+        log.error(
+            "No channel takes the message %r; it is now %s.",
+            message.title,
+            self._refused / file.name,
+            extra=_ids(message),
+        )
 
     def prune(self, now: datetime) -> None:
         """Removes marks of messages that left long ago, and what killed writers have left."""
@@ -266,27 +272,30 @@ class _Round:
         after = self.deliveries.with_way(send.channel, way.sent(self._now())).with_done(send.done)
         if way.suspect in self.messages and way.suspect not in send.done:
             after = after.with_strike(send.channel, way.suspect)
+        ids = _ids(send.message, send.done) | {"channel": send.channel}
         taken = False
         try:
             with self.outbox.saved_after(after):
                 self.channels[send.channel].send(send.message)
                 taken = True
+            log.info("%s has taken the message: %s", send.channel, send.message.title, extra=ids)
         except ChannelAway as error:
             failed = way.failed(str(error), next(iter(send.done)), error.retry_after, self._now())
             after = self.deliveries.with_way(send.channel, failed)
-            log.warning("%s takes no messages: %s", send.channel, error)
+            log.warning("%s takes no messages: %s", send.channel, error, extra=ids)
         except MessagePostponed as error:
             # The channel is well. It is one person's mailbox that is not, and nobody else waits for it.
             now = self._now()
             after = self.deliveries.with_way(send.channel, way.sent(now))
             after = after.with_postponed(send.channel, send.done, now)
-            log.warning("The message %r waits: %s", send.message.title, error)
+            log.warning("The message %r waits: %s", send.message.title, error, extra=ids)
         except Exception as error:
             if taken or isinstance(error, NoRoom):
                 raise
             # A message that one channel cannot take must not keep back those behind it.
             # The error's text is left out: one of a library may hold the channel's address, which is a secret.
-            log.error("%s does not take the message %r: %s.", send.channel, send.message.title, type(error).__name__)
+            why = type(error).__name__
+            log.error("%s does not take the message %r: %s.", send.channel, send.message.title, why, extra=ids)
             after = self.deliveries.with_refused(dict.fromkeys(send.done, (send.channel,)))
         self.deliveries = after
         self.sent += taken
@@ -324,8 +333,17 @@ class _Round:
             return False
         if self._now() < message.at + WITHOUT_A_WAY:
             return False
-        log.warning("No channel was set up within a week for the message %r.", message.title)
+        log.warning("No channel was set up within a week for the message %r.", message.title, extra=_ids(message))
         return True
+
+
+def _ids(message: Message, of: Iterable[str] = ()) -> dict[str, str]:
+    """What a line of the log says of a message besides its words.
+
+    Args:
+        of: ids of the messages that it was made of, where they are several.
+    """
+    return {"message_id": " ".join(of) or message.id, "message_thread": message.thread, "alert": message.event.value}
 
 
 def _condition(name: str, way: Way, now: datetime) -> Condition:

@@ -1,10 +1,12 @@
 """What is known of incidents, on disk: one writer at a time, and a commit that holds state and messages together."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from c4_assets.operations.alerts.incident import Incident
 from c4_assets.operations.alerts.incidents import State, advance
 from c4_assets.operations.alerts.outbox import Outbox
 from c4_assets.operations.alerts.records import Condition, Message, Observation, Subject
@@ -12,6 +14,8 @@ from c4_assets.operations.alerts.rules import Rules
 from c4_assets.operations.alerts.stored import from_json, to_json, unreadable, write_whole
 from resources.file_lock import locked
 from resources.redaction import redacted
+
+log = logging.getLogger("c4.alerts")
 
 VERSION = 1
 
@@ -93,8 +97,32 @@ def tell(
         after = replace(kept, state=state, messages=messages, seen={**kept.seen, **(seen or {})})
         if after != kept:
             write_whole(folder / FILE, to_json(after))
+            _log_changes(kept.state, state)
         outbox.put(messages)
     return messages
+
+
+def _log_changes(before: State, after: State) -> None:
+    """One line for each incident that a look has opened or ended. Its id is the thread of its messages."""
+    known = {incident.id: incident for incident in before.incidents}
+    current = {incident.id: incident for incident in after.incidents}
+    for incident in current.values():
+        if incident.id not in known:
+            log.info("incident opened: %s", incident.condition.summary, extra=_ids(incident))
+        if incident.ended and not _has_ended(known.get(incident.id)):
+            log.info("incident ended: %s", incident.condition.summary, extra=_ids(incident))
+    for incident in known.values():
+        if incident.id not in current and not _has_ended(incident):
+            log.info("incident forgotten: %s", incident.condition.summary, extra=_ids(incident))
+
+
+def _has_ended(incident: Incident | None) -> bool:
+    return incident is not None and incident.ended is not None
+
+
+def _ids(incident: Incident) -> dict[str, str]:
+    condition = incident.condition
+    return {"message_thread": incident.id, "alert": condition.event.value, "severity": condition.severity.value}
 
 
 def remember(folder: Path, seen: Mapping[str, str]) -> None:

@@ -64,7 +64,7 @@ def message_of(incident: Incident, change: Change, rules: Rules, now: datetime) 
 def _opened(incident: Incident, zone: tzinfo, _now: datetime) -> tuple[str, tuple[str, ...]]:
     summary = incident.condition.summary
     if incident.holds:
-        return summary, (f"Since {clock(incident.opened, zone)}.", *_waiting(incident))
+        return summary, (f"{_since(incident, zone)}.", *_waiting(incident))
     if incident.count == incident.condition.count:  # the newest is the only one
         return summary, (f"On {clock(incident.last, zone)}.",)
     return _counted(incident), (f"The last: {summary}", _span(incident, zone))
@@ -73,7 +73,7 @@ def _opened(incident: Incident, zone: tzinfo, _now: datetime) -> tuple[str, tupl
 def _grew(incident: Incident, zone: tzinfo, _now: datetime) -> tuple[str, tuple[str, ...]]:
     summary = incident.condition.summary
     if incident.holds:
-        return f"Worse: {summary}", (f"Since {clock(incident.opened, zone)}.", *_waiting(incident))
+        return f"Worse: {summary}", (f"{_since(incident, zone)}.", *_waiting(incident))
     more = incident.count - incident.told_count
     said = f"{_counted(incident)}, {more:,} of them since the last message" if more else f"Worse: {_counted(incident)}"
     return said, (f"The last: {summary}", _span(incident, zone))
@@ -83,7 +83,7 @@ def _repeated(incident: Incident, zone: tzinfo, now: datetime) -> tuple[str, tup
     lasted = duration(now - incident.opened)
     return (
         f"Still: {incident.condition.summary}",
-        (f"For {lasted}, since {clock(incident.opened, zone)}.", *_waiting(incident)),
+        (f"{_since(incident, zone)}, {lasted} ago.", *_waiting(incident)),
     )
 
 
@@ -107,6 +107,12 @@ _WORDS: dict[Change, Callable[[Incident, tzinfo, datetime], tuple[str, tuple[str
     Change.REPEATED: _repeated,
     Change.RECOVERED: _recovered,
 }
+
+
+def _since(incident: Incident, zone: tzinfo) -> str:
+    """When it began. A service or channel is asked at intervals: it may be away for longer than is known."""
+    asked = incident.condition.event in (*WAITED_FOR, Event.CHANNEL_AWAY)
+    return f"{'First noticed' if asked else 'Since'} {clock(incident.opened, zone)}"
 
 
 def _counted(incident: Incident) -> str:

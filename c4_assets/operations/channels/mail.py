@@ -12,7 +12,7 @@ from typing import cast
 from urllib.parse import quote
 
 from c4_assets.operations.alerts.records import Change, Message, Picture, Severity
-from c4_assets.operations.channels.words import Place, as_text, cut, look_of, more, state_of
+from c4_assets.operations.channels.words import Place, as_text, cut, is_news, look_of, more, state_of
 
 SUBJECT_CHARACTERS = 150
 """Characters of a subject: 998 are the most, and programs show fewer than a hundred."""
@@ -95,8 +95,7 @@ def _tell_how_to_end(mail: EmailMessage, unsubscribe: str, sender: str) -> None:
 def subject(message: Message) -> str:
     """What stands in the list of mails: how bad it is, where it is not mere news, and the title."""
     look = look_of(message)
-    told = message.change is Change.TOLD and message.severity is Severity.PROGRESS
-    title = f"C4: {message.title}" if told else f"C4 {look.word.lower()}: {message.title}"
+    title = f"C4: {message.title}" if is_news(message) else f"C4 {look.word.lower()}: {message.title}"
     return _without_encoded_words(cut(title, SUBJECT_CHARACTERS))
 
 
@@ -145,6 +144,7 @@ def as_html(message: Message, place: Place, pictures: Sequence[_Shown] = ()) -> 
         message=message,
         lines=[cut(line, TEXT_CHARACTERS) for line in message.lines],
         look=look_of(message),
+        word="" if is_news(message) else look_of(message).word,
         state=state_of(message, place),
         more=more(message),
         page=place.page(message.page),

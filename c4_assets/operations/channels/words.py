@@ -130,17 +130,26 @@ def cut(text: str, limit: int) -> str:
 
 
 def state_of(message: Message, place: Place) -> str:
-    """How bad it is, what has changed, and when: «Error, new, 2026-03-01 08:00 UTC»."""
-    return ", ".join(filter(None, (look_of(message).word, CHANGES[message.change], place.minute(message.at))))
+    """How bad it is, what has changed, and when: «Error, new, 2026-03-01 08:00 UTC». Of mere news only when."""
+    word = "" if is_news(message) else look_of(message).word
+    return ", ".join(filter(None, (word, CHANGES[message.change], place.minute(message.at))))
+
+
+def is_news(message: Message) -> bool:
+    """Whether nothing is wrong or well again: crystals, a digest, a test."""
+    return message.change is Change.TOLD and message.severity is Severity.PROGRESS
 
 
 def as_text(message: Message, place: Place, title: bool = True, captions: Sequence[str] = ()) -> str:
     """A cleaned message as plain text, whole.
 
+    A title that was cut is left out where the first line has all of it.
+
     Args:
         captions: of the pictures that go out with it.
     """
-    parts = [message.title] if title else []
+    repeated = message.title.endswith("…") and message.lines[:1] and message.lines[0].startswith(message.title[:-1])
+    parts = [message.title] if title and not repeated else []
     parts += [state_of(message, place), "\n".join(message.lines), "\n".join(captions)]
     if message.facts:
         parts.append("\n".join(f"{name}: {value}" for name, value in message.facts.items()))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from c4_assets.operations.metrics.catalogue import STATES, Sample
 from c4_assets.operations.metrics.counted import History, Kept
+from c4_assets.operations.metrics.sources import NothingYet
 from resources.errors import Unavailable
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.figures import last_scored, oldest_due
@@ -64,11 +65,11 @@ class ImageFigures:
         """Images by state: what was counted of history, and the images since then, counted now.
 
         Raises:
-            Unavailable: history is still being counted for the first time.
+            NothingYet: history is still being counted for the first time.
         """
         history = self._kept.read().history
         if history is None or history.scorer_version != self._current():
-            raise Unavailable("History was not counted yet.")
+            raise NothingYet
         until = datetime.fromtimestamp(history.until, UTC)
         days = self._progress(self._database, history.scorer_version, until, None)
         counted = {

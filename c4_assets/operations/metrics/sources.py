@@ -23,14 +23,19 @@ LONGEST_ANSWER_S = 60.0
 """Seconds after which a source counts as one that does not answer, though it is still being asked."""
 
 
+class NothingYet(Exception):
+    """A source has nothing to tell yet, and nothing is wrong with it."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Something that is asked for samples.
 
     Attributes:
-        ask: asks it, with limits on time of its own; whatever it raises means that there is no answer.
+        ask: asks it, with limits on time of its own; whatever it raises means that there is no answer, and
+            :class:`NothingYet` that there is none to be had yet.
         every_s: how long an answer is used again.
-        again_s: how long one that has failed is left alone, where that is shorter.
+        again_s: how long one that has failed, or has nothing yet, is left alone, where that is shorter.
         longest_s: see :data:`LONGEST_ANSWER_S`.
         up: name of the metric that is 1 if it has answered, besides ``c4_source_up``.
     """
@@ -71,6 +76,8 @@ class _Asked:
         started, before = time.monotonic(), self.answer or _Answer()
         try:
             samples = tuple(self.source.ask())
+        except NothingYet:
+            self.answer = None
         except Exception as error:  # drivers, Dagster and file systems raise whatever they like
             # The texts of others may hold a password.
             failure = f"{type(error).__name__}: {error}" if isinstance(error, C4Error) else type(error).__name__
@@ -110,7 +117,7 @@ class Sources:
 
     def _start_if_old(self, asked: _Asked) -> None:
         now, rest = time.monotonic(), asked.source.every_s
-        if asked.answer and asked.answer.failure:
+        if asked.answer is None or asked.answer.failure:
             rest = min(rest, asked.source.again_s)
         if asked.is_asked or now - asked.began < rest:
             return

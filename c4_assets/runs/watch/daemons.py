@@ -11,7 +11,6 @@ import dagster as dg
 from c4_assets.operations.alerts.conditions import FAILED_TICK_KEYS, ticks_failed, ticks_wrong
 from c4_assets.operations.alerts.records import Condition, Event, Observation, Severity, Subject
 from c4_assets.runs.ticking import SILENT_AFTER, Ticking, all_kept, in_use
-from resources.redaction import beginning
 from resources.wording import duration
 
 LATE_AFTER = 4
@@ -58,9 +57,8 @@ def _trouble(of: Ticking, now: datetime, url: str) -> Condition | None:
     kind, where = ("sensor", "sensors") if of.is_sensor else ("schedule", "schedules")
     link = f"{url}/locations/{state.origin.location_name}/{where}/{state.name}" if url else ""
     if of.is_failing:
-        error = failed[0].error
-        why = beginning(" ".join(error.message.split()), 500) if error else "it was ended"
-        return ticks_failed(kind, state.name, len(failed), why, datetime.fromtimestamp(failed[-1].timestamp, UTC), link)
+        since = datetime.fromtimestamp(failed[-1].timestamp, UTC)
+        return ticks_failed(kind, state.name, len(failed), of.why_failed or "it was ended", since, link)
     if of.is_sensor and (since := _stalled_since(of, now)):
         words = f"The sensor {state.name} has not looked for {duration(now - since)}."
         return ticks_wrong(state.name, words, since, link)

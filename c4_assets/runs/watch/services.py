@@ -14,6 +14,7 @@ from c4_assets.runs.watch.outages import OUTAGE_OBSERVERS, Outage, answered, met
 from c4_assets.runs.watch.probes import PROBES, Probe, ask
 from c4_assets.runs.watch.subjects import subject_of
 from resources.errors import Service
+from resources.image_store import is_folder
 from resources.settings import Settings
 
 ASKED_EVERY: Mapping[Service, timedelta] = {
@@ -73,10 +74,18 @@ def look_at_services(
     for outage in sorted(outages(instance, now), key=lambda each: each.since):
         first.setdefault(outage.service, outage)
     waiting = _waiting_runs(instance, url) if first else ()
+    folder: set[Service] = {"store"} if is_folder(settings.store.url) else set()
     return (
         Observation(
             holding=tuple(
-                service_away(each.service, each.why, each.since, waiting, at_steps=each.observer == "steps")
+                service_away(
+                    each.service,
+                    each.why,
+                    each.since,
+                    waiting,
+                    at_steps=each.observer == "steps",
+                    is_folder=each.service in folder,
+                )
                 for each in first.values()
             ),
             looked_at=frozenset(str(EVENTS[service]) for service in (*wanted, *gone)),
