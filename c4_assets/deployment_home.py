@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from c4_assets.models.scorer_version import ScorerVersion
 from resources.archive.upgrade import is_of_an_earlier_release, upgrade_archive
@@ -39,7 +39,7 @@ def dagster_instance_to_read(settings: Settings) -> "dg.DagsterInstance":
 
     home = settings.dagster_home
     if not (home / "dagster.yaml").exists():
-        return dg.DagsterInstance.ephemeral()
+        return cast("Any", dg.DagsterInstance).ephemeral()
     # Whoever opens tables that are half made takes part in making them, and leaves some without their marks.
     try:
         with locked(home / PREPARATION_LOCK, BEING_MADE_S):

@@ -118,7 +118,7 @@ def test_what_lives_sees_that_the_file_is_gone_and_reads_the_one_that_takes_its_
     kept = shutil.copy2(file, file.with_name("backup"))
     sources = [source for source in all_sources(scored.settings) if source.name == "database"]
 
-    def up() -> float:
+    def up() -> object:
         samples = Sources(sources).samples(math.inf)
         return next(each.value for each in samples if each.name == "c4_database_up")
 
