@@ -144,7 +144,7 @@ class ImagingDatabase:
                 f"The imaging database is lost: {file} {state}, but {' and '.join(signs)}. Nothing was made in its "
                 f"place. Stop the services. If the file was moved, move it back, beside its {log.name} if there is "
                 "one; else put a backup back: `c4 restore FOLDER --only database`. Only to begin anew, move "
-                f"{self._archive or log} and what else is left away."
+                "what is left away."
             )
 
     def _refuse_unused_parts(self) -> None:
@@ -158,7 +158,7 @@ class ImagingDatabase:
         if self.dialect == "sqlite" and self._connecting.password is not None:
             raise ConfigurationError(
                 f"C4_DATABASE_PASSWORD is set, and the imaging database {self.address} is a file, which has none: "
-                "remove it (or the secret file database__password), or set C4_DATABASE_URL to the database it is for."
+                "remove it (or the secret file database_password), or set C4_DATABASE_URL to the database it is for."
             )
 
     def _is_empty(self) -> bool:
