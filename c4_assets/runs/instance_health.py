@@ -138,10 +138,9 @@ def storage(home: Path, opened: OpenedInstance) -> Finding:
     except Unavailable as error:
         return Finding(STORAGE, f"the Dagster instance in {home} is being made", Verdict.NOT_SEEN, str(error))
     except Exception as error:  # its storages raise whatever their drivers do
-        cause = error.__cause__ if isinstance(error, ConfigurationError) else None
-        return Finding(
-            STORAGE, f"the Dagster instance in {home} cannot be opened", Verdict.FAILED, _why(cause or error)
-        )
+        cause = error.__cause__ if isinstance(error, ConfigurationError) and error.__cause__ else error
+        why = str(error) if isinstance(cause, OSError) else _why(cause)
+        return Finding(STORAGE, f"the Dagster instance in {home} cannot be opened", Verdict.FAILED, why)
     name = type(instance.run_storage).__name__
     return Finding(STORAGE, f"the storage answers ({'PostgreSQL' if 'Postgres' in name else 'SQLite'})")
 

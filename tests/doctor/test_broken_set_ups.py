@@ -163,7 +163,7 @@ def test_of_a_broken_set_up_the_right_line_fails_with_the_right_advice(
 FOLLOW: dict[Callable[[Place], None], set[str]] = {
     full_disk: {"folders.scratch"},
     no_inodes: {"folders.dagster_home.inodes"},
-    no_locks: {"folders.dagster_home"},
+    no_locks: {"folders.dagster_home", "dagster.storage"},
     missing_extra: {"store.answers"},
 }
 """What else fails of the same cause."""
