@@ -2,11 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from c4_assets.models.scorer_version import ScorerVersion
 from resources.archive.upgrade import is_of_an_earlier_release, upgrade_archive
-from resources.errors import ConfigurationError
+from resources.errors import ConfigurationError, Unavailable
 from resources.file_lock import locked
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.models import known_versions
@@ -18,11 +18,36 @@ if TYPE_CHECKING:
 
 PREPARATION_LOCK = ".c4-preparation.lock"
 
+BEING_MADE_S = 3.0
+"""Longest wait of what only looks for a Dagster instance that is being made, in seconds."""
+
 
 def dagster_instance(settings: Settings) -> "dg.DagsterInstance":
     """The Dagster instance of the deployment. Its home is prepared if it is new."""
     prepare_dagster_home(settings)
     return _opened(settings.dagster_home)
+
+
+def dagster_instance_to_read(settings: Settings) -> "dg.DagsterInstance":
+    """As :func:`dagster_instance`, for what only looks: nothing is made. Where there is none yet, it is an empty one.
+
+    Raises:
+        ConfigurationError: see :func:`_opened`.
+        Unavailable: another process is just making it.
+    """
+    import dagster as dg
+
+    home = settings.dagster_home
+    if not (home / "dagster.yaml").exists():
+        return cast("Any", dg.DagsterInstance).ephemeral()
+    # Whoever opens tables that are half made takes part in making them, and leaves some without their marks.
+    try:
+        with locked(home / PREPARATION_LOCK, BEING_MADE_S):
+            return _opened(home)
+    except TimeoutError as error:
+        raise Unavailable(
+            f"The Dagster instance in {home} is being made by another process of C4: look again in a minute."
+        ) from error
 
 
 def _opened(dagster_home: Path) -> "dg.DagsterInstance":
@@ -53,6 +78,10 @@ def prepare_dagster_home(settings: Settings) -> None:
     with locked(settings.dagster_home / PREPARATION_LOCK):
         put_dagster_yaml(settings.dagster_home / "dagster.yaml", shipped_dagster_yaml(settings))
         with _opened(settings.dagster_home) as instance:
+            if (schedules := instance.schedule_storage) is not None:
+                # A process that is ended while it makes these tables leaves them unmarked, and no sensor would tick.
+                schedules.migrate()
+                schedules.optimize()
             set_pool_limits(instance)
 
 
@@ -92,7 +121,7 @@ def upgrade(settings: Settings, database: ImagingDatabase) -> bool:
             LIMS's, in which C4 makes no tables.
         Unavailable: the database does not answer.
     """
-    if database.dialect == "sqlite" and database.is_new():
+    if database.is_new():
         database.upgrade()
         return True
     new_tables = not _made_by_a_dba(database) and not database.is_up_to_date()
@@ -129,19 +158,15 @@ def _refuse_views(database: ImagingDatabase) -> None:
 
 
 def _refuse_while_runs_are_in_flight(settings: Settings) -> None:
-    file = settings.dagster_home / "dagster.yaml"
-    if not os.path.lexists(file):
+    if not os.path.lexists(settings.dagster_home / "dagster.yaml"):  # a link of an earlier release may lead nowhere
         return
     import dagster as dg
 
     from c4_assets.runs.backfills import STARTED_STATUSES
-    from c4_assets.runs.dagster_yaml import put_dagster_yaml
     from c4_assets.runs.lost_runs import end_lost_runs
     from c4_assets.runs.own_runs import is_of_c4
 
-    if not file.exists():  # the link of an earlier release, whose file is gone
-        put_dagster_yaml(file, shipped_dagster_yaml(settings))
-    with _opened(settings.dagster_home) as instance:
+    with dagster_instance(settings) as instance:
         end_lost_runs(instance)
         runs = sum(map(is_of_c4, instance.get_runs(dg.RunsFilter(statuses=STARTED_STATUSES))))
     if runs:

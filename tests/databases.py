@@ -71,7 +71,9 @@ def database_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> G
 
     name = f"imaging-{uuid.uuid4().hex}"
     if kind == "sqlite":
-        yield f"sqlite:///{tmp_path / 'imaging.db'}"
+        file = tmp_path / "imaging.db"
+        file.touch()
+        yield f"sqlite:///{file}"
     elif kind == "postgresql":
         server: Server = request.getfixturevalue("postgresql_server")
         yield server.address(name, TEMPLATE)

@@ -64,6 +64,18 @@ def test_several_processes_may_prepare_a_fresh_home_at_once(tmp_path: Path) -> N
         assert limits(settings) == POOLS
 
 
+def test_tables_whose_maker_was_ended_before_it_marked_them_are_marked(settings: Settings) -> None:
+    """Without its marks, Dagster's daemon raises at each look, and no sensor ticks."""
+    prepare_dagster_home(settings)
+    (file,) = settings.dagster_home.rglob("schedules.db")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        assert connection.execute("delete from secondary_indexes").rowcount == 2
+    prepare_dagster_home(settings)
+    with closing(sqlite3.connect(file)) as connection:
+        made = connection.execute("select name from secondary_indexes where migration_completed is not null")
+        assert {name for (name,) in made} == {"schedule_jobs_selector_id", "schedule_ticks_selector_id"}
+
+
 def test_every_step_that_asks_the_imaging_database_is_counted_in_a_pool() -> None:
     """The bound on sessions that docs/imaging-database.md tells DBAs is the sum of the limits."""
     asking = [

@@ -67,6 +67,7 @@ PRIVATE_NAMES_OF_DAGSTER = {
     "dagster._core.utils": ["make_new_backfill_id"],
     "dagster._core.workspace.context": ["WorkspaceProcessContext"],
     "dagster._core.workspace.load_target": ["WorkspaceFileTarget"],
+    "dagster._daemon.daemon": ["DAEMON_HEARTBEAT_ERROR_LIMIT"],
     "dagster._grpc.types": ["ExecuteStepArgs"],
 }
 """What C4 uses of Dagster beyond its public interface: the list to go through when Dagster is upgraded."""

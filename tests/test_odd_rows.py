@@ -64,10 +64,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def on_sqlite(tmp_path: Path) -> ImagingDatabase:
-    database = ImagingDatabase(f"sqlite:///{tmp_path / 'lims.db'}")
+    file = tmp_path / "lims.db"
+    file.touch()
+    database = ImagingDatabase(f"sqlite:///{file}")
+
+    def hurry(connection: Any, _record: Any) -> None:  # durable enough for a test of many examples
+        connection.execute("PRAGMA synchronous=OFF")
+
+    event.listen(database.engine, "connect", hurry)
     make_site(database)
-    with database.writing() as connection:  # durable enough for a test of many examples
-        connection.execute(text("pragma synchronous = off"))
     return database
 
 

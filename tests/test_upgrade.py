@@ -23,6 +23,7 @@ from resources.archive.score_archive import ScoreArchive
 from resources.archive.upgrade import is_of_an_earlier_release, upgrade_archive
 from resources.errors import ConfigurationError, DataError
 from resources.imaging_database import ImagingDatabase
+from resources.imaging_database.connecting import Connecting
 from resources.imaging_database.database import MIGRATIONS
 from resources.imaging_database.register import seed_classes
 from resources.imaging_database.work import failures, progress_by_day
@@ -209,7 +210,7 @@ VERSION_ROW: dict[str, Any] = {
 @pytest.fixture
 def embedded(tmp_path: Path) -> Iterator[ImagingDatabase]:
     """An embedded database as the release before made it, with rows."""
-    database = ImagingDatabase(f"sqlite:///{tmp_path / 'imaging.db'}")
+    database = ImagingDatabase(f"sqlite:///{tmp_path / 'imaging.db'}", Connecting(makes_file=True))
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with database.writing() as connection:

@@ -13,8 +13,8 @@ from c4_assets.backlog.coverage import Coverage, Throughput, by_year
 from c4_assets.backlog.limits import NO_RUN_WORKS
 from c4_assets.backlog.report import COUNTS, Report, report
 from c4_assets.command.console import console, errors, progress
-from c4_assets.command.site import day_of
-from c4_assets.deployment_home import dagster_instance, ready
+from c4_assets.command.site import day_of, open_site_to_read
+from c4_assets.deployment_home import dagster_instance, dagster_instance_to_read, ready
 from c4_assets.models.active import ActiveModels
 from c4_assets.pictures.backlog_page import describe_backfill, share, write_page
 from resources.archive.staging import Staging
@@ -64,10 +64,10 @@ def _count(since: date | None, until: date | None) -> Report:
     from c4_assets.runs.backfills import backfills
     from c4_assets.runs.observed import observe
 
-    settings = Settings.from_environment()
-    database, scorer_version = _current_version(settings)
+    settings, database, models = open_site_to_read()
+    scorer_version = models.peek()[0].version.name
     staging = Staging(settings.staging)
-    with dagster_instance(settings) as instance, progress() as bar:
+    with dagster_instance_to_read(settings) as instance, progress() as bar:
         task = bar.add_task("counting", total=None)
 
         def counted(done: int, pieces: int) -> None:

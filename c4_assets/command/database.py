@@ -50,6 +50,7 @@ def check_contract(
 
     settings = Settings.from_environment()
     database = ImagingDatabase.of(settings)
+    database.refuse_new()
     findings = check(database, PAGES_WRITES if pages else PIPELINE_WRITES)
     if not exit_status(findings):
         with closing(open_image_store(settings.store.url, settings.ssh)) as store:

@@ -24,7 +24,6 @@ from resources.redaction import redacted
 from resources.settings import Settings
 
 if TYPE_CHECKING:
-    import dagster as dg
     from rich.console import Console
 
     from c4_assets.runs.instance_health import OpenedInstance
@@ -124,7 +123,7 @@ def look_around(
 
 def _checks_of(settings: Settings, patience: float) -> list[Check]:
     """The checks for which the settings must be known. What they import is imported before the time runs."""
-    from c4_assets.deployment_home import prepare_dagster_home, ready, shipped_dagster_yaml
+    from c4_assets.deployment_home import dagster_instance_to_read, prepare_dagster_home, ready, shipped_dagster_yaml
     from c4_assets.models.active import ActiveModels
     from c4_assets.operations.doctor.databases import database_checks
     from c4_assets.operations.doctor.folders import folder_checks
@@ -135,7 +134,7 @@ def _checks_of(settings: Settings, patience: float) -> list[Check]:
     from resources.imaging_database import ImagingDatabase
 
     checks = folder_checks(settings)
-    opened = OpenedInstance(lambda: _opened(settings))
+    opened = OpenedInstance(lambda: dagster_instance_to_read(settings))
     # Before the database: its tables are not brought up to date while a dead run counts as being at work.
     checks += instance_checks(
         settings.dagster_home,
@@ -158,12 +157,6 @@ def _checks_of(settings: Settings, patience: float) -> list[Check]:
     if settings.slurm is not None:
         checks.append(_slurm_check(settings, opened))
     return checks
-
-
-def _opened(settings: Settings) -> "dg.DagsterInstance":
-    import dagster as dg
-
-    return dg.DagsterInstance.from_config(str(settings.dagster_home))
 
 
 def _channel_checks(settings: Settings, send_test: bool) -> list[Check]:
@@ -199,12 +192,13 @@ def _slurm_check(settings: Settings, opened: "OpenedInstance") -> Check:
 
 def _nodes_check(settings: Settings) -> Check:
     from c4_assets.command.slurm import used_on_nodes
+    from c4_assets.deployment_home import dagster_instance_to_read
     from resources.executors.slurm.check import check_site
     from resources.executors.slurm.site import configured_site
 
     def look() -> Iterable[Finding]:
         site = configured_site(settings.slurm)
-        with _opened(settings) as instance:
+        with dagster_instance_to_read(settings) as instance:
             yield from check_site(site, settings, instance, ("cpu", "gpu"), NODES_PATIENCE_S, used_on_nodes(site))
 
     return Check("slurm.nodes", "Slurm, from compute nodes", "compute nodes", look, patience=2.5 * NODES_PATIENCE_S)

@@ -40,7 +40,7 @@ def open_site_to_read() -> tuple[Settings, ImagingDatabase, ActiveModels]:
     """
     settings = Settings.from_environment()
     database = ImagingDatabase.of(settings)
-    if database.dialect == "sqlite" and database.is_new():
+    if database.is_new():
         errors.print(
             f"There is no imaging database {database.address} yet: `c4 import FOLDER`, `c4 demo` or `c4 db upgrade` "
             "makes one.",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import yaml
+from dagster._daemon.daemon import DAEMON_HEARTBEAT_ERROR_LIMIT
 
 from c4_assets.operations.doctor.examine import Check
 from c4_assets.runs.causes import cause_of
@@ -17,6 +18,7 @@ from c4_assets.runs.dagster_yaml import is_the_sites_own, missing_keys, put_dags
 from c4_assets.runs.lost_runs import end_lost_runs, find_lost_runs, free_slots
 from c4_assets.runs.pools import POOLS
 from c4_assets.runs.ticking import KNOWN, SILENT_AFTER, Ticking, all_kept, in_use
+from resources.errors import ConfigurationError, Unavailable
 from resources.findings import Finding, Verdict
 from resources.redaction import beginning
 from resources.wording import duration
@@ -134,13 +136,17 @@ def storage(home: Path, opened: OpenedInstance) -> Finding:
         return Finding(STORAGE, f"there is no Dagster instance in {home} yet", Verdict.FAILED, fix, safe=True)
     try:
         instance = opened.open()
+    except Unavailable as error:
+        return Finding(STORAGE, f"the Dagster instance in {home} is being made", Verdict.NOT_SEEN, str(error))
     except Exception as error:  # its storages raise whatever their drivers do
-        return Finding(STORAGE, f"the Dagster instance in {home} cannot be opened", Verdict.FAILED, _why(error))
+        cause = error.__cause__ if isinstance(error, ConfigurationError) and error.__cause__ else error
+        why = str(error) if isinstance(cause, OSError) else _why(cause)
+        return Finding(STORAGE, f"the Dagster instance in {home} cannot be opened", Verdict.FAILED, why)
     name = type(instance.run_storage).__name__
     return Finding(STORAGE, f"the storage answers ({'PostgreSQL' if 'Postgres' in name else 'SQLite'})")
 
 
-def _why(error: Exception) -> str:
+def _why(error: BaseException) -> str:
     """The line of an error that says most: Dagster's own begin with the whole schema of a configuration."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     said = next((line for line in lines if "environment variable" in line), lines[0])
@@ -162,11 +168,17 @@ def daemons(instance: dg.DagsterInstance, now: datetime) -> Iterator[Finding]:
         how = f"is silent for {duration(since[name])}" if name in since else "has never given a sign of life"
         fix = "See why it ended (`journalctl -u c4-daemon` where systemd runs it), and start it again, or `c4 ui`."
         yield Finding(id_, f"the daemon {name} {how}", Verdict.FAILED, fix)
+    failing: list[str] = []
     for name in needed:
         if name not in silent and (errors := beats[name].errors):
             said = cause_of(errors[0])[1]
-            yield Finding(id_, f"the daemon {name} tells of an error", Verdict.WARNED, said)
-    if not silent:
+            if len(errors) < DAEMON_HEARTBEAT_ERROR_LIMIT:
+                yield Finding(id_, f"the daemon {name} tells of an error", Verdict.WARNED, said)
+                continue
+            failing.append(name)
+            fix = f"It says: {said}. If it still does after five minutes, restart `c4 ui` or the services."
+            yield Finding(id_, f"the daemon {name} fails again and again", Verdict.FAILED, fix)
+    if not silent and not failing:
         yield Finding(id_, f"all {len(needed)} daemons live")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from queue import Empty, Queue
 from threading import Event, Thread, Timer
 from typing import TYPE_CHECKING, Any, cast
@@ -52,13 +53,16 @@ class Connecting:
         wallet_password: of the folder that Oracle's address names in ``wallet_location``, with ``tnsnames.ora`` and,
             for TLS, ``ewallet.pem``.
         kept_connections: so many are kept open and shared, and there are never more: for a server that asks often. Each
-            is tried before it is used and replaced after :data:`KEEP_S`.
+            is tried before it is used and replaced after :data:`KEEP_S`. Of SQLite none is kept.
+        makes_file: whether an SQLite file is made where there is none. Else that is an error: whoever only asks must
+            not put an empty database in the place of one that is lost.
     """
 
     timeout_s: int | None = None
     password: str | None = field(default=None, repr=False)
     wallet_password: str | None = field(default=None, repr=False)
     kept_connections: int = 0
+    makes_file: bool = False
 
 
 def open_engine(url: URL, connecting: Connecting) -> Engine:
@@ -101,8 +105,26 @@ def _pool(connecting: Connecting) -> dict[str, Any]:
     }
 
 
-def _sqlite(url: URL, _connecting: Connecting) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_S})
+def file_of(url: URL) -> Path | None:
+    """The file of an SQLite database. None for one in memory, and where the address is an URI of SQLite's own."""
+    name = url.database
+    if url.get_backend_name() != "sqlite" or not name or name.startswith((":memory:", "file:")):
+        return None
+    return Path(name)
+
+
+def _sqlite(url: URL, connecting: Connecting) -> Engine:
+    options: dict[str, Any] = {"connect_args": {"timeout": SQLITE_WAIT_S}}
+    file = file_of(url)
+    if file is not None:
+        # A connection that is kept goes on with a file that was moved away, and never sees what took its place.
+        options["poolclass"] = NullPool
+    engine = create_engine(url, **options)
+
+    def leave_it_missing(_dialect: Any, _record: Any, arguments: list[Any], named: dict[str, Any]) -> None:
+        assert file is not None  # noqa: S101 (listens for files alone)
+        arguments[0] = f"{file.absolute().as_uri()}?mode=rw"
+        named["uri"] = True
 
     def prepare(connection: Any, _record: Any) -> None:
         # WAL lets the sensor read while a run writes. SQLite enforces foreign keys only if told to.
@@ -113,6 +135,8 @@ def _sqlite(url: URL, _connecting: Connecting) -> Engine:
         connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
 
     event.listen(engine, "connect", prepare)
+    if file is not None and not connecting.makes_file:
+        event.listen(engine, "do_connect", leave_it_missing)
     return engine
 
 

@@ -61,6 +61,18 @@ NO_SPACE_HERE = Fault(
     "Make room in the folder of that file, or move it and set C4_DATABASE_URL (or C4_HOME, with all that lies beside "
     f"it). {_CARRIES_ON}",
 )
+DISK_FAILS = Fault(
+    Unavailable,
+    "cannot be read or written",
+    "The file system of its file fails (`dmesg`, `df`), or one of the file and its -wal was moved or replaced while "
+    "C4 had it open. If it stays so, restart the services, and put a backup back where the file is damaged "
+    "(`c4 restore`).",
+)
+DAMAGED = Fault(
+    ConfigurationError,
+    "is damaged",
+    "Stop the services, keep the file and its -wal, and put a backup back: `c4 restore FOLDER --only database`.",
+)
 REMOVED = Fault(
     Unavailable,
     "lost an image, a class or a scorer version that was being written about",
@@ -154,6 +166,8 @@ _SQLITE: Mapping[str, Fault] = {
     **dict.fromkeys(("SQLITE_BUSY", "SQLITE_LOCKED"), SILENT),
     "SQLITE_READONLY": READ_ONLY,
     "SQLITE_FULL": NO_SPACE_HERE,
+    "SQLITE_IOERR": DISK_FAILS,
+    "SQLITE_CORRUPT": DAMAGED,
     **dict.fromkeys(("SQLITE_CANTOPEN", "SQLITE_NOTADB"), NOT_THERE),
     "SQLITE_CONSTRAINT_FOREIGNKEY": REMOVED,
     **dict.fromkeys(("SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG"), DATA),

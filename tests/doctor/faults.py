@@ -162,11 +162,12 @@ def dead_daemon(place: Place) -> None:
     beat(place, timedelta(hours=3))
 
 
-def beat(place: Place, ago: timedelta) -> None:
+def beat(place: Place, ago: timedelta, errors: int = 0) -> None:
     at = (datetime.now(UTC) - ago).timestamp()
     with place.instance() as instance:
         for name in instance.get_required_daemon_types():
-            instance.add_daemon_heartbeat(DaemonHeartbeat(at, name, None, None))
+            told = [SerializableErrorInfo("CheckError: none\n", [], None)] * errors
+            instance.add_daemon_heartbeat(DaemonHeartbeat(at, name, None, told))
 
 
 def dead_run(place: Place) -> None:

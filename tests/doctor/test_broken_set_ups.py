@@ -1,6 +1,7 @@
 """`c4 doctor`: a good set-up is well, and of each broken one the right line fails with the right advice."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from c4_assets.command.doctor import look_around
+from c4_assets.deployment_home import PREPARATION_LOCK
 from c4_assets.operations.doctor.render import exit_status
 from c4_assets.runs.instance_health import daemons
+from resources.file_lock import locked
 from resources.findings import Verdict
 from testing.listeners import listener, say_nothing
 from tests.doctor.faults import (
@@ -160,7 +163,7 @@ def test_of_a_broken_set_up_the_right_line_fails_with_the_right_advice(
 FOLLOW: dict[Callable[[Place], None], set[str]] = {
     full_disk: {"folders.scratch"},
     no_inodes: {"folders.dagster_home.inodes"},
-    no_locks: {"folders.dagster_home"},
+    no_locks: {"folders.dagster_home", "dagster.storage"},
     missing_extra: {"store.answers"},
 }
 """What else fails of the same cause."""
@@ -225,3 +228,23 @@ def test_each_daemon_that_lives_is_told_from_one_that_is_dead(place: Place) -> N
         dead = list(daemons(instance, now + timedelta(minutes=11)))
         assert [each.verdict for each in dead] == [FAILED] * needed
         assert "is silent for 11 min" in dead[0].what
+
+
+@pytest.mark.parametrize(("errors", "verdict"), [(1, WARNED), (5, FAILED)])
+def test_a_daemon_that_only_errs_is_told_from_one_that_has_erred(place: Place, errors: int, verdict: Verdict) -> None:
+    beat(place, timedelta(seconds=20), errors)
+    with place.instance() as instance:
+        found = list(daemons(instance, datetime.now(UTC)))
+        assert {each.verdict for each in found if "the daemon" in each.what} == {verdict}
+        assert any("daemons live" in each.what for each in found) == (verdict is WARNED)
+
+
+def test_an_instance_that_another_process_makes_is_waited_for_and_then_left_alone(place: Place) -> None:
+    shutil.rmtree(place.home / "dagster" / "schedules")
+    with locked(place.home / "dagster" / PREPARATION_LOCK):
+        (found,) = (each.findings for each in look_around(patience=PATIENCE_S) if each.check.id == "dagster.storage")
+        assert [each.verdict for each in found] == [NOT_SEEN]
+        assert "is being made by another process" in found[0].fix
+        assert not (place.home / "dagster" / "schedules").exists()
+    (found,) = (each.findings for each in look_around(patience=PATIENCE_S) if each.check.id == "dagster.storage")
+    assert [each.verdict for each in found] == [PASSED]

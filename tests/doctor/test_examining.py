@@ -8,6 +8,7 @@ import pytest
 
 from c4_assets.operations.doctor.examine import Check, Examined, examine, mend
 from c4_assets.operations.doctor.render import as_json, exit_status, lines_of
+from resources.errors import Unavailable
 from resources.findings import Finding, Verdict
 
 PASSED, WARNED, FAILED, NOT_SEEN = Verdict
@@ -108,3 +109,12 @@ def test_a_narrow_terminal_folds_words_and_leaves_commands_whole() -> None:
 
 def test_a_terminal_without_such_characters_gets_others() -> None:
     assert lines_of(Finding("a", "seen", FAILED), encoding="ascii") == ["x seen"]
+
+
+def test_what_fails_while_it_is_looked_at_has_failed_in_its_own_words_and_is_no_broken_check() -> None:
+    def fails() -> Iterator[Finding]:
+        yield Finding("a", "seen before")
+        raise Unavailable("The disk fails.")
+
+    (found,) = examine([check("a", fails)])
+    assert [(each.verdict, each.fix) for each in found.findings] == [(PASSED, ""), (FAILED, "The disk fails.")]

@@ -72,12 +72,12 @@ def database_checks(database: ImagingDatabase, freshness: Freshness, upgrade: Ca
 
 
 def _answers(database: ImagingDatabase) -> Finding:
-    if database.dialect == "sqlite" and database.is_new():
-        what = f"there is no imaging database {database.address} yet"
-        return Finding(
-            ANSWERS, what, Verdict.FAILED, "`c4 import FOLDER`, `c4 demo` or `c4 db upgrade` makes it.", True
-        )
     try:
+        if database.is_new():
+            what = f"there is no imaging database {database.address} yet"
+            return Finding(
+                ANSWERS, what, Verdict.FAILED, "`c4 import FOLDER`, `c4 demo` or `c4 db upgrade` makes it.", True
+            )
         with database.reading("doctor") as connection:
             connection.execute(text("select 1 from dual" if database.dialect == "oracle" else "select 1"))
     except C4Error as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from queue import Empty, Queue
 from threading import Thread
 
+from resources.errors import C4Error
 from resources.findings import Finding, Verdict
 
 EACH_S = 5.0
@@ -72,6 +73,10 @@ class _Look:
                 now = time.monotonic()
                 self._found.append(replace(finding, seconds=finding.seconds or now - since))
                 since = now
+        except C4Error as error:  # what it looks at has failed meanwhile
+            self._found.append(
+                Finding(self.check.id, self.check.title, Verdict.FAILED, str(error), seconds=time.monotonic() - since)
+            )
         except Exception as error:  # a check that is itself broken is a line, and no end of the others
             what = f"{self.check.title}: {type(error).__name__}: {_first_line(error)}"
             said = "The check itself has failed, which should not happen: report it with this line."

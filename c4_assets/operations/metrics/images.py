@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from c4_assets.operations.metrics.catalogue import STATES, Sample
 from c4_assets.operations.metrics.counted import History, Kept
 from c4_assets.operations.metrics.sources import NothingYet
-from resources.errors import Unavailable
 from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.figures import last_scored, oldest_due
 from resources.imaging_database.work import Progress, day_bounds, history_spans, newest_inspection, progress_by_day
@@ -49,7 +48,7 @@ class ImageFigures:
 
     def newest(self) -> Iterator[Sample]:
         """Whether the database answers, what was imaged and scored last, and since when something waits."""
-        refuse_to_make(self._database)
+        self._database.refuse_new()
         version, now = self._current(), datetime.now(UTC)
         yield Sample("c4_model_info", 1.0, (version,))
         times = {
@@ -85,7 +84,7 @@ class ImageFigures:
 
     def count_history(self) -> Iterator[Sample]:
         """Counts all images from before the sensor's window, unless that was done lately. Tells nothing itself."""
-        refuse_to_make(self._database)
+        self._database.refuse_new()
         version, known = self._current(), self._kept.read().history
         if known is None or known.scorer_version != version or known.counted_at < time.time() - HISTORY_EVERY_S:
             until = self._window(datetime.now(UTC))
@@ -104,16 +103,6 @@ class ImageFigures:
 
     def _window(self, now: datetime) -> datetime:
         return day_bounds((now - timedelta(days=self._settings.runs.window_days)).date())[0]
-
-
-def refuse_to_make(database: ImagingDatabase) -> None:
-    """Connecting to an SQLite database that is not there would make an empty one.
-
-    Raises:
-        Unavailable: it is not there.
-    """
-    if database.dialect == "sqlite" and database.is_new():
-        raise Unavailable(f"There is no imaging database {database.address} yet.")
 
 
 def _history(version: str, until: datetime, days: Sequence[Progress]) -> History:

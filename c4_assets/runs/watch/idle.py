@@ -47,6 +47,6 @@ def look_at_imaging(settings: Settings, cursor: str, now: datetime) -> tuple[Obs
 def _times(settings: Settings, now: datetime) -> list[datetime]:
     span = (WEEKS_COMPARED + 1) * WEEK + LEAST_SILENCE
     database = probed_database(settings)
-    if database.dialect == "sqlite" and database.is_new():
+    if database.is_new():
         return []
     return [moment.astimezone(UTC) for moment in imaging_times(database, now, span)]

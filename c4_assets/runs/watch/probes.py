@@ -7,10 +7,9 @@ from sqlalchemy import literal, select
 
 from c4_assets.operations.alerts.conditions import NAMES
 from c4_assets.runs.watch.bounded import answers_within
-from resources.errors import C4Error, ConfigurationError, Service, Unavailable
+from resources.errors import C4Error, Service, Unavailable
 from resources.image_store import open_image_store
 from resources.imaging_database import ImagingDatabase
-from resources.imaging_database.connecting import Connecting
 from resources.imaging_database.newest import newest_path
 from resources.records import Problem
 from resources.settings import Settings
@@ -33,8 +32,7 @@ def database_answers(settings: Settings) -> None:
         Unavailable, ConfigurationError: it does not answer, or does not let C4 in.
     """
     database = probed_database(settings)
-    if database.dialect == "sqlite" and database.is_new():
-        raise ConfigurationError(f"There is no imaging database at {database.address}: see C4_DATABASE_URL.")
+    database.refuse_new()
     with database.reading("watch") as connection:
         connection.execute(select(literal(1)))
 
@@ -103,17 +101,13 @@ def _error(service: Service, answer: Exception | None) -> C4Error | None:
 
 def probed_database(settings: Settings) -> ImagingDatabase:
     """The imaging database for short questions."""
-    password, wallet_password = (
-        secret.get_secret_value() if secret else None
-        for secret in (settings.database.password, settings.database.wallet_password)
-    )
-    timeout = min(PROBE_S, settings.timeout_seconds)
-    return ImagingDatabase(settings.database.url, Connecting(timeout, password, wallet_password))
+    seconds = min(PROBE_S, settings.timeout_seconds)
+    return ImagingDatabase.of(settings.model_copy(update={"timeout_seconds": seconds}))
 
 
 def _newest_path(settings: Settings) -> str | None:
     """Where the newest image is; ``None`` if there is none."""
     database = probed_database(settings)
-    if database.dialect == "sqlite" and database.is_new():
+    if database.is_new():
         return None
     return newest_path(database)
