@@ -128,6 +128,14 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("service", "install", "--print", "--metrics"),
     ("prune", "--dry-run"),
     ("retry",),
+    ("web", "admin", "ada"),
+    ("people", "list"),
+    (AT_HOME, "people", "add", "ada", "--no-password"),
+    (AT_HOME, "people", "alias", "ada", "A. Lovelace"),
+    (AT_HOME, "people", "link", "ada", "--issuer", "https://login.facility.org", "--subject", "4711"),
+    (AT_HOME, "people", "list", "--json"),
+    *((AT_HOME, "people", command, "ada") for command in ("token", "password", "disable", "enable")),
+    (AT_HOME, "people", "role", "ada", "viewer"),
 )
 """What is called: with the imaging database away, and some with the one that has the failed images."""
 
@@ -174,6 +182,7 @@ def printed_by(trouble: Trouble, *call: str, seen: tuple[int, ...] = (0, 1)) -> 
                 patch.setenv(name, value)
         patch.setattr("os._exit", sys.exit)  # `c4 doctor` does not wait for its threads
         patch.setattr(sys, "argv", ["c4", *arguments])
+        patch.setattr(sys, "stdin", io.StringIO())  # who asks for a password gets none
         try:
             main()
         except SystemExit as ended:
