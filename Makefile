@@ -6,8 +6,9 @@ BIN := .venv/bin
 EXTRAS ?= demo $(if $(wildcard /proc/driver/nvidia/gpus/*),gpu)
 
 # Beside tests that compute, a second Slurm cluster, with accounts, does not get its jobs through in time, and the steps
-# of a backfill, which give way to everything else, would wait for ever.
-QUIET_TESTS := tests/slurm/test_client.py tests/slurm/test_backfill_on_slurm.py tests/test_backlog_trial.py
+# of a backfill, which give way to everything else, would wait for ever. And where seconds are counted, nothing else works.
+QUIET_TESTS := tests/slurm/test_client.py tests/slurm/test_backfill_on_slurm.py tests/test_backlog_trial.py \
+	tests/doctor/test_hanging_hosts.py
 
 .PHONY: demo install test ui lint format graph lock clean
 

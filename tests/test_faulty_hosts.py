@@ -157,6 +157,19 @@ class TestArchives:
         host.send = changed
         assert all_right(fetched(host), root)
 
+    def test_a_long_name_before_another_file_names_nothing(
+        self, host_of: Callable[..., FaultyHost], root: Path
+    ) -> None:
+        host = host_of()
+
+        async def moved(archive: bytes) -> AsyncIterator[bytes]:
+            start, first, long, *others = members(archive)
+            named = BLOCK + in_blocks(tarfile.TarInfo.frombuf(long[:BLOCK], "utf-8", "surrogateescape").size)
+            yield start + first + long[:named] + b"".join(others) + bytes(BLOCK * 20)
+
+        host.send = moved
+        assert all_right(fetched(host), root)
+
     def test_what_follows_an_archive_is_not_read_for_ever(self, host_of: Callable[..., FaultyHost], root: Path) -> None:
         host = host_of()
 

@@ -26,6 +26,9 @@ MAGIC = tarfile.GNU_MAGIC
 MAGIC_AT = 257
 """Where a header of GNU tar has its magic bytes."""
 
+NAME_FIELD_BYTES = tarfile.LENGTH_NAME
+"""A header has the first bytes of a name that is longer, which stands in a header of its own ahead of it."""
+
 LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 LINKS = (tarfile.SYMTYPE, tarfile.LNKTYPE)
 OTHERS = (tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE)
@@ -135,7 +138,10 @@ class _Archive:
                 return None
             header = self._parsed(block)
             if header.type not in LONG:
-                header.name = header.name if name is None else name
+                if name is not None:
+                    if header.isreg() and encoded(header.name) != encoded(name)[:NAME_FIELD_BYTES]:
+                        raise BrokenTar(f"the name {name!r} in it stands before another file")
+                    header.name = name
                 return header
             if not 0 <= header.size <= (longest if header.type == tarfile.GNUTYPE_LONGNAME else MAX_TARGET_BYTES):
                 raise BrokenTar(f"a name in it has {header.size:,} bytes")
