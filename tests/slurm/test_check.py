@@ -106,7 +106,7 @@ def test_a_node_without_what_its_steps_need_to_reach_store_and_database_is_found
     assert "the image store: The image store c4@127.0.0.1 does not answer" in said
     assert "the imaging database: " in said
     assert said.count('where = "here"') == 2
-    filled.configure(steps={"raw_inspection_images": {"where": "here"}})
+    filled.configure(steps={name: {"where": "here"} for name in ("raw_inspection_images", "drop_thumbnails")})
     assert "image store" not in lines_of(filled, "cpu"), "No step that runs on a node uses it."
 
 
@@ -200,7 +200,8 @@ def test_a_nodes_clock_that_differs_is_named(filled: Workplace, monkeypatch: pyt
 def test_what_steps_use_on_nodes_follows_from_where_they_run() -> None:
     site = Site.model_validate({"folder": "/s"})
     assert used_on_nodes(site) == {"cpu": {"image_store", "imaging_database"}, "gpu": set()}
-    moved = {"db_scores": {"where": "cluster"}, "raw_inspection_images": {"where": "here"}}
+    here = dict.fromkeys(("raw_inspection_images", "drop_thumbnails"), {"where": "here"})
+    moved = {"db_scores": {"where": "cluster"}, **here}
     assert used_on_nodes(
         site.model_copy(update={"steps": Site.model_validate({"folder": "/s", "steps": moved}).steps})
     )["cpu"] == {"imaging_database"}
