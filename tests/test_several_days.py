@@ -118,6 +118,13 @@ def test_the_page_of_a_check_counts_the_days_of_a_backfill(
     assert passed(three_days, "db_scores", "rows_written_once") == set(DAYS)
 
 
+@quickly_judged
+def test_the_page_of_a_check_counts_a_backfills_run_of_one_day(three_days: Facility) -> None:
+    three_days.backfill(noon(3), noon(3))
+    assert passed(three_days, "marco_probabilities", "probabilities_sound") == {DAYS[1]}
+    assert passed(three_days, "db_scores", "rows_written_once") == {DAYS[1]}
+
+
 def passed(facility: Facility, asset: str, check: str) -> set[str]:
     """The days that the page of a check shows as passed."""
     key = AssetCheckKey(AssetKey(asset), check)
