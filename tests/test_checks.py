@@ -304,7 +304,7 @@ def test_a_score_of_an_image_that_is_no_longer_listed_is_a_warning(facility: Fac
             text(
                 "insert into scores select 99, 1000, score_class_id, scorer, scored_at, "
                 "scorer_version, crystal, p_clear, p_crystals, p_other, p_precipitate, run_id, "
-                "image_sha256, image_path from scores where image_id = 3"
+                "image_sha256, image_path, null from scores where image_id = 3"
             )
         )
         connection.commit()

@@ -200,7 +200,7 @@ def test_a_nodes_clock_that_differs_is_named(filled: Workplace, monkeypatch: pyt
 def test_what_steps_use_on_nodes_follows_from_where_they_run() -> None:
     site = Site.model_validate({"folder": "/s"})
     assert used_on_nodes(site) == {"cpu": {"image_store", "imaging_database"}, "gpu": set()}
-    here = dict.fromkeys(("raw_inspection_images", "drop_thumbnails"), {"where": "here"})
+    here = {name: {"where": "here"} for name in ("raw_inspection_images", "drop_thumbnails")}
     moved = {"db_scores": {"where": "cluster"}, **here}
     assert used_on_nodes(
         site.model_copy(update={"steps": Site.model_validate({"folder": "/s", "steps": moved}).steps})
