@@ -50,9 +50,6 @@ def _let_through(folder: Path) -> None:
             parent.chmod(parent.stat().st_mode | 0o001)
 
 
-REFUSED_FOR_S = 5
-
-
 class Server:
     """A server of one's own, with the superuser ``c4``."""
 
@@ -120,7 +117,7 @@ class Server:
 
     def execute(self, statement: str, database: str = "postgres") -> list[Any]:
         """Runs one statement as the superuser, outside any transaction, and returns its rows."""
-        connection = self._connected(database)
+        connection = psycopg2.connect(self.conninfo(database))
         connection.autocommit = True
         try:
             with connection.cursor() as cursor:
@@ -128,18 +125,6 @@ class Server:
                 return cursor.fetchall() if cursor.description else []
         finally:
             connection.close()
-
-    def _connected(self, database: str) -> "psycopg2.extensions.connection":
-        """A connection. One that is refused while the server lives, on a busy machine, is asked for again."""
-        deadline = time.monotonic() + REFUSED_FOR_S
-        while True:
-            try:
-                return psycopg2.connect(self.conninfo(database))
-            except psycopg2.OperationalError as error:
-                is_up = self._process is not None and self._process.poll() is None
-                if not is_up or "refused" not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
 
     def conninfo(self, database: str) -> str:
         """Libpq's words for one of its databases."""
