@@ -227,7 +227,7 @@ def test_a_database_that_stays_away_fails_the_tick_from_the_third_poll_on_and_no
 def test_what_only_an_operator_can_mend_fails_the_tick_at_once(make_facility: Callable[..., Facility]) -> None:
     facility = make_facility(own_database=False)
     facility.database.engine.dispose()
-    with pytest.raises(ConfigurationError, match="lacks C4's tables"):
+    with pytest.raises(ConfigurationError, match="There is no imaging database"):
         tick_after(facility, None)
 
 

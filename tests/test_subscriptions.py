@@ -372,6 +372,7 @@ def test_the_commands_subscribe_list_and_end(tmp_path: Path) -> None:
     assert " X[ab] " in c4(home, "subscriptions", models=tmp_path).stdout
     listed = json.loads(c4(home, "subscriptions", "--json", models=tmp_path).stdout)
     assert [(each["address"], each["plates"]) for each in listed] == [("ada@facility.org", ["ABC*", "X[ab]"])]
+    c4(home, "db", "upgrade", models=tmp_path)
     refused = c4(home, "subscribe", "ada@facility.org", "--projects", "lysozyme", models=tmp_path, check=False)
     assert refused.returncode == 1
     assert "no view plate_projects" in " ".join((refused.stdout + refused.stderr).split())
