@@ -109,13 +109,14 @@ def test_an_outage_of_a_service_that_is_no_longer_in_the_settings_ends(
     facility: Facility, slurm_without_commands: dict[str, Path]
 ) -> None:
     with_slurm = elsewhere(facility.settings, slurm=slurm_without_commands)
-    look_at_services(facility.instance, with_slurm, {}, NOW)
+    now = datetime.now(UTC)
+    look_at_services(facility.instance, with_slurm, {}, now)
     met_by_step(facility.instance, "slurm", "sbatch is not there")
-    assert len(outages(facility.instance, NOW)) == 2
-    seen, _ = look_at_services(facility.instance, facility.settings, {}, NOW)
+    assert len(outages(facility.instance, now)) == 2
+    seen, _ = look_at_services(facility.instance, facility.settings, {}, now)
     assert seen.holding == ()
     assert "slurm-away" in seen.looked_at, "so that its incident ends"
-    assert outages(facility.instance, NOW) == [], "failed runs are told again"
+    assert outages(facility.instance, now) == [], "failed runs are told again"
 
 
 def test_a_service_that_hangs_holds_up_a_look_for_seconds_and_is_not_asked_twice_at_once(facility: Facility) -> None:
