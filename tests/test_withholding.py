@@ -100,7 +100,7 @@ def test_images_that_were_scored_before_the_imager_got_stuck_keep_their_scores(f
 def test_scored_anew_it_is_fetched_and_classified_again(stuck: Facility) -> None:
     replace_files(stuck, "STUCK", OTHER)
     told = c4(stuck, "checks", "rescore", "2").stdout
-    assert "24 images are scored anew" in told
+    assert "scores 24 images anew" in told
     stuck.score()
     assert scored_plates(stuck) == {"GOOD": 24, "STUCK": 24}
     assert withheld_inspections(stuck.database, stuck.scorer_version, released=True) == []
@@ -109,7 +109,7 @@ def test_scored_anew_it_is_fetched_and_classified_again(stuck: Facility) -> None
 def test_scoring_a_day_anew_leaves_what_is_in_the_database_alone(stuck: Facility) -> None:
     before = stuck.archive.outcomes(noon(1).date())
     day = noon(1).date().isoformat()
-    assert "24 images are scored anew" in c4(stuck, "checks", "rescore", "--date", day).stdout
+    assert "scores 24 images anew" in c4(stuck, "checks", "rescore", "--date", day).stdout
     kept = stuck.archive.outcomes(noon(1).date())
     assert kept == [outcome for outcome in before if outcome.image.plate == "GOOD"]
 
