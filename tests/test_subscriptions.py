@@ -20,6 +20,7 @@ from resources.archive.subscriptions import Subscriptions
 from resources.errors import ConfigurationError
 from resources.imaging_database.contract import check
 from resources.imaging_database.crystals import Crystal, crystals_of_inspection, decided_inspections
+from resources.imaging_database.schema import plate_details
 from resources.settings.subscriptions import Subscriptions as Choices
 from tests.conftest import Facility, c4, noon, photograph
 
@@ -104,12 +105,12 @@ def test_whoever_subscribed_to_a_project_is_told_of_its_plates_where_the_site_ha
     scored(facility, "ABC1")
     assert told(facility, subscriptions) == [], "there is no such view"
     with facility.database.writing() as connection:
-        connection.execute(text("create table of_project (plate_id integer, project varchar(64))"))
-        connection.execute(text("create view plate_projects as select plate_id, project from of_project"))
-        connection.execute(text("insert into of_project select id, 'insulin' from plates"))
+        plate_details.create(connection)
+        connection.execute(text("create index of_plate on plate_details (plate_id)"))
+        connection.execute(text("insert into plate_details (plate_id, project) select id, 'insulin' from plates"))
     assert told(facility, subscriptions) == []
     with facility.database.writing() as connection:
-        connection.execute(text("insert into of_project select id, 'lysozyme' from plates"))
+        connection.execute(text("insert into plate_details (plate_id, project) select id, 'lysozyme' from plates"))
     assert check(facility.database) == []
     [message] = told(facility, subscriptions)
     assert message.recipients == ("ada@facility.org",)
@@ -375,7 +376,7 @@ def test_the_commands_subscribe_list_and_end(tmp_path: Path) -> None:
     c4(home, "db", "upgrade", models=tmp_path)
     refused = c4(home, "subscribe", "ada@facility.org", "--projects", "lysozyme", models=tmp_path, check=False)
     assert refused.returncode == 1
-    assert "no view plate_projects" in " ".join((refused.stdout + refused.stderr).split())
+    assert "no view plate_details" in " ".join((refused.stdout + refused.stderr).split())
     token = Subscriptions(home).all()[0].token
     link = Unsubscribing("https://c4.facility.org").address(token)
     assert "ada@facility.org is told no more" in c4(home, "unsubscribe", link, models=tmp_path).stdout

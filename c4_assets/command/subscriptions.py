@@ -15,7 +15,7 @@ from resources.imaging_database.crystals import knows_projects, plate_names
 from resources.settings import Settings
 
 NO_PROJECTS = (
-    "The imaging database has no view plate_projects (plate_id, project), so C4 knows no projects: "
+    "The imaging database has no view plate_details (plate_id, project, owner, name), so C4 knows no projects: "
     "docs/subscriptions.md says how to add it. Or subscribe to the pattern by which the project's plates are named: "
     "--plates 'LYS-*'."
 )

@@ -24,7 +24,7 @@ from resources.imaging_database.schema import (
     c4_image_failures,
     images,
     inspections,
-    plate_projects,
+    plate_details,
     plates,
     score_classes,
     scores,
@@ -91,22 +91,22 @@ def plate_names(database: ImagingDatabase) -> list[str]:
 
 
 def knows_projects(database: ImagingDatabase) -> bool:
-    """Whether the site has the view ``plate_projects``."""
+    """Whether the site has the view ``plate_details``, which names projects."""
     with database.reading("subscriptions") as connection:
-        return has_relation(connection, plate_projects)
+        return has_relation(connection, plate_details)
 
 
 def imaged_projects(database: ImagingDatabase, since: datetime, until: datetime) -> dict[int, frozenset[str]]:
     """The projects of the plates that were imaged in a span, by number of the inspection; none without the view."""
     query = (
-        select(inspections.c.id, plate_projects.c.project)
-        .join(plate_projects, plate_projects.c.plate_id == inspections.c.plate_id)
+        select(inspections.c.id, plate_details.c.project)
+        .join(plate_details, plate_details.c.plate_id == inspections.c.plate_id)
         .where(is_dated(), inspections.c.imaged_at >= since, inspections.c.imaged_at < until)
-        .where(is_numbered(inspections.c.id))
+        .where(is_numbered(inspections.c.id), plate_details.c.project.is_not(None))
     )
     found: dict[int, frozenset[str]] = {}
     with database.reading("subscriptions") as connection:
-        if has_relation(connection, plate_projects):
+        if has_relation(connection, plate_details):
             for row in connection.execute(query):
                 number = whole_number(row.id)
                 found[number] = found.get(number, frozenset()) | {usable_text(row.project)}

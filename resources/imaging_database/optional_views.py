@@ -9,10 +9,9 @@ from resources.imaging_database.schema import (
     image_details,
     plate_access,
     plate_details,
-    plate_projects,
 )
 
-OPTIONAL_VIEWS = (human_scores, plate_access, plate_details, plate_projects, image_details)
+OPTIONAL_VIEWS = (human_scores, plate_access, plate_details, image_details)
 """A site without one goes without what it would tell."""
 
 

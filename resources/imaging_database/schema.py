@@ -229,17 +229,6 @@ human_scores = Table(
 Where it is there, it tells all human scores beside those that people give on C4's pages.
 """
 
-plate_projects = Table(
-    "plate_projects",
-    MetaData(),
-    Column("plate_id", _key, nullable=False),
-    Column("project", String(64), nullable=False),
-)
-"""A view that a site may add, where its LIMS knows to which projects (or people, or groups) a plate belongs.
-
-A plate may be of several, or of none. Mails of new crystals and the search for plates ask for it.
-"""
-
 plate_access = Table(
     "plate_access",
     MetaData(),
@@ -256,7 +245,10 @@ plate_details = Table(
     Column("owner", String(64)),
     Column("name", String(64)),
 )
-"""A view that a site may add: whose a plate is, and for what."""
+"""A view that a site may add: whose a plate is, and for what.
+
+A plate of several projects has a row for each. Mails of new crystals and the search for plates ask for it.
+"""
 
 image_details = Table(
     "image_details",

@@ -1,15 +1,14 @@
 """Plates by barcode, project, owner and the time of their inspections."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, exists, false, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, false, func, literal, or_, select
 
 from resources.imaging_database.database import ImagingDatabase
 from resources.imaging_database.listed import FIRST_TIME, is_dated, is_numbered, usable_text, whole_number
-from resources.imaging_database.schema import UtcDateTime, inspections, plate_details, plate_projects, plates
+from resources.imaging_database.schema import UtcDateTime, inspections, plate_details, plates
 from resources.imaging_database.viewing.cursors import Cursor, beyond
 from resources.imaging_database.viewing.drops import plate_detail_columns, plate_details_of, with_plate_details
 from resources.imaging_database.viewing.records import FoundPlate, Page
@@ -23,7 +22,7 @@ class PlateSearch:
     Attributes:
         barcode: how the barcode begins, as typed, in capitals or in small letters: an index finds it.
         part: letters anywhere in the barcode, of either case. The barcodes of all plates are read.
-        project: as ``plate_details`` or ``plate_projects`` have it; a site without them has no such plates.
+        project: as ``plate_details`` has it; a site without that view has no such plates.
         owner: as ``plate_details`` has it.
         since, until: times between which the plate was imaged, ``until`` excluded.
     """
@@ -102,9 +101,9 @@ def _conditions(connection: Connection, search: PlateSearch, relations: frozense
     if search.part:
         found.append(func.lower(plates.c.barcode).contains(search.part.lower(), autoescape=True))
     if search.project:
-        found.append(_one_of(relations, (plate_details, plate_projects), "project", search.project))
+        found.append(_said_of_plate(relations, plate_details.c.project == search.project))
     if search.owner:
-        found.append(_one_of(relations, (plate_details,), "owner", search.owner))
+        found.append(_said_of_plate(relations, plate_details.c.owner == search.owner))
     times = [
         *([inspections.c.imaged_at >= search.since] if search.since else []),
         *([inspections.c.imaged_at < search.until] if search.until else []),
@@ -114,14 +113,11 @@ def _conditions(connection: Connection, search: PlateSearch, relations: frozense
     return found
 
 
-def _one_of(relations: frozenset[str], views: Sequence[Table], column: str, value: str) -> ColumnElement[bool]:
-    """One of the views that the site has says so of the plate."""
-    saying = [
-        exists().where(view.c.plate_id == plates.c.id, view.c[column] == value)
-        for view in views
-        if view.name in relations
-    ]
-    return or_(*saying) if saying else false()
+def _said_of_plate(relations: frozenset[str], what: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The site has ``plate_details``, and a row of it says so of the plate."""
+    if plate_details.name not in relations:
+        return false()
+    return exists().where(plate_details.c.plate_id == plates.c.id, what)
 
 
 def _begins(connection: Connection, text: str) -> ColumnElement[bool]:
