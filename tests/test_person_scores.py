@@ -20,7 +20,7 @@ from resources.imaging_database.audit import Actor
 from resources.imaging_database.human_scores import HumanScores, newest_human_scores
 from resources.imaging_database.labels import human_labels
 from resources.imaging_database.people_tables import c4_audit, c4_people, c4_person_aliases
-from resources.imaging_database.person_scores import Entered, said_of, score_images, standing, undo
+from resources.imaging_database.person_scores import Entered, effective, said_of, score_images, undo
 from resources.imaging_database.register import NewImage, record_human_scores, register_inspection
 from resources.imaging_database.schema import images, score_classes, scores
 from tests.conftest import Facility
@@ -111,7 +111,7 @@ def test_whoever_was_not_shown_another_ones_score_hears_of_it_and_both_rows_stan
         database, BEN, {1: clear, 2: clear, 3: clear, 4: clear}, NOW + timedelta(minutes=9), a_request(),
         {1: shown, 2: None, 3: 4711, 4: None},
     )  # fmt: skip
-    assert [(each.image_id, each.seen, each.now.scorer if each.now else None) for each in answer.changed] == [
+    assert [(each.image_id, each.seen, each.now.person if each.now else None) for each in answer.changed] == [
         (2, None, "ben"),
         (3, 4711, None),
     ]
@@ -294,8 +294,8 @@ def test_whatever_is_said_and_taken_back_sql_and_python_agree_with_the_model(
     assert counting(database) == expected(said)
     names = {number: name for name, number in numbers.items()}
     with database.reading() as connection:
-        found = {number: standing(each) for number, each in said_of(connection, HumanScores(False), [1, 2]).items()}
-    assert {n: (each.scorer, names[each.score_class_id]) for n, each in found.items() if each} == expected(said)
+        found = {number: effective(each) for number, each in said_of(connection, HumanScores(False), [1, 2]).items()}
+    assert {n: (each.person, names[each.score_class_id]) for n, each in found.items() if each} == expected(said)
     newest_labels = {image_id: (who, name) for image_id, who, name in labels(database)}
     assert newest_labels == expected(said)
 

@@ -163,7 +163,7 @@ def test_what_people_say_on_c4s_pages_stands_beside_what_the_lims_has_and_is_tak
     assert first.changed == (), "the LIMS's score was shown"
     asked = str(uuid.uuid4())
     second = score_images(pages, okafor, {701: 2, 702: 2}, later, asked, {701: 1, 702: None})
-    assert [(each.image_id, each.now and each.now.scorer) for each in second.changed] == [(701, "ben")]
+    assert [(each.image_id, each.now and each.now.person) for each in second.changed] == [(701, "ben")]
 
     def said() -> list[tuple[int, str, str]]:
         labels = human_labels(facility.database, facility.scorer_version, noon(1), noon(-1))

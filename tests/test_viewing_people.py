@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from resources.imaging_database.human_scores import standing
 from resources.imaging_database.schema import scores
-from resources.imaging_database.viewing.people import effective_human_score, people_of, said_in, standing
+from resources.imaging_database.viewing.people import effective_human_score, people_of, said_in
 from resources.imaging_database.viewing.records import PersonScore
 from resources.imaging_database.viewing.relations import site_relations
 from tests.conftest import noon

@@ -4,8 +4,9 @@ A row of the class :data:`~resources.records.WITHDRAWN_CLASS` is no label. It ta
 of the image before; what other people said counts again.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -97,6 +98,38 @@ class HumanScores:
             )
             conditions.append(~taken_back)
         return and_(*conditions)
+
+
+class PersonsRow(Protocol):
+    """A row of what people said of an image, read from the database."""
+
+    @property
+    def person(self) -> str:
+        """Who said it."""
+        ...
+
+    @property
+    def withdraws(self) -> bool:
+        """Whether it takes back what the person said of the image before."""
+        ...
+
+
+Row = TypeVar("Row", bound=PersonsRow)
+
+
+def standing(rows: Iterable[Row]) -> list[Row]:
+    """As :meth:`HumanScores.stands`, of all that people said of one image, the newest first.
+
+    A withdrawal takes back all that the same person has said before. What that person says later counts again.
+    """
+    found: list[Row] = []
+    withdrawn_by: set[str] = set()
+    for row in rows:
+        if row.withdraws:
+            withdrawn_by.add(row.person)
+        elif row.person not in withdrawn_by:
+            found.append(row)
+    return found
 
 
 def _said(source: FromClause) -> list[ColumnElement[Any]]:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select
 from resources.errors import ConfigurationError, DataError
 from resources.imaging_database.audit import Action, Actor, write_audit
 from resources.imaging_database.database import ImagingDatabase
-from resources.imaging_database.human_scores import HumanScores
+from resources.imaging_database.human_scores import HumanScores, standing
 from resources.imaging_database.listed import is_dated, is_numbered, usable_text, whole_number
 from resources.imaging_database.pending import at_its_place
 from resources.imaging_database.people_tables import c4_score_requests
@@ -30,7 +30,7 @@ class Said:
 
     score_id: int
     image_id: int
-    scorer: str
+    person: str
     score_class_id: int
     withdraws: bool
     scored_at: datetime
@@ -98,7 +98,7 @@ def score_images(
         if is_first:
             _insert(connection, actor, classes, at, request_id, before)
             write_audit(connection, Action.SCORE, actor, at, request_id, {"images": len(classes)})
-        counting = {image_id: standing(before.get(image_id, ())) for image_id in seen.keys() & classes.keys()}
+        counting = {image_id: effective(before.get(image_id, ())) for image_id in seen.keys() & classes.keys()}
         changed = tuple(
             Changed(image_id, seen[image_id], now)
             for image_id, now in sorted(counting.items())
@@ -132,19 +132,9 @@ def undo(
         return Entered(_written(connection, human, image_ids, request_id), (), not is_first)
 
 
-def standing(rows: Sequence[Said]) -> Said | None:
-    """What people say of an image, as :meth:`HumanScores.stands` has it: the newest row that was not taken back.
-
-    Args:
-        rows: all that people said of the image, the newest first.
-    """
-    withdrawn_by: set[str] = set()
-    for row in rows:
-        if row.withdraws:
-            withdrawn_by.add(row.scorer)
-        elif row.scorer not in withdrawn_by:
-            return row
-    return None
+def effective(rows: Sequence[Said]) -> Said | None:
+    """What people say of an image: the newest of its rows, given the newest first, that was not taken back."""
+    return next(iter(standing(rows)), None)
 
 
 def said_of(
@@ -195,7 +185,7 @@ def _claim(connection: Connection, actor: Actor, at: datetime, request_id: str, 
 def _classes_before(
     connection: Connection, actor: Actor, before: Mapping[int, Sequence[Said]], undone: str
 ) -> dict[int, int | None]:
-    own = {image_id: [row for row in rows if row.scorer == actor.person] for image_id, rows in before.items()}
+    own = {image_id: [row for row in rows if row.person == actor.person] for image_id, rows in before.items()}
     requests = sorted({row.request_id for rows in own.values() for row in rows if row.request_id})
     void: set[str] = set()
     for these in among(connection, c4_score_requests.c.request_id, requests):
@@ -227,7 +217,7 @@ def _insert(
             "score_class_id": class_ids[class_id],
             "scorer": actor.person,
             # A clock that was set back, or another machine's, must not put this before what the person said last.
-            "scored_at": max([at, *(row.scored_at for row in before.get(image_id, ()) if row.scorer == actor.person)]),
+            "scored_at": max([at, *(row.scored_at for row in before.get(image_id, ()) if row.person == actor.person)]),
             "image_path": paths[image_id],
             "request_id": request_id,
         }

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, String, and_, func, literal, or_, select
 
-from resources.imaging_database.human_scores import HumanScores
+from resources.imaging_database.human_scores import HumanScores, standing
 from resources.imaging_database.listed import is_dated, is_numbered, only_checked, usable_text, whole_number
 from resources.imaging_database.pending import at_its_place
 from resources.imaging_database.schema import human_scores, images, score_classes
@@ -69,24 +69,9 @@ def newest_first(rows: Iterable[PersonScore]) -> list[PersonScore]:
     return sorted(each.values(), key=lambda row: (row.scored_at, row.score_id), reverse=True)
 
 
-def standing(rows: Iterable[PersonScore]) -> list[PersonScore]:
-    """Of what people said of one image, what has not been withdrawn, the newest first.
-
-    A withdrawal takes back all that the same person has said before. What that person says later counts again.
-    """
-    found: list[PersonScore] = []
-    withdrawn_by: set[str] = set()
-    for row in newest_first(rows):
-        if row.withdraws:
-            withdrawn_by.add(row.person)
-        elif row.person not in withdrawn_by:
-            found.append(row)
-    return found
-
-
 def effective_human_score(rows: Iterable[PersonScore]) -> PersonScore | None:
     """What people say of one image: the newest score of any person that has not been withdrawn."""
-    return next(iter(standing(rows)), None)
+    return next(iter(standing(newest_first(rows))), None)
 
 
 def people_of(
