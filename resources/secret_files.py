@@ -8,7 +8,7 @@ SERVICES_ENVIRONMENT = Path("/etc/c4/environment")
 TOO_OPEN = 0o027
 """Others may do nothing with it. A group may read: root's file that the services' account is to read has such a one."""
 
-CHMOD = "g-w,o-rwx"
+CHMOD_PRIVATE = "g-w,o-rwx"
 """The words by which ``chmod`` takes :data:`TOO_OPEN` away."""
 
 

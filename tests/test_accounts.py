@@ -30,7 +30,7 @@ from resources.accounts.people import (
     set_role,
 )
 from resources.accounts.rights import RIGHTS, Right, Role
-from resources.accounts.sessions import LONGEST, UNSEEN, NewSession, end_session, session_of
+from resources.accounts.sessions import MAX_SESSION_TIME, SESSION_IDLE_TIME, NewSession, end_session, session_of
 from resources.accounts.tokens import add_api_token, api_tokens, digest_of, person_of_api_token, revoke_api_tokens
 from resources.errors import ConfigurationError
 from resources.imaging_database import ImagingDatabase
@@ -125,11 +125,11 @@ def test_a_session_goes_on_while_it_is_used_and_ends_after_twelve_hours_without_
     entered = enter(database)
     unused = enter(database)
     at = NOW
-    while at < NOW + LONGEST - UNSEEN:
-        at += UNSEEN - timedelta(minutes=1)
+    while at < NOW + MAX_SESSION_TIME - SESSION_IDLE_TIME:
+        at += SESSION_IDLE_TIME - timedelta(minutes=1)
         assert session_of(database, entered.token, at), at
-    assert session_of(database, unused.token, NOW + UNSEEN) is None
-    assert session_of(database, entered.token, NOW + LONGEST) is None
+    assert session_of(database, unused.token, NOW + SESSION_IDLE_TIME) is None
+    assert session_of(database, entered.token, NOW + MAX_SESSION_TIME) is None
 
 
 def test_the_database_is_told_once_a_minute_that_a_session_is_used(database: ImagingDatabase) -> None:

@@ -210,7 +210,7 @@ def test_no_more_bytes_wait_than_are_allowed_and_a_larger_image_comes_alone(
     thumbnails: Thumbnails, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = len(photograph(0))
-    monkeypatch.setattr(fetched_thumbnails, "HELD_BYTES", 3 * size)
+    monkeypatch.setattr(fetched_thumbnails, "MAX_HELD_BYTES", 3 * size)
     with FetchedThumbnails(thumbnails) as fetched:
         rows = [staged(number) for number in range(20)] + [staged(20, photograph(20, (400, 300)))]
         held = [fetched.held_bytes for _ in fetched.passing(DAY, 7, rows)]

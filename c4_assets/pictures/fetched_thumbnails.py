@@ -20,13 +20,13 @@ from resources.archive.thumbnails import Thumbnail, Thumbnails
 
 log = logging.getLogger("c4.thumbnails")
 
-THREADS = 2
+DECODING_THREADS = 2
 """Threads that decode: together they make 300 thumbnails a second, about as many as a connection brings images."""
 
-NICENESS = 10
+DECODING_NICENESS = 10
 """By so much these threads are nicer than the others: where cores are few, what fetches and stages comes first."""
 
-HELD_BYTES = 64_000_000
+MAX_HELD_BYTES = 64_000_000
 """Bytes of images that may wait for a thumbnail: an inspection of 300 images. Beyond that, fetching waits."""
 
 
@@ -48,7 +48,7 @@ class FetchedThumbnails:
 
     def __init__(self, thumbnails: Thumbnails) -> None:
         self._thumbnails = thumbnails
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="thumbnails", initializer=_step_back)
+        self._pool = ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="thumbnails", initializer=_step_back)
         self._room = threading.Condition()
         self.held_bytes = 0
         self._writes: list[Future[MadeThumbnails]] = []
@@ -113,7 +113,7 @@ class FetchedThumbnails:
     def _begun(self, staged: StagedImage) -> "Future[Thumbnail | None] | None":
         size = len(staged.data or b"")
         with self._room:
-            self._room.wait_for(lambda: not self.held_bytes or self.held_bytes + size <= HELD_BYTES)
+            self._room.wait_for(lambda: not self.held_bytes or self.held_bytes + size <= MAX_HELD_BYTES)
             try:
                 future = self._pool.submit(_made, staged)
             except RuntimeError:  # the system gives no thread
@@ -158,4 +158,4 @@ def _step_back() -> None:
     """Lowers the priority of this thread, where threads have one of their own."""
     with suppress(OSError, AttributeError):
         thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS))
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + DECODING_NICENESS))

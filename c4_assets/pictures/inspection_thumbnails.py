@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 log = logging.getLogger("c4.thumbnails")
 
-THREADS, IN_FLIGHT = 2, 8
+DECODING_THREADS, IMAGES_IN_FLIGHT = 2, 8
 """Threads that decode, and images whose bytes are held at once."""
 
 ASKED_AGAIN_AFTER = timedelta(minutes=10)
@@ -202,7 +202,7 @@ def _fetched(images: Sequence[Image], store: ImageStore, make: MakeThumbnail) ->
         return
     at_work: deque[Future[Thumbnail | None]] = deque()
     failure: Exception | None = None
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="thumbnails") as pool:
+    with ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="thumbnails") as pool:
         try:
             with outages_of("store"):
                 for image, fetched in zip(usable, store.fetch([image.path for image in usable]), strict=True):
@@ -210,7 +210,7 @@ def _fetched(images: Sequence[Image], store: ImageStore, make: MakeThumbnail) ->
                         yield without_file(image, fetched.error or "", asked_at)
                         continue
                     at_work.append(pool.submit(make, image, fetched.data, asked_at))
-                    while at_work and (len(at_work) > IN_FLIGHT or at_work[0].done()):
+                    while at_work and (len(at_work) > IMAGES_IN_FLIGHT or at_work[0].done()):
                         yield from _next(at_work)
         except Exception as error:
             failure = error

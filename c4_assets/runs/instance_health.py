@@ -17,7 +17,7 @@ from c4_assets.runs.causes import cause_of
 from c4_assets.runs.dagster_yaml import is_the_sites_own, missing_keys, put_dagster_yaml
 from c4_assets.runs.lost_runs import end_lost_runs, find_lost_runs, free_slots
 from c4_assets.runs.pools import POOLS
-from c4_assets.runs.ticking import KNOWN, SILENT_AFTER, Ticking, all_kept, in_use
+from c4_assets.runs.ticking import SENSORS_AND_SCHEDULES, SILENT_AFTER, Ticking, all_kept, in_use
 from resources.errors import ConfigurationError, Unavailable
 from resources.findings import Finding, Verdict
 from resources.redaction import beginning
@@ -208,11 +208,11 @@ def _strays(kept: Sequence[Ticking], now: datetime) -> Iterator[Finding]:
     places: dict[str, set[str]] = defaultdict(set)
     for each in kept:
         name, ago = each.state.name, timedelta(seconds=now.timestamp() - each.last)
-        if name not in KNOWN and ago < RENAMED_WITHIN:
+        if name not in SENSORS_AND_SCHEDULES and ago < RENAMED_WITHIN:
             what = f"{name} has a state, and this release has no sensor or schedule of that name"
             fix = "It was renamed: see in the UI, Automation, that what took its place is on. Its cursor began anew."
             yield Finding("dagster.ticks", what, Verdict.WARNED, fix)
-        elif name in KNOWN and ago < BOTH_WITHIN:
+        elif name in SENSORS_AND_SCHEDULES and ago < BOTH_WITHIN:
             places[name].add(each.state.selector.location_name)
     for name, locations in places.items():
         if len(locations) > 1:

@@ -19,7 +19,7 @@ SENSORS = frozenset(
     {"crystals_found", "lost_runs", "messages", "new_inspections", "requested_days", "run_alerts", "traces"}
 )
 SCHEDULES = frozenset({"daily_coverage", "daily_digest", "settle_yesterday", "weekly_ashes", "weekly_pruning"})
-KNOWN = SENSORS | SCHEDULES
+SENSORS_AND_SCHEDULES = SENSORS | SCHEDULES
 """Names of what ``c4_assets/definitions.py`` has: to ask it would be to import all that runs import."""
 
 SILENT_AFTER = timedelta(minutes=10)
@@ -103,6 +103,6 @@ def in_use(kept: Iterable[Ticking]) -> list[Ticking]:
     newest: dict[str, Ticking] = {}
     for each in kept:
         name = each.state.name
-        if name in KNOWN and (name not in newest or each.last > newest[name].last):
+        if name in SENSORS_AND_SCHEDULES and (name not in newest or each.last > newest[name].last):
             newest[name] = each
     return list(newest.values())

@@ -22,7 +22,7 @@ HUNG_AFTER = timedelta(minutes=30)
 """Silence of a part of the daemon after which it is not waited for. A busy one was seen to take minutes, of which
 operators are told first (:data:`c4_assets.runs.ticking.SILENT_AFTER`)."""
 
-OFTEN = 3
+SIGNS_UNTIL_MISSED = 3
 """Signs of life within the time after which systemd misses them."""
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     if listener:
         notify(listener, "READY=1")
         if missed_after_s:
-            watch = (listener, missed_after_s / OFTEN, Event())
+            watch = (listener, missed_after_s / SIGNS_UNTIL_MISSED, Event())
             Thread(target=notify_while_it_beats, args=watch, name="watchdog", daemon=True).start()
     [daemon] = entry_points(group="console_scripts", name="dagster-daemon")
     sys.exit(daemon.load()())

@@ -14,11 +14,11 @@ from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.audit import Action, Actor, write_audit
 from resources.imaging_database.people_tables import c4_audit, c4_people
 
-WINDOW = timedelta(minutes=15)
+FAILURES_COUNT_FOR = timedelta(minutes=15)
 
 MOST_FAILURES = {"name and address": 10, "address": 50, "name": 100}
-"""Wrong passwords in :data:`WINDOW` after which no other is looked at: of one name from one address, of one address,
-and of one name from anywhere. The last is high, or anybody could keep a person out.
+"""Wrong passwords in :data:`FAILURES_COUNT_FOR` after which no other is looked at: of one name from one address, of one
+address, and of one name from anywhere. The last is high, or anybody could keep a person out.
 """
 
 
@@ -119,7 +119,7 @@ def person_of_identity(
 
 
 def _refuse_too_many(database: ImagingDatabase, name: str, address: str, at: datetime) -> None:
-    failed = (c4_audit.c.action == Action.LOG_IN_FAILED.value, c4_audit.c.happened_at > at - WINDOW)
+    failed = (c4_audit.c.action == Action.LOG_IN_FAILED.value, c4_audit.c.happened_at > at - FAILURES_COUNT_FOR)
     of_name = c4_audit.c.subject == _tried(name)
     of_address = select(func.count(), func.count(case((of_name, 1)))).where(c4_audit.c.address == address, *failed)
     with database.reading("log in") as connection:
@@ -127,7 +127,7 @@ def _refuse_too_many(database: ImagingDatabase, name: str, address: str, at: dat
         everywhere = connection.scalar(select(func.count()).where(of_name, *failed)) or 0
     found = {"name and address": both, "address": from_address, "name": everywhere}
     if any(found[what] >= most for what, most in MOST_FAILURES.items()):
-        minutes = int(WINDOW.total_seconds() // 60)
+        minutes = int(FAILURES_COUNT_FOR.total_seconds() // 60)
         raise TooManyAttempts(f"Too many wrong passwords: try again in {minutes} minutes.")
 
 

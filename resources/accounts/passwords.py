@@ -17,7 +17,7 @@ from resources.extras import naming_extras
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
-SHORTEST, LONGEST = 12, 256
+MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH = 12, 256
 """Characters of a password."""
 
 FEWEST_DIFFERENT = 6
@@ -54,8 +54,8 @@ def refuse_weak(password: str, name: str) -> None:
         ConfigurationError: the password is too short or too long, repeats few characters, or contains the name.
     """
     text = _normal(password)
-    if not SHORTEST <= len(text) <= LONGEST:
-        raise ConfigurationError(f"A password has {SHORTEST} to {LONGEST} characters.")
+    if not MIN_PASSWORD_LENGTH <= len(text) <= MAX_PASSWORD_LENGTH:
+        raise ConfigurationError(f"A password has {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters.")
     if len(set(text)) < FEWEST_DIFFERENT:
         raise ConfigurationError(f"A password has at least {FEWEST_DIFFERENT} different characters.")
     if name.casefold() in text.casefold():
@@ -76,7 +76,7 @@ def is_right(password: str, stored: str | None) -> bool:
 
     hasher = _hasher()
     try:
-        matches = hasher.verify(stored or _nobodys_hash(), _normal(password[: 4 * LONGEST]))
+        matches = hasher.verify(stored or _nobodys_hash(), _normal(password[: 4 * MAX_PASSWORD_LENGTH]))
     except (VerificationError, InvalidHashError):
         return False
     return matches and stored is not None

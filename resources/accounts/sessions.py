@@ -11,10 +11,10 @@ from resources.imaging_database import ImagingDatabase
 from resources.imaging_database.audit import Action, Actor, write_audit
 from resources.imaging_database.people_tables import c4_people, c4_sessions
 
-UNSEEN = timedelta(hours=12)
+SESSION_IDLE_TIME = timedelta(hours=12)
 """A session that is not used for so long is over."""
 
-LONGEST = timedelta(days=7)
+MAX_SESSION_TIME = timedelta(days=7)
 """A session is over after so long, however much it is used."""
 
 
@@ -47,7 +47,7 @@ def begin_session(
     Args:
         former: the token that the browser had.
     """
-    token, expires_at = new_token(), at + UNSEEN
+    token, expires_at = new_token(), at + SESSION_IDLE_TIME
     sessions = c4_sessions.c
     over = c4_sessions.delete().where(sessions.person == person.name, sessions.expires_at <= at)
     connection.execute(over)
@@ -66,7 +66,7 @@ def begin_session(
 
 
 def session_of(database: ImagingDatabase, token: str, at: datetime) -> Session | None:
-    """The session of a token, if it is on and its person may log in. It goes on for :data:`UNSEEN` from now.
+    """The session of a token, if it is on and its person may log in. It goes on for :data:`SESSION_IDLE_TIME` from now.
 
     One query; once a minute the database is told that the session is used.
     """
@@ -85,7 +85,7 @@ def session_of(database: ImagingDatabase, token: str, at: datetime) -> Session |
         return None
     expires_at = row.expires_at
     if at - row.last_seen_at >= NOTED_EVERY:
-        expires_at = min(at + UNSEEN, row.began_at + LONGEST)
+        expires_at = min(at + SESSION_IDLE_TIME, row.began_at + MAX_SESSION_TIME)
         seen = c4_sessions.update().where(sessions.token_sha256 == digest, sessions.last_seen_at == row.last_seen_at)
         with database.writing("session") as connection:
             connection.execute(seen.values(last_seen_at=at, expires_at=expires_at))

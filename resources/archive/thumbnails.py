@@ -23,7 +23,7 @@ from resources.records import Image
 ROWS_A_BATCH = 512
 """Thumbnails that are read at once: about 2 MB."""
 
-LOCKS = 64
+LOCK_FILES = 64
 """Files of locks of each kind. Inspections share them, so that they stay few: those that do, wait for each other."""
 
 WRITE_WAIT_S = 60
@@ -147,7 +147,7 @@ class Thumbnails:
     @contextmanager
     def _lock(self, kind: str, inspection_id: int, wait: float) -> Generator[None]:
         locks = self._root / "locks"
-        file = locks / f"{kind}-{inspection_id % LOCKS:02}.lock"
+        file = locks / f"{kind}-{inspection_id % LOCK_FILES:02}.lock"
         make_way(file, self._root)
         locks.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:

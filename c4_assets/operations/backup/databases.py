@@ -25,7 +25,7 @@ SQLITE_WAIT_S = 60
 SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
-SERVICE = "c4"
+LIBPQ_SERVICE = "c4"
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class PostgresAccess:
             yield self._by_the_sites_service(), environment
             return
         with tempfile.NamedTemporaryFile("w", prefix="c4-service-") as file:  # of mode 0600
-            file.write(f"[{SERVICE}]\n" + "".join(f"{name}={value}\n" for name, value in self.parameters.items()))
+            file.write(f"[{LIBPQ_SERVICE}]\n" + "".join(f"{name}={value}\n" for name, value in self.parameters.items()))
             file.flush()
-            yield f"service={SERVICE}", {**environment, "PGSERVICEFILE": file.name}
+            yield f"service={LIBPQ_SERVICE}", {**environment, "PGSERVICEFILE": file.name}
 
     def _by_the_sites_service(self) -> str:
         """An address that names a service of the site's own, in which there can be no second one. Its file is where the

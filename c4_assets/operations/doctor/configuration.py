@@ -8,7 +8,7 @@ from pathlib import Path
 from c4_assets.operations.doctor.examine import Check
 from resources.errors import ConfigurationError
 from resources.findings import Finding, Verdict
-from resources.secret_files import CHMOD, TOO_OPEN, environment_of_services, is_too_open
+from resources.secret_files import CHMOD_PRIVATE, TOO_OPEN, environment_of_services, is_too_open
 from resources.settings import Settings
 from resources.settings.old_variables import ALL, new_names
 from resources.settings.sources import SECRETS, site_file
@@ -95,7 +95,7 @@ def _too_open(
         return
     for secret in secrets:
         if is_too_open(secret.stat().st_mode):
-            yield secret, "read or change it, and it holds a secret", CHMOD
+            yield secret, "read or change it, and it holds a secret", CHMOD_PRIVATE
 
 
 def _permissions(file: Path | None, secrets: list[Path], environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -112,5 +112,5 @@ def _permissions(file: Path | None, secrets: list[Path], environment: Mapping[st
 
 def _tighten(file: Path | None, secrets: list[Path], environment: Mapping[str, str]) -> Iterator[str]:
     for path, _, how in list(_too_open(file, secrets, environment)):
-        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(TOO_OPEN if how == CHMOD else OTHERS_WRITE))
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(TOO_OPEN if how == CHMOD_PRIVATE else OTHERS_WRITE))
         yield f"chmod {how} {path}"

@@ -21,7 +21,7 @@ from resources.executors.slurm.site import open_transport, plan_step
 from resources.executors.step_resources import StepResources
 from resources.file_lock import locked
 from resources.findings import Finding, Verdict
-from resources.secret_files import CHMOD, is_too_open
+from resources.secret_files import CHMOD_PRIVATE, is_too_open
 from resources.settings import JobOptions, Settings, Site, SubmitRules
 
 SERVICES = {"image_store": "the image store", "imaging_database": "the imaging database"}
@@ -135,7 +135,7 @@ def _check_environment_file(client: SlurmClient, file: Path) -> Finding:
         return _line(
             "slurm.environment_file",
             "environment_file",
-            f"Others may read or change it (mode {mode}), and it holds passwords: chmod {CHMOD} {file}",
+            f"Others may read or change it (mode {mode}), and it holds passwords: chmod {CHMOD_PRIVATE} {file}",
         )
     return _line("slurm.environment_file", f"environment_file {file} is nobody else's")
 
