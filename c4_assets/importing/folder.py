@@ -24,6 +24,7 @@ from resources.imaging_database.register import (
     inspections_of_plate,
     register_inspection,
 )
+from resources.wording import counted
 
 MAX_PATH = 1024
 """Characters that the column of the path holds."""
@@ -201,8 +202,8 @@ class _OneImaging:
             yield image, path
         if replaced:
             warnings.append(
-                f"{len(replaced)} files differ from those that were imported before and have taken their place "
-                f"({replaced[0]} …): `c4 checks rescore` scores them anew"
+                f"{counted(len(replaced), 'file differs', 'files differ')} from what was imported before and took its "
+                f"place ({replaced[0]} …): `c4 checks rescore` scores them anew"
             )
 
     def _label(self, time: datetime) -> str:

@@ -20,6 +20,7 @@ from resources.imaging_database.schema import (
 )
 from resources.imaging_database.statements import among
 from resources.imaging_database.superseded import retire
+from resources.wording import counted
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _refuse_if_people_scored(connection: Connection, number: int, plate: str, id
     if human or notes:
         table = "scores" if human else "c4_notes"
         raise DataError(
-            f"People have given {human} scores to images of inspection {number} (plate {plate}), and written {notes} "
-            "notes, which would be lost. Nothing was withdrawn. Copy those rows of the table "
-            f"{table} and delete them first, if they are wrong too."
+            f"People have given {counted(human, 'score')} to images of inspection {number} (plate {plate}), and "
+            f"written {counted(notes, 'note')}, which would be lost. Nothing was withdrawn. Copy those rows of "
+            f"the table {table} and delete them first, if they are wrong too."
         )
